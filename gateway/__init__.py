@@ -1,0 +1,1 @@
+"""A provincial DICOMweb gateway: many DIMSE regions, one origin server."""

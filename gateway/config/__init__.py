@@ -1,0 +1,1 @@
+"""What the gateway is told: settings, and how TOML files become checked values."""

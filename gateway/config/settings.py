@@ -1,0 +1,100 @@
+"""The gateway's settings: shipped defaults, a file over them, the command line over both."""
+
+import re
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from gateway.config.toml import Section, check, read
+
+
+def _ae_title(value: str) -> str:
+    if not 1 <= len(value.strip()) <= 16 or not value.isascii() or not value.isprintable() or "\\" in value:
+        raise ValueError("an AE title has 1 to 16 printable ASCII characters and no backslash (PS3.5 6.2)")
+    return value.strip()
+
+
+def _public_url(value: str) -> str:
+    if value and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", value):
+        raise ValueError('it begins with "https://" or "http://" and has neither query nor fragment')
+    return value
+
+
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+Host = Annotated[str, Field(min_length=1)]
+Integer = Annotated[int, Field(strict=True)]
+Port = Annotated[Integer, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Count = Annotated[Integer, Field(ge=1)]
+
+
+class HttpSettings(Section):
+    """The DICOMweb face."""
+
+    host: Host
+    port: Port
+    public_url: Annotated[str, AfterValidator(_public_url)]
+    default_transfer_syntax: Literal["explicit", "stored"]
+    cors_origins: tuple[str, ...]
+
+
+class DimseSettings(Section):
+    """The DIMSE face."""
+
+    host: Host
+    port: Port
+    ae_title: AETitle
+    max_associations: Count
+    max_associations_per_peer: Count
+    maximum_pdu_length: Annotated[Integer, Field(ge=4096, le=1 << 20)]
+
+
+class SearchSettings(Section):
+    """Search transactions; times in seconds."""
+
+    soft_seconds: Seconds
+    hard_seconds: Seconds
+    max_results: Count
+    max_matches_per_region: Count
+
+
+class RetrieveSettings(Section):
+    """Retrieve transactions; times in seconds."""
+
+    first_instance_seconds: Seconds
+    quiet_seconds: Seconds
+
+
+class Settings(Section):
+    """All of it, as ``defaults.toml`` lists and explains it."""
+
+    http: HttpSettings
+    dimse: DimseSettings
+    search: SearchSettings
+    retrieve: RetrieveSettings
+
+
+def load(path: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
+    """Read the settings: defaults, then the file, then overrides by section.
+
+    Raises:
+        ConfigError: the file or an override is wrong; the text names file, key and remedy.
+    """
+    with resources.as_file(resources.files("gateway.config") / "defaults.toml") as defaults:
+        values = read(defaults)
+    if path is not None:
+        chosen = read(path)
+        check(Settings, _merged(values, chosen), str(path))
+        values = _merged(values, chosen)
+    return check(Settings, _merged(values, overrides or {}), "command line")
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for name, section in above.items():
+        nested = isinstance(section, Mapping) and isinstance(merged.get(name), Mapping)
+        merged[name] = {**merged[name], **section} if nested else section
+    return merged

@@ -1,0 +1,296 @@
+"""Every error the gateway raises, and what each front answers for it.
+
+One tree: an error knows its slug (a stable word for logs, headers and problem documents), its HTTP
+status (PS3.18 8.5), its DIMSE status (PS3.7 Annex C) and whether asking again may help. Texts are for
+the person who can mend the fault and never hold an attribute value of a patient.
+"""
+
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """The root: whatever else goes wrong in the gateway is a defect."""
+
+    slug: ClassVar[str] = "gateway-error"
+    http_status: ClassVar[int] = 500
+    dimse_status: ClassVar[int] = 0x0110
+    retryable: ClassVar[bool] = False
+
+
+# --- the Upper Layer and DIMSE protocols
+
+
+class ProtocolError(GatewayError):
+    """The DICOM protocol was broken (PS3.7, PS3.8)."""
+
+    slug = "protocol-error"
+    http_status = 502
+
+
+class LocalProtocolError(ProtocolError):
+    """We tried to send what the protocol does not allow: a defect of ours."""
+
+    slug = "local-protocol-error"
+    http_status = 500
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer sent what the protocol does not allow.
+
+    Attributes:
+        abort_source: source field of the A-ABORT PDU that answers it (PS3.8 9.3.8).
+        abort_reason: reason field of the same PDU.
+    """
+
+    slug = "remote-protocol-error"
+
+    def __init__(self, message: str, *, abort_source: int = 2, abort_reason: int = 0) -> None:
+        super().__init__(message)
+        self.abort_source = abort_source
+        self.abort_reason = abort_reason
+
+
+# --- one region, seen from here
+
+
+class RegionError(GatewayError):
+    """A region did not do its part."""
+
+    slug = "region-error"
+    http_status = 502
+    dimse_status = 0xC000
+
+
+class Refused(RegionError):
+    """Nothing listens at the region's address."""
+
+    slug = "refused"
+    retryable = True
+
+
+class Unreachable(RegionError):
+    """The region's address does not answer in time or cannot be resolved."""
+
+    slug = "unreachable"
+    http_status = 504
+    retryable = True
+
+
+class Reset(RegionError):
+    """The TCP connection was reset by the region."""
+
+    slug = "reset"
+    retryable = True
+
+
+class Closed(RegionError):
+    """The region closed the TCP connection between PDUs without A-RELEASE."""
+
+    slug = "closed"
+    retryable = True
+
+
+class Truncated(RegionError):
+    """The TCP connection ended inside a PDU."""
+
+    slug = "truncated"
+    retryable = True
+
+
+class Stalled(RegionError):
+    """The region fell silent past its deadline."""
+
+    slug = "timeout"
+    http_status = 504
+    retryable = True
+
+
+class Aborted(RegionError):
+    """The region sent A-ABORT (PS3.8 7.3, 7.4)."""
+
+    slug = "aborted"
+    retryable = True
+
+
+class Rejected(RegionError):
+    """The region answered A-ASSOCIATE-RJ (PS3.8 9.3.4), or accepted no Presentation Context that we need.
+
+    Attributes:
+        result: 1 permanent, 2 transient.
+        source: 1 service-user, 2 service-provider (ACSE), 3 service-provider (presentation).
+        reason: as PS3.8 Table 9-21 lists it for the source.
+    """
+
+    slug = "rejected"
+
+    def __init__(self, message: str, *, result: int = 1, source: int = 1, reason: int = 1) -> None:
+        super().__init__(message)
+        self.result = result
+        self.source = source
+        self.reason = reason
+
+
+class Busy(Rejected):
+    """A transient rejection: the region has no association to spare."""
+
+    slug = "busy"
+    http_status = 503
+    dimse_status = 0xA700
+    retryable = True
+
+
+class DimseFailure(RegionError):
+    """The region ended an operation with a Failure status (PS3.7 Annex C).
+
+    Attributes:
+        status: the DIMSE status code.
+        comment: its Error Comment (0000,0902), as the region wrote it.
+    """
+
+    slug = "failed"
+
+    def __init__(self, message: str, *, status: int, comment: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.comment = comment
+
+
+class OpenCircuit(RegionError):
+    """The region failed so often that it is left alone for a while."""
+
+    slug = "circuit-open"
+    http_status = 503
+    retryable = True
+
+
+class Saturated(RegionError):
+    """All our associations with the region are taken, and so is the queue for them."""
+
+    slug = "saturated"
+    http_status = 503
+    dimse_status = 0xA700
+    retryable = True
+
+
+class NoRegionAnswered(RegionError):
+    """Every region that was asked failed.
+
+    Attributes:
+        federation_status: each region's state, as the ``Federation-Status`` header has it.
+    """
+
+    slug = "no-region-answered"
+    http_status = 503
+    dimse_status = 0xA700
+    retryable = True
+
+    def __init__(self, message: str, *, federation_status: str = "") -> None:
+        super().__init__(message)
+        self.federation_status = federation_status
+
+
+class IncompleteRetrieve(RegionError):
+    """Instances that are known to exist did not arrive."""
+
+    slug = "incomplete"
+    dimse_status = 0xB000
+    retryable = True
+
+
+# --- data sets, limits, requests
+
+
+class DatasetError(GatewayError):
+    """A Data Set cannot be read as PS3.5 defines it."""
+
+    slug = "malformed-dataset"
+    http_status = 502
+    dimse_status = 0xC000
+
+
+class LimitExceeded(GatewayError):
+    """A configured limit was reached.
+
+    Attributes:
+        limit: the name of the limit, as the configuration spells it.
+    """
+
+    slug = "limit-exceeded"
+    http_status = 413
+    dimse_status = 0xA700
+
+    def __init__(self, message: str, *, limit: str) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
+class RequestError(GatewayError):
+    """The caller's request cannot be served as it is written."""
+
+    slug = "bad-request"
+    http_status = 400
+    dimse_status = 0xA900
+
+
+class NotFound(RequestError):
+    """No region that answered holds what was asked for.
+
+    Attributes:
+        federation_status: each region's state, as the ``Federation-Status`` header has it.
+    """
+
+    slug = "not-found"
+    http_status = 404
+    dimse_status = 0x0000
+
+    def __init__(self, message: str, *, federation_status: str = "") -> None:
+        super().__init__(message)
+        self.federation_status = federation_status
+
+
+class MethodNotAllowed(RequestError):
+    """The resource has no such method."""
+
+    slug = "method-not-allowed"
+    http_status = 405
+
+
+class NotAcceptable(RequestError):
+    """Nothing that the Accept header allows can be made (PS3.18 8.3.3)."""
+
+    slug = "not-acceptable"
+    http_status = 406
+
+
+class UnsolicitedStore(RequestError):
+    """A C-STORE that belongs to no retrieve of ours."""
+
+    slug = "unsolicited-store"
+    http_status = 403
+    dimse_status = 0x0124
+
+
+# --- who may, who did, and how it was set up
+
+
+class AccessDenied(GatewayError):
+    """The caller may not do this."""
+
+    slug = "access-denied"
+    http_status = 403
+    dimse_status = 0x0124
+
+
+class AuditUnavailable(GatewayError):
+    """The audit trail cannot be written, so nothing is released."""
+
+    slug = "audit-unavailable"
+    http_status = 503
+    dimse_status = 0xA700
+    retryable = True
+
+
+class ConfigError(GatewayError):
+    """A configuration file cannot be used: which, where, and what to write instead."""
+
+    slug = "invalid-configuration"

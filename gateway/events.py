@@ -1,0 +1,76 @@
+"""What happens in the gateway, told to whoever watches.
+
+The core emits frozen events to an ``Observer``; logs, metrics and audit attach in ``assembly``. Events
+carry no attribute value of a patient and no identifier of a study.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The root of all events."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionOperation(Event):
+    """One region was asked for something and is done, well or not.
+
+    Attributes:
+        region: the region's name.
+        verb: search, retrieve, store or verify.
+        outcome: "complete", or the slug of the error that ended it.
+        seconds: how long it took.
+        count: rows or instances that arrived.
+    """
+
+    region: str
+    verb: str
+    outcome: str
+    seconds: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitChanged(Event):
+    """A region's circuit breaker opened, half-opened or closed."""
+
+    region: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRefused(Event):
+    """A C-STORE was refused because it belongs to no retrieve of ours (promise R18)."""
+
+    calling_ae_title: str
+    called_ae_title: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityConflict(Event):
+    """Two regions give one Study Instance UID to patients that do not cross-reference (trap 2)."""
+
+    kept_region: str
+    suppressed_region: str
+
+
+@dataclass(frozen=True, slots=True)
+class LimitReached(Event):
+    """A configured limit took effect."""
+
+    limit: str
+    where: str
+
+
+class Observer(Protocol):
+    """Receives every event, on the event loop; it returns at once and never raises."""
+
+    def __call__(self, event: Event) -> None:
+        """Take note of the event."""
+
+
+def unobserved(event: Event) -> None:
+    """Observe nothing: the default where no one watches."""
