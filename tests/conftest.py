@@ -1,0 +1,99 @@
+"""What holds for every test: no stray task, no error nobody saw, no process left, nothing beyond the loopback."""
+
+import asyncio
+import gc
+import inspect
+import logging
+import sys
+from collections.abc import AsyncIterator, Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))  # `from tests.kit.peers import orthanc`, however pytest is started
+pytest.register_assert_rewrite("tests.kit")
+
+
+def loopback_only(event: str, arguments: tuple[Any, ...]) -> None:
+    """Refuse, as an audit hook, every connection that would leave this machine."""
+    if event != "socket.connect" or not isinstance(arguments[1], tuple):
+        return
+    host = arguments[1][0]
+    if host != "localhost" and not ip_address(host).is_loopback:
+        raise RuntimeError(f"a test tried to connect to {host}")
+
+
+def pytest_configure() -> None:
+    sys.addaudithook(loopback_only)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.fixturenames.insert(0, "no_stray_task")
+    gc.collect()
+    gc.freeze()  # what was imported is not walked again after each test
+
+
+@pytest.fixture
+async def no_stray_task() -> AsyncIterator[None]:
+    """Fail when a task outlives the test and its fixtures."""
+    before = asyncio.all_tasks()
+    yield
+    strays: set[asyncio.Task[Any]] = set()
+    for _ in range(100):
+        strays = asyncio.all_tasks() - before - {asyncio.current_task()}
+        if not strays:
+            return
+        await asyncio.sleep(0.005)  # a cancelled task needs turns of the loop to end
+    pytest.fail(f"tasks outlive the test: {strays}")
+
+
+class _Errors(logging.Handler):
+    """Collects what an event loop could tell nobody but its logger."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(self.format(record))
+
+
+@pytest.fixture(autouse=True)
+def no_unseen_error(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail on a task exception never retrieved, an exception in a callback, a task destroyed while pending."""
+    errors = _Errors()
+    logger = logging.getLogger("asyncio")
+    logger.addHandler(errors)
+    yield
+    if "no_stray_task" in request.fixturenames:
+        gc.collect()
+    logger.removeHandler(errors)
+    if errors.texts:
+        pytest.fail("\n".join(errors.texts))
+
+
+@pytest.fixture(autouse=True)
+def no_child_process() -> Iterator[None]:
+    """Fail when a process that the test started is still there."""
+    before = _children()
+    yield
+    if left := _children() - before:
+        pytest.fail(f"child processes outlive the test: {sorted(left)}")
+
+
+def _children() -> set[str]:
+    """Return the pids of our children, zombies included."""
+    return {pid for thread in Path("/proc/self/task").iterdir() for pid in _words(thread / "children")}
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:  # the thread ended while we looked
+        return []

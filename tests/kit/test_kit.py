@@ -1,0 +1,164 @@
+"""The test tools keep their own promises, shown against peers that are strangers to the gateway."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset
+from pynetdicom import AE
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
+
+from tests.kit import dicom, pdus
+from tests.kit.fault_proxy import FaultProxy, Toxics, fault_proxy
+from tests.kit.peers import ECHOSCU, FINDSCU, dcmqrscp, free_port, orthanc, pynetdicom_archive, run
+from tests.kit.scripted import ScriptedPeer, scripted_acceptor, scripted_requestor
+
+FIND_ALL = ("-S", "-k", "QueryRetrieveLevel=STUDY", "-k", "StudyInstanceUID", "-k", "PatientName")
+
+
+async def echo_script(peer: ScriptedPeer) -> None:
+    await peer.accept()
+    request = await peer.recv_message()
+    await peer.send(pdus.message(request.context_id, pdus.response(request.command)))
+    await peer.recv(pdus.A_RELEASE_RQ)
+    await peer.send(pdus.RELEASE_RP)
+    await peer.hold()
+
+
+async def test_scripted_acceptor_satisfies_echoscu() -> None:
+    async with scripted_acceptor(echo_script) as node:
+        assert (await run(ECHOSCU, node.host, node.port)).returncode == 0
+        assert node.peer.saw(pdus.C_ECHO_RQ)
+
+
+async def test_scripted_acceptor_that_resets_fails_echoscu() -> None:
+    async def reset(peer: ScriptedPeer) -> None:
+        await peer.accept()
+        await peer.rst()
+
+    async with scripted_acceptor(reset) as node:
+        assert (await run(ECHOSCU, node.host, node.port)).returncode != 0
+
+
+async def test_scripted_requestor_finds_in_a_pynetdicom_archive() -> None:
+    with pynetdicom_archive("ARCHIVE", dicom.study(1) + dicom.study(2)) as archive:
+        async with scripted_requestor(archive.port) as peer:
+            await peer.associate([(1, pdus.STUDY_FIND, [pdus.EXPLICIT_LE])], called="ARCHIVE")
+            identifier = Dataset()
+            identifier.QueryRetrieveLevel = "STUDY"
+            identifier.StudyInstanceUID = ""
+            command = {
+                "affected_sop_class_uid": pdus.STUDY_FIND,
+                "command_field": pdus.C_FIND_RQ,
+                "message_id": 7,
+                "priority": 0,
+                "command_data_set_type": pdus.DATA_SET,
+            }
+            await peer.send(pdus.message(1, command, dicom.encode(identifier)))
+            answers = [await peer.recv_message() for _ in range(3)]
+            assert [a.command["status"] for a in answers] == [0xFF00, 0xFF00, 0x0000]
+            assert [dicom.decode(a.data).StudyInstanceUID for a in answers[:2]] == [dicom.uid(1), dicom.uid(2)]
+            await peer.release()
+
+
+@contextlib.asynccontextmanager
+async def proxied_archive() -> AsyncIterator[FaultProxy]:
+    with pynetdicom_archive("ARCHIVE", [i for n in range(5) for i in dicom.study(n, instances=1)]) as archive:
+        async with fault_proxy(archive.port) as proxy:
+            yield proxy
+
+
+async def find_through(proxy: FaultProxy) -> str:
+    return (await run(FINDSCU, *FIND_ALL, "-aec", "ARCHIVE", "127.0.0.1", proxy.port)).output
+
+
+def matches_in(output: str) -> int:
+    return output.count("(Pending)")
+
+
+async def test_fault_proxy_without_toxics_changes_nothing() -> None:
+    async with proxied_archive() as proxy:
+        assert matches_in(await find_through(proxy)) == 5
+        assert proxy.to_server.saw(pdus.C_FIND_RQ)
+        assert not proxy.to_server.saw(pdus.C_CANCEL_RQ)
+        assert proxy.to_client.saw(pdus.C_FIND_RSP)
+
+
+@pytest.mark.parametrize("size", [1, 7])
+async def test_fault_proxy_may_cut_the_stream_anywhere(size: int) -> None:
+    async with proxied_archive() as proxy:
+        proxy.to_client.split(size)
+        proxy.to_server.split(size)
+        assert matches_in(await find_through(proxy)) == 5
+
+
+async def cut_after_two_matches(proxy: FaultProxy, arm: Callable[[Toxics], None]) -> int:
+    # A-ASSOCIATE-AC, then each match is a command PDU and a data set PDU.
+    arm(proxy.to_client.after_pdu(1 + 2 * 2))
+    return matches_in(await find_through(proxy))
+
+
+@pytest.mark.parametrize(
+    "arm",
+    [
+        lambda toxics: toxics.rst(),
+        lambda toxics: toxics.half_close(),
+        lambda toxics: toxics.truncate(9),
+        lambda toxics: toxics.inject(pdus.abort()),
+        lambda toxics: toxics.replace_pdu(lambda pdu: pdus.abort()),
+    ],
+    ids=["rst", "half_close", "truncate", "inject", "replace"],
+)
+async def test_fault_proxy_cuts_where_it_is_told(arm: Callable[[Toxics], None]) -> None:
+    async with proxied_archive() as proxy:
+        assert await cut_after_two_matches(proxy, arm) <= 2
+
+
+async def test_fault_proxy_drops_the_nth_pdu_of_a_type() -> None:
+    async with proxied_archive() as proxy:
+        proxy.to_client.drop_pdu(pdus.P_DATA_TF, nth=2)
+        assert matches_in(await find_through(proxy)) == 0  # a command without its data set
+        assert len(proxy.to_client.pdus) > 2
+
+
+async def test_fault_proxy_freezes_until_thawed() -> None:
+    async with proxied_archive() as proxy:
+        proxy.to_client.freeze()
+        finding = asyncio.ensure_future(find_through(proxy))
+        await proxy.to_client.until(lambda lane: bool(lane.pdus))
+        assert not finding.done()
+        proxy.to_client.thaw()
+        assert matches_in(await finding) == 5
+
+
+async def test_orthanc_holds_what_is_uploaded(tmp_path: Path) -> None:
+    with orthanc(tmp_path, "ORTHANC", {"GATEWAY": free_port()}) as archive:
+        assert archive.upload(dicom.study(1, series=2)) == 6
+        assert archive.statistics()["CountInstances"] == 6
+        archive.add_destination("OTHER", free_port())
+        found = await run(FINDSCU, *FIND_ALL, "-aec", "ORTHANC", archive.host, archive.port)
+        assert matches_in(found.output) == 1
+
+
+async def test_dcmqrscp_holds_what_is_indexed(tmp_path: Path) -> None:
+    with dcmqrscp(tmp_path, "QR", {"GATEWAY": free_port()}, dicom.study(1) + dicom.study(2)) as archive:
+        found = await run(FINDSCU, *FIND_ALL, "-aec", "QR", archive.host, archive.port)
+        assert matches_in(found.output) == 2
+
+
+async def test_hand_written_bytes_are_understood_by_pynetdicom() -> None:
+    async with scripted_acceptor(echo_script) as node:
+
+        def echo() -> int:
+            entity = AE()
+            entity.add_requested_context(Verification)
+            entity.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
+            association = entity.associate(node.host, node.port)
+            assert len(association.accepted_contexts) == 2
+            status: int = association.send_c_echo().Status
+            association.release()
+            return status
+
+        assert await asyncio.to_thread(echo) == 0
