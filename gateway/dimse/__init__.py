@@ -1,0 +1,1 @@
+"""DIMSE over asyncio: the only owner of DICOM sockets."""

@@ -1,0 +1,454 @@
+"""An association: DIMSE messages over one connection (PS3.7 8, PS3.8 7)."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self, TypeAlias
+
+from gateway.deadline import Deadline
+from gateway.dimse.connection import Connection
+from gateway.dimse.incoming import IncomingStore, StoreHandler, StoreRequest
+from gateway.errors import Aborted, Closed, GatewayError, LocalProtocolError, Rejected, RemoteProtocolError, Stalled
+from gateway.wire.command import DATA_SET, NO_DATA_SET, Command, CommandField
+from gateway.wire.limits import Limits
+from gateway.wire.message import FragmentWriter, MessageReader, MessageStart, command_pdus
+from gateway.wire.negotiation import AcceptedContext, ProposedContext, accepted_contexts, send_length
+from gateway.wire.pdu import (
+    Abort,
+    AssociateAccept,
+    AssociateReject,
+    AssociateRequest,
+    Fragment,
+    ReleaseReply,
+    ReleaseRequest,
+)
+from gateway.wire.states import Role
+from gateway.wire.status import OUT_OF_RESOURCES
+from gateway.wire.upper_layer import UpperLayerEvent
+
+_WEIGHT_OF_A_MESSAGE: Final = 1024  # what a queued message adds to its Data Set in the account of unread bytes
+
+_LOOKS: Final = 8  # how often in a peer's silence we look whether it is its own
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A whole DIMSE message other than a C-STORE request, which is an ``IncomingStore``."""
+
+    context_id: int
+    command: Command
+    data: bytes | None = None
+
+
+Inbound: TypeAlias = Message | IncomingStore
+AssociatePdu: TypeAlias = AssociateRequest | AssociateAccept | AssociateReject
+
+
+def not_held_up() -> bool:
+    """Tell that the peer never waits for us."""
+    return False
+
+
+def _ignore() -> None:
+    """Take no note of a change."""
+
+
+class Association:
+    """One association in either role, from its first PDU to the closed socket.
+
+    Leaving it as a context releases it when it is clean, and aborts it otherwise.
+
+    Attributes:
+        proposed: the contexts its Requestor proposed, when that is us.
+        contexts: the Presentation Contexts in force, by id.
+        max_length: bytes of the longest P-DATA-TF that the peer takes and we send.
+        serve_store: who takes the C-STORE sub-operations of a C-GET.
+        on_change: called when an operation ends, when the association does, and when its socket is closed.
+        reused: whether it served someone before.
+        heard: whether a message has arrived since this was last set to False.
+        requested: Message IDs of the peer's requests that are not yet answered.
+        cancelled: those of them that it wants cancelled.
+    """
+
+    def __init__(
+        self, role: Role, limits: Limits, on_request: Callable[["Association", AssociateRequest], None] | None = None
+    ) -> None:
+        self.calling_ae_title = ""
+        self.called_ae_title = ""
+        self.proposed: frozenset[ProposedContext] = frozenset()
+        self.contexts: dict[int, AcceptedContext] = {}
+        self.max_length = 0
+        self.serve_store: StoreHandler | None = None
+        self.on_change: Callable[[], None] = _ignore
+        self.reused = False
+        self.heard = False
+        self.requested: set[int] = set()
+        self.cancelled: set[int] = set()
+        self.limits = limits
+        self.connection = Connection(role, limits, self)
+        self._role = role
+        self._on_request = on_request
+        self._answer: AssociatePdu | None = None
+        self._reader = MessageReader(())
+        self._inbox: deque[Inbound] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._sink: Callable[[Inbound], None] | None = None
+        self._busy = False
+        self._message_id = 0
+        self._collecting: MessageStart | None = None
+        self._collected = bytearray()
+        self._arriving: IncomingStore | None = None
+        self._unanswered: IncomingStore | None = None
+        self._unread = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # --- what it is
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The peer's host and port."""
+        return self.connection.peer_address
+
+    @property
+    def error(self) -> GatewayError | None:
+        """What ended the association, if it is over."""
+        return self.connection.error
+
+    @property
+    def closed(self) -> bool:
+        """Whether the association is over; its socket may take a moment longer."""
+        return self.connection.error is not None
+
+    @property
+    def clean(self) -> bool:
+        """Whether a new operation can begin: established, and nothing under way in either direction."""
+        return self.connection.is_established and not (self._busy or self._inbox or self.inside_message)
+
+    @property
+    def draining(self) -> bool:
+        """Whether an abandoned operation is coming to its end."""
+        return self._sink is not None and not self.closed
+
+    @property
+    def stale(self) -> bool:
+        """Whether it was reused and turned out dead before any answer: asking once more, on another, is safe."""
+        return self.reused and self.closed and not self.heard
+
+    @property
+    def inside_message(self) -> bool:
+        """Whether the peer has begun a message and not ended it."""
+        return self._reader.inside_message
+
+    def context(self, abstract_syntax: str, *, transfer_syntax: str | None = None) -> AcceptedContext:
+        """Return the first context in force for this abstract syntax, in any or the given transfer syntax.
+
+        Raises:
+            Rejected: the peer accepted none.
+        """
+        for context in self.contexts.values():
+            if context.abstract_syntax == abstract_syntax and transfer_syntax in {None, context.transfer_syntax}:
+                return context
+        raise Rejected(
+            f"{self.called_ae_title} accepts no Presentation Context for {abstract_syntax}", source=3, reason=0
+        )
+
+    def transfer_syntax(self, abstract_syntax: str) -> str:
+        """Return the transfer syntax of the first context in force for this abstract syntax."""
+        return self.context(abstract_syntax).transfer_syntax
+
+    def next_message_id(self) -> int:
+        """Return 1 to 65535, in turn (PS3.7 E.1 has sixteen bits; peers are known that take 0 for none)."""
+        self._message_id = self._message_id % 0xFFFF + 1
+        return self._message_id
+
+    # --- its life
+
+    def establish(self, request: AssociateRequest, accept: AssociateAccept) -> None:
+        """Put in force what both sides agreed on."""
+        peer, is_acceptor = (request, True) if self._role is Role.ACCEPTOR else (accept, False)
+        self.calling_ae_title = request.calling_ae_title
+        self.called_ae_title = request.called_ae_title
+        self.contexts = accepted_contexts(request, accept)
+        self.max_length = send_length(peer.user_information, self.limits)
+        self._reader = MessageReader(self.contexts.keys(), self.limits)
+        if is_acceptor:
+            self.connection.accept(accept)
+
+    async def answer(self, deadline: Deadline) -> AssociatePdu:
+        """Return the peer's answer to our A-ASSOCIATE-RQ; raise what ended the association, or Stalled."""
+        while self._answer is None:
+            if self.error is not None:
+                raise self.error.with_traceback(None)
+            await self._change(deadline)
+        return self._answer
+
+    def request_release(self, seconds: float) -> None:
+        """Send A-RELEASE-RQ (PS3.8 7.2); a peer that does not answer in time is dropped."""
+        if self.clean:
+            self.connection.release()
+            self._set_timer(seconds, self.connection.drop)
+        else:
+            self.abort()
+
+    async def release(self, deadline: Deadline) -> None:
+        """Release the association and wait until its socket is closed; abort it if it is not clean.
+
+        A cancelled operation is given its time to come to its end.
+        """
+        with contextlib.suppress(Stalled):
+            while self.draining:
+                await self._change(deadline)
+        if not self.closed:
+            self.request_release(deadline.within(self.limits.cancel_seconds).remaining)
+        await self.connection.wait_closed()
+
+    def abort(self) -> None:
+        """Send A-ABORT (PS3.8 7.3); the socket closes when the peer closed it, within ``linger_seconds``."""
+        self.connection.abort(Aborted("the association was aborted by us"))
+
+    def fail(self, error: RemoteProtocolError) -> None:
+        """Abort as the service-provider, for what the peer sent (PS3.8 7.4)."""
+        if not self.closed:
+            self.connection.fail(error)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.release(Deadline.after(self.limits.cancel_seconds))
+
+    # --- messages out
+
+    def send_message(self, context_id: int, command: Command, data: bytes | None = None) -> None:
+        """Send a message whose Data Set is at hand and small."""
+        command.command_data_set_type = NO_DATA_SET if data is None else DATA_SET
+        pdus = command_pdus(context_id, command, self.max_length)
+        if data is not None:
+            writer = FragmentWriter(context_id, self.max_length)
+            pdus += [*writer.write(data), *writer.finish()]
+        self.connection.send(pdus)
+
+    def answer_store(self, store: IncomingStore, status: int) -> None:
+        """Send the C-STORE-RSP (PS3.7 9.3.1.2)."""
+        if self._unanswered is store:
+            self._unanswered = None
+        response = Command(
+            command_field=CommandField.C_STORE_RSP,
+            affected_sop_class_uid=store.sop_class_uid,
+            message_id_being_responded_to=store.message_id,
+            status=status,
+            affected_sop_instance_uid=store.sop_instance_uid,
+        )
+        self.send_message(store.context_id, response)
+
+    # --- messages in
+
+    async def receive(
+        self, deadline: Deadline, *, patience: float | None = None, held_up: Callable[[], bool] = not_held_up
+    ) -> Inbound:
+        """Return the next message, however long ago it arrived.
+
+        ``patience`` bounds the peer's silence, in seconds. While we do not read what it sends, or ``held_up`` tells
+        that it waits for us elsewhere, its silence is not its fault.
+
+        Raises:
+            Stalled: none came in time; the association goes on.
+            Aborted, Reset, Closed, Truncated, Stalled, RemoteProtocolError: the association ended.
+        """
+        if deadline.passed:
+            raise Stalled(f"{self.called_ae_title} did not answer in time")
+        if not self._inbox:
+            await self._next(deadline, deadline.remaining if patience is None else patience, held_up)
+        inbound = self._inbox.popleft()
+        self._account(-_weight(inbound))
+        return inbound
+
+    async def _next(self, deadline: Deadline, patience: float, held_up: Callable[[], bool]) -> None:
+        until = deadline.within(patience)
+        while not self._inbox:
+            if self.error is not None:
+                raise self.error.with_traceback(None)
+            pauses = self.connection.pauses
+            try:
+                await self._change(until.within(patience / _LOOKS))
+            except Stalled:
+                if held_up() or self.connection.is_reading_paused or self.connection.pauses != pauses:
+                    until = deadline.within(patience)
+                if until.passed:
+                    raise
+
+    async def _change(self, deadline: Deadline) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            async with deadline.timeout():
+                await self._waiter
+        except TimeoutError:
+            raise Stalled(f"{self.called_ae_title} did not answer in time") from None
+        finally:
+            self._waiter = None
+
+    def received(self, event: UpperLayerEvent) -> None:
+        """Take what the connection brings."""
+        if type(event) is Fragment:
+            self._take_fragment(event)
+        elif isinstance(event, AssociateRequest | AssociateAccept | AssociateReject):
+            self._take_associate(event)
+        elif isinstance(event, ReleaseRequest):
+            self.connection.answer_release()
+            self.connection.end(Closed("the peer released the association"))
+        elif isinstance(event, ReleaseReply):
+            self.connection.answer_release()
+            self.connection.end(Closed("the association was released"))
+        elif isinstance(event, Abort):
+            who = "service-user" if event.source == 0 else "service-provider"
+            self.connection.end(Aborted(f"the peer aborted the association ({who}, reason {event.reason})"))
+
+    def ended(self, error: GatewayError) -> None:
+        """Tell everyone who waits that the association is over."""
+        if self._arriving is not None:
+            self._arriving.fail(error)
+            self._arriving = None
+        self._set_timer(None)
+        self._wake()
+        self.on_change()
+
+    def disconnected(self) -> None:
+        """Tell who keeps associations that nothing is left of this one."""
+        self.on_change()
+
+    def _take_associate(self, pdu: AssociatePdu) -> None:
+        if isinstance(pdu, AssociateRequest) and self._on_request is not None:
+            self._on_request(self, pdu)
+        else:
+            self._answer = pdu
+            self._wake()
+
+    def _take_fragment(self, fragment: Fragment) -> None:
+        item = self._reader.feed(fragment)
+        if item is None:
+            return
+        if type(item) is MessageStart:
+            self._begin_message(item)
+            return
+        arriving = self._arriving
+        if arriving is not None:
+            arriving.put(fragment.data, is_last=fragment.is_last)
+            if fragment.is_last:
+                self._arriving = None
+                self._refuse_if_abandoned()
+            return
+        self._collected += fragment.data
+        if fragment.is_last and self._collecting is not None:
+            start, self._collecting = self._collecting, None
+            self._enqueue(Message(start.context_id, start.command, bytes(self._collected)))
+
+    def _begin_message(self, start: MessageStart) -> None:
+        command = start.command
+        if command.command_field == CommandField.C_STORE_RQ:
+            self._arriving = self._unanswered = self._incoming_store(start)
+            self._enqueue(self._arriving)
+        elif command.command_field == CommandField.C_CANCEL_RQ:
+            self.cancelled |= self.requested & {command.message_id_being_responded_to or 0}
+        elif command.has_data_set:
+            self._collecting = start
+            self._collected = bytearray()
+        else:
+            self._enqueue(Message(start.context_id, command))
+
+    def _incoming_store(self, start: MessageStart) -> IncomingStore:
+        context = self.contexts[start.context_id]
+        command = start.command
+        if context.scp_role is not (self._role is Role.REQUESTOR):
+            raise RemoteProtocolError("a C-STORE from a peer that has not the role of an SCU")
+        sop_class_uid, sop_instance_uid = command.affected_sop_class_uid, command.affected_sop_instance_uid
+        message_id = command.message_id
+        if not command.has_data_set or not sop_class_uid or not sop_instance_uid or message_id is None:
+            raise RemoteProtocolError("a C-STORE without a Data Set, a Message ID or a SOP Instance")
+        request = StoreRequest(
+            calling_ae_title=self.calling_ae_title,
+            called_ae_title=self.called_ae_title,
+            address=self.address[0],
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            transfer_syntax_uid=context.transfer_syntax,
+            message_id=message_id,
+            move_originator_ae_title=command.move_originator_ae_title,
+            move_originator_message_id=command.move_originator_message_id,
+        )
+        return IncomingStore(request, start.context_id, self._account, self.limits.high_water)
+
+    def _enqueue(self, inbound: Inbound) -> None:
+        self.heard = True
+        if self._sink is not None:
+            self._sink(inbound)
+            return
+        if isinstance(inbound, Message) and not inbound.command.is_response:
+            self.requested.add(inbound.command.message_id or 0)
+        self._inbox.append(inbound)
+        self._account(_weight(inbound))
+        self._wake()
+
+    def _account(self, size: int) -> None:
+        """Keep what has arrived and is not read below the high water: beyond it, the peer's socket fills."""
+        self._unread += size
+        if self._unread > self.limits.high_water:
+            self.connection.pause_reading()
+        elif self._unread <= self.limits.high_water // 2:
+            self.connection.resume_reading()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # --- operations
+
+    def occupy(self) -> None:
+        """Begin an operation; there is one at a time, as no asynchronous window is ever negotiated (PS3.7 D.3.3.3)."""
+        if self.error is not None:
+            raise self.error.with_traceback(None)
+        if not self.clean:
+            raise LocalProtocolError("an association runs one operation at a time")
+        self._busy = True
+
+    def vacate(self) -> None:
+        """End the operation: its final response is in."""
+        self._busy = False
+        self._sink = None
+        self._set_timer(None)
+        self._wake()
+        self.on_change()
+
+    def divert(self, sink: Callable[[Inbound], None]) -> None:
+        """Hand everything that still arrives for an abandoned operation to ``sink``, and refuse its sub-operations.
+
+        The operation has ``cancel_seconds`` to come to its end.
+        """
+        self._sink = sink
+        self._set_timer(self.limits.cancel_seconds, self.abort)
+        waiting, self._inbox = self._inbox, deque()
+        for inbound in waiting:
+            self._account(-_weight(inbound))
+            sink(inbound)
+        if self._unanswered is not None:
+            self._unanswered.discard()
+            self._refuse_if_abandoned()
+
+    def _set_timer(self, seconds: float | None, action: Callable[[], None] = _ignore) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, action)
+
+    def _refuse_if_abandoned(self) -> None:
+        store = self._unanswered
+        if self._sink is not None and store is not None and store.is_complete and self.connection.is_established:
+            self.answer_store(store, OUT_OF_RESOURCES)
+
+
+def _weight(inbound: Inbound) -> int:
+    data = inbound.data if isinstance(inbound, Message) else None
+    return _WEIGHT_OF_A_MESSAGE + (len(data) if data else 0)

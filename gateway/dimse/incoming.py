@@ -1,0 +1,132 @@
+"""A C-STORE that is arriving."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from gateway.errors import Aborted, GatewayError, LocalProtocolError
+from gateway.wire.pdu import Buffer
+
+# What holding a fragment costs besides its bytes: a peer that sends single bytes must not fill our memory with views.
+_WEIGHT_OF_A_FRAGMENT: Final = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreRequest:
+    """The Command Set of a C-STORE, and whom it came from (PS3.7 9.3.1.1)."""
+
+    calling_ae_title: str
+    called_ae_title: str
+    address: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    message_id: int
+    move_originator_ae_title: str | None
+    move_originator_message_id: int | None
+
+
+class IncomingStore:
+    """A C-STORE whose Data Set is read while it arrives, by one reader, fragment by fragment (PS3.7 9.1.1).
+
+    The handler and the reader may be two tasks; the reader may go on after the handler returned and the association
+    moved on. What has arrived and is not read counts against the association's high water, over all its C-STOREs: so
+    they are read in the order of their arrival, or discarded.
+    """
+
+    def __init__(self, request: StoreRequest, context_id: int, account: Callable[[int], None], high_water: int) -> None:
+        self.calling_ae_title = request.calling_ae_title
+        self.called_ae_title = request.called_ae_title
+        self.address = request.address
+        self.sop_class_uid = request.sop_class_uid
+        self.sop_instance_uid = request.sop_instance_uid
+        self.transfer_syntax_uid = request.transfer_syntax_uid
+        self.message_id = request.message_id
+        self.move_originator_ae_title = request.move_originator_ae_title
+        self.move_originator_message_id = request.move_originator_message_id
+        self.context_id = context_id
+        self.buffered = 0
+        self.is_complete = False
+        self._account = account
+        self._high_water = high_water
+        self._fragments: deque[memoryview] = deque()
+        self._error: GatewayError | None = None
+        self._discarded = False
+        self._changed = asyncio.Event()
+
+    async def peek(self, size: int) -> bytes:
+        """Return the first unread bytes, fewer if the Data Set ends before, and leave them unread.
+
+        Raises:
+            Aborted, Reset, Closed, Truncated, Stalled: the association ended first.
+        """
+        if size > self._high_water:
+            raise LocalProtocolError("no more can be peeked at than is ever held")
+        while self.buffered < size and not self.is_complete:
+            await self._change()
+        head = bytearray()
+        for fragment in self._fragments:
+            head += fragment[: size - len(head)]
+            if len(head) == size:
+                break
+        return bytes(head)
+
+    async def received(self) -> None:
+        """Return once the last fragment is in, read or not.
+
+        Raises:
+            Aborted, Reset, Closed, Truncated, Stalled: the association ended first.
+        """
+        while not self.is_complete:
+            await self._change()
+
+    def __aiter__(self) -> "IncomingStore":
+        return self
+
+    async def __anext__(self) -> memoryview:
+        """Return the next fragment, a view that stays valid; raise as ``received`` does."""
+        while not self._fragments:
+            if self._discarded:  # never a clean end: what was read so far is not the instance
+                raise Aborted("the C-STORE was discarded while it was read")
+            if self.is_complete:
+                raise StopAsyncIteration
+            await self._change()
+        fragment = self._fragments.popleft()
+        self.buffered -= len(fragment)
+        self._account(-len(fragment) - _WEIGHT_OF_A_FRAGMENT)
+        return fragment
+
+    def discard(self) -> None:
+        """Drop what is unread and what is still to come; whoever reads on meets an error."""
+        weight = self.buffered + len(self._fragments) * _WEIGHT_OF_A_FRAGMENT
+        self._discarded = True
+        self._fragments.clear()
+        self.buffered = 0
+        self._account(-weight)
+        self._changed.set()
+
+    def put(self, data: Buffer, *, is_last: bool) -> None:
+        """Take the next fragment from the association."""
+        if data and not self._discarded:
+            self._fragments.append(memoryview(data))
+            self.buffered += len(data)
+            self._account(len(data) + _WEIGHT_OF_A_FRAGMENT)
+        self.is_complete = is_last
+        self._changed.set()
+
+    def fail(self, error: GatewayError) -> None:
+        """Learn that the association ended."""
+        self._error = error
+        self._changed.set()
+
+    async def _change(self) -> None:
+        if self._error is not None:
+            raise self._error.with_traceback(None)
+        self._changed.clear()
+        await self._changed.wait()
+
+
+StoreHandler: TypeAlias = Callable[[IncomingStore], Awaitable[int]]
+"""Takes a C-STORE and returns its DIMSE status; the C-STORE-RSP goes out when the last fragment is in, too."""

@@ -1,0 +1,220 @@
+"""The associations with one region: few, shared, and never lost."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from gateway.deadline import Deadline
+from gateway.dimse.association import Association
+from gateway.dimse.incoming import StoreHandler
+from gateway.dimse.requestor import Peer, connect
+from gateway.errors import Saturated
+from gateway.wire.limits import Limits
+from gateway.wire.negotiation import ProposedContext
+
+Contexts: TypeAlias = frozenset[ProposedContext]
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    contexts: Contexts
+    # An association to reuse, or None: leave to open one.
+    grant: asyncio.Future[Association | None]
+
+
+class AssociationPool:
+    """Up to ``size`` associations with one peer, those that are being opened or closed included.
+
+    Every association is in exactly one of the sets below; ``_assign`` decides who gets what, and is called after every
+    change. An idle association is reused for contexts it was opened with; it is released after ``idle_seconds``, or
+    earlier to make room for other contexts. One that comes back dirty is aborted.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        *,
+        size: int = 4,
+        idle_seconds: float = 2.0,
+        max_waiting: int = 64,
+        wait_seconds: float = 2.0,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+    ) -> None:
+        self._peer = peer
+        self._size = size
+        self._idle_seconds = idle_seconds
+        self._max_waiting = max_waiting
+        self._wait_seconds = wait_seconds
+        self._limits = limits
+        self._is_closed = False
+        self._waiting: deque[_Waiter] = deque()
+        self._opening = 0
+        self._active: set[Association] = set()
+        self._idle: dict[Association, asyncio.TimerHandle] = {}
+        self._draining: set[Association] = set()
+        self._closing: set[Association] = set()
+        self._connected: set[Association] = set()
+
+    @asynccontextmanager
+    async def acquire(
+        self, contexts: Sequence[ProposedContext], deadline: Deadline, *, serve_store: StoreHandler | None = None
+    ) -> AsyncIterator[Association]:
+        """Lend an association that has these contexts for the length of the context.
+
+        An association that was reused and found dead before any answer is ``stale``: acquire again, once.
+
+        Raises:
+            Saturated: all associations stay taken, or the queue for them is full.
+            RegionError, RemoteProtocolError: none can be opened.
+        """
+        association = await self._take(contexts, deadline)
+        association.serve_store = serve_store
+        try:
+            yield association
+        finally:
+            association.serve_store = None
+            self._give_back(association)
+
+    async def aclose(self) -> None:
+        """Release what is idle, abort what is not, and wait until every socket is closed."""
+        self._is_closed = True
+        for waiter in self._waiting:
+            if not waiter.grant.done():
+                waiter.grant.set_exception(self._saturated())
+        self._waiting.clear()
+        for association in list(self._idle):
+            self._release(association)
+        for association in [*self._active, *self._draining]:
+            association.abort()
+        for association in list(self._connected):
+            await association.connection.wait_closed()
+
+    def __repr__(self) -> str:
+        active = len(self._active) + len(self._draining) + len(self._closing)
+        return (
+            f"<AssociationPool {self._peer.called_ae_title} active={active} idle={len(self._idle)} "
+            f"opening={self._opening} waiting={len(self._waiting)} size={self._size}>"
+        )
+
+    # --- decisions, without I/O
+
+    def _assign(self) -> None:
+        while self._waiting:
+            waiter = self._waiting[0]
+            if waiter.grant.done():  # cancelled, and not yet gone
+                self._waiting.popleft()
+                continue
+            association = self._reusable(waiter.contexts)
+            if association is None and self._taken >= self._size:
+                if self._idle and not self._closing:
+                    self._release(next(iter(self._idle)))
+                return
+            self._waiting.popleft()
+            if association is None:
+                self._opening += 1
+            else:
+                self._idle.pop(association).cancel()
+                self._active.add(association)
+            waiter.grant.set_result(association)
+
+    def _reusable(self, contexts: Contexts) -> Association | None:
+        return next((each for each in self._idle if each.clean and contexts <= each.proposed), None)
+
+    @property
+    def _taken(self) -> int:
+        return self._opening + len(self._active) + len(self._idle) + len(self._draining) + len(self._closing)
+
+    def _give_back(self, association: Association) -> None:
+        self._active.discard(association)
+        if association.draining:
+            self._draining.add(association)
+        elif association.clean and not self._is_closed:
+            self._rest(association)
+        else:
+            association.abort()
+        self._assign()
+
+    def _rest(self, association: Association) -> None:
+        timer = asyncio.get_running_loop().call_later(self._idle_seconds, self._expire, association)
+        self._idle[association] = timer
+
+    def _expire(self, association: Association) -> None:
+        self._release(association)
+        self._assign()
+
+    def _release(self, association: Association) -> None:
+        self._idle.pop(association).cancel()
+        self._closing.add(association)
+        association.request_release(self._limits.cancel_seconds)
+
+    def _changed(self, association: Association) -> None:
+        if association.connection.is_closed:
+            self._connected.discard(association)
+        if association.closed:
+            timer = self._idle.pop(association, None)
+            if timer is not None:
+                timer.cancel()
+            self._draining.discard(association)
+            self._closing.discard(association)
+        elif association in self._draining:
+            self._draining.discard(association)
+            self._give_back(association)
+        self._assign()
+
+    # --- what waits
+
+    async def _take(self, contexts: Sequence[ProposedContext], deadline: Deadline) -> Association:
+        association = await self._wait(frozenset(contexts), deadline)
+        if association is not None:
+            association.reused = True
+            association.heard = False
+            return association
+        try:
+            association = await connect(self._peer, contexts, deadline, limits=self._limits)
+        finally:
+            self._opening -= 1
+            if association is None:
+                self._assign()
+        self._connected.add(association)
+        self._active.add(association)
+        association.on_change = lambda: self._changed(association)
+        if self._is_closed:
+            self._give_back(association)
+            raise self._saturated()
+        return association
+
+    async def _wait(self, contexts: Contexts, deadline: Deadline) -> Association | None:
+        if self._is_closed:
+            raise self._saturated()
+        waiter = _Waiter(contexts, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiter)
+        self._assign()
+        if len(self._waiting) > self._max_waiting:
+            self._waiting.remove(waiter)
+            raise self._saturated()
+        try:
+            async with deadline.within(self._wait_seconds).timeout():
+                return await waiter.grant
+        except BaseException as error:
+            self._withdraw(waiter)
+            if isinstance(error, TimeoutError):
+                raise self._saturated() from None
+            raise
+
+    def _withdraw(self, waiter: _Waiter) -> None:
+        """Take a waiter out of the queue, or back what it was given while it was being cancelled."""
+        if waiter in self._waiting:
+            self._waiting.remove(waiter)
+        elif waiter.grant.done() and not waiter.grant.cancelled() and waiter.grant.exception() is None:
+            association = waiter.grant.result()
+            if association is None:
+                self._opening -= 1
+            else:
+                self._give_back(association)
+        self._assign()
+
+    def _saturated(self) -> Saturated:
+        return Saturated(f"all {self._size} associations with {self._peer} are taken: raise max_associations, or wait")
