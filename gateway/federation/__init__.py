@@ -1,0 +1,1 @@
+"""Many regions, one answer."""

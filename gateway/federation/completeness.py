@@ -1,0 +1,74 @@
+"""Which regions answered: said in headers that a program can read."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+COMPLETE = "complete"
+LIMITED = "limited"
+
+
+@dataclass(frozen=True, slots=True)
+class RegionState:
+    """What became of one region's part.
+
+    Attributes:
+        region: the region's id.
+        state: "complete", "limited" where a limit of ours cut its rows short, or the slug of what went wrong.
+        count: rows or instances it contributed; None where that is not known yet.
+    """
+
+    region: str
+    state: str
+    count: int | None = None
+
+    @property
+    def missing(self) -> bool:
+        """Whether something of this region may be missing from the answer."""
+        return self.state != COMPLETE
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """The states of all regions that were asked, in profile order.
+
+    Attributes:
+        unit: what the counts count, "matches" or "instances".
+        states: one for each region.
+    """
+
+    unit: str
+    states: tuple[RegionState, ...]
+
+    @property
+    def missing(self) -> tuple[RegionState, ...]:
+        """The regions from which something may be missing."""
+        return tuple(state for state in self.states if state.missing)
+
+    @property
+    def failed(self) -> bool:
+        """Whether regions were asked and not one of them answered."""
+        return bool(self.states) and all(state.missing and state.state != LIMITED for state in self.states)
+
+    def header(self) -> str:
+        """Return the value of the ``Federation-Status`` header: a member a region, with its state and count."""
+        return ", ".join(_member(state, self.unit) for state in self.states)
+
+    def warnings(self) -> list[str]:
+        """Return the text of one ``Warning: 299`` for each region from which something may be missing."""
+        return [_warning(state) for state in self.missing]
+
+
+def _member(state: RegionState, unit: str) -> str:
+    counted = "" if state.count is None else f";{unit}={state.count}"
+    return f"{state.region};state={state.state}{counted}"
+
+
+def _warning(state: RegionState) -> str:
+    if state.state == LIMITED:
+        return f"region {state.region} has more matches than are taken from one region: narrow the search"
+    return f"region {state.region} unavailable ({state.state}): results incomplete"
+
+
+def merged(unit: str, states: Iterable[RegionState]) -> Completeness:
+    """Make one of the states, in the order given."""
+    return Completeness(unit, tuple(states))

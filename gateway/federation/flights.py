@@ -1,0 +1,104 @@
+"""Instances on their way from regions to a reader.
+
+What has arrived and is not read is bounded by the high-water mark of each association; beyond it the region waits.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+
+from gateway.dimse.incoming import IncomingStore
+
+SUCCESS = 0x0000
+CANNOT_TAKE = 0xA700
+
+
+class Instance:
+    """One SOP Instance, readable once, fragment by fragment, while it arrives.
+
+    Attributes:
+        region: id of the region it comes from.
+    """
+
+    def __init__(self, store: IncomingStore, region: str, flight: "Flight") -> None:
+        self.region = region
+        self.sop_class_uid = store.sop_class_uid
+        self.sop_instance_uid = store.sop_instance_uid
+        self.transfer_syntax_uid = store.transfer_syntax_uid
+        self._store = store
+        self._flight = flight
+
+    async def __aiter__(self) -> AsyncIterator[memoryview]:
+        """Yield the Data Set as the region encoded it; raises RegionError if the region breaks off."""
+        async for fragment in self._store:
+            yield fragment
+        self._flight.landed(self)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait for the reader."""
+        return self._store.buffered
+
+    def discard(self) -> None:
+        """Drop what was not read and what is still to come."""
+        self._store.discard()
+        self._flight.landed(self)
+
+
+class Flight:
+    """Takes C-STOREs from any number of associations; gives their instances to one reader, each SOP Instance once."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self._ready: deque[Instance] = deque()
+        self._aloft: list[Instance] = []
+        self._arrival = asyncio.Event()
+        self._landing = False
+
+    async def receive(self, store: IncomingStore, region: str) -> int:
+        """Take one instance; returns once it is here whole, read or not.
+
+        Raises:
+            RegionError: the association ended before the instance did.
+        """
+        if self._landing:
+            store.discard()
+            return CANNOT_TAKE
+        if store.sop_instance_uid in self._seen:
+            store.discard()
+            await store.received()
+            return SUCCESS
+        self._seen.add(store.sop_instance_uid)
+        instance = Instance(store, region, self)
+        self._aloft.append(instance)
+        self._ready.append(instance)
+        self._arrival.set()
+        await store.received()
+        return SUCCESS
+
+    @property
+    def held_up(self) -> bool:
+        """Whether the regions may be waiting for our reader, so that their silence is not their fault."""
+        return any(instance.buffered for instance in self._aloft)
+
+    def wake(self) -> None:
+        """Let the reader look again, because a retrieve has ended."""
+        self._arrival.set()
+
+    async def arrival(self) -> Instance | None:
+        """Return the next instance, or None when woken without one."""
+        if not self._ready:
+            await self._arrival.wait()
+            self._arrival.clear()
+        return self._ready.popleft() if self._ready else None
+
+    def landed(self, instance: Instance) -> None:
+        """Forget an instance that the reader is done with."""
+        if instance in self._aloft:
+            self._aloft.remove(instance)
+
+    def close(self) -> None:
+        """Take no more instances and drop those on their way."""
+        self._landing = True
+        for instance in list(self._aloft):
+            instance.discard()

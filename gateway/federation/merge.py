@@ -1,0 +1,119 @@
+"""Rows of many regions made one row an entity (DESIGN: merge; PS3.4 C.2.2.1 on unique keys)."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from gateway.dataset.query import Level, Row
+from gateway.dataset.required import UNIQUE_KEYS
+from gateway.federation.identity import is_foreign_copy, same_patient
+from gateway.federation.paging import first
+from gateway.region.profile import Profile
+
+RETRIEVE_AE_TITLE, INSTANCE_AVAILABILITY, MODALITIES_IN_STUDY = "00080054", "00080056", "00080061"
+COUNTS = frozenset({"00201206", "00201208", "00201209"})
+SOP_CLASSES_IN_STUDY = "00080062"
+UNIONS = frozenset({MODALITIES_IN_STUDY, SOP_CLASSES_IN_STUDY, RETRIEVE_AE_TITLE})
+BEST_AVAILABILITY = ("ONLINE", "NEARLINE", "OFFLINE", "UNAVAILABLE")
+
+FROM_ONE_HOLDER = frozenset({"00080050", "00080051", "00081062", "00100010", "00100020", "00100021", "00100022"}) | {
+    "00100024",
+    "00100030",
+    "00100040",
+    "00101002",
+}
+"""Patient and accession attributes: whole from one holder, never filled from another."""
+
+
+Holder: TypeAlias = tuple[Profile, Row]
+"""A region that holds an entity, and its row of it."""
+
+
+@dataclass(slots=True)
+class Merged:
+    """The outcome of a merge.
+
+    Attributes:
+        rows: one for each entity, in no order.
+        conflicts: (kept, suppressed) regions of each row left out because the patients do not cross-reference.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    conflicts: list[tuple[str, str]] = field(default_factory=list)
+
+
+def merge(level: Level, answers: Iterable[tuple[Profile, Sequence[Row]]]) -> Merged:
+    """Group rows by the level's Unique Key and join each group, its best holder first.
+
+    The best holder is one that is not a foreign copy, then the earlier source. ModalitiesInStudy and the other lists
+    become unions, InstanceAvailability the best, counts the maximum; blanks are filled from later holders except in
+    patient and accession attributes. At STUDY level a row of another patient is suppressed and reported.
+    """
+    unique_key = UNIQUE_KEYS[level]
+    groups: dict[str, list[Holder]] = {}
+    for profile, rows in answers:
+        for row in rows:
+            uid = first(row.get(unique_key))
+            if uid:
+                groups.setdefault(uid, []).append((profile, row))
+    merged = Merged()
+    for holders in groups.values():
+        same, conflicts = one_patient(holders) if level is Level.STUDY else (holders, [])
+        merged.conflicts += [(same[0][0].id, profile.id) for profile, _ in conflicts]
+        merged.rows.append(_joined(same))
+    return merged
+
+
+def one_patient(holders: list[Holder]) -> tuple[list[Holder], list[Holder]]:
+    """Rank the holders of one study; part those of the first one's patient from those of any other."""
+    if len(holders) == 1:
+        return holders, []
+    ranked = sorted(holders, key=lambda holder: is_foreign_copy(holder[1], holder[0].issuer_of_patient_id))
+    best, row = ranked[0]
+    same = [
+        x
+        for x in ranked
+        if x[1] is row or same_patient(row, best.issuer_of_patient_id, x[1], x[0].issuer_of_patient_id)
+    ]
+    return same, [x for x in ranked if x not in same]
+
+
+def _joined(holders: list[Holder]) -> Row:
+    profile, row = holders[0]
+    joined = {**row, RETRIEVE_AE_TITLE: {"vr": "AE", "Value": [profile.ae_title]}}
+    for other, theirs in holders[1:]:
+        _join(joined, {**theirs, RETRIEVE_AE_TITLE: {"vr": "AE", "Value": [other.ae_title]}})
+    return joined
+
+
+def _join(row: Row, other: Row) -> None:
+    for tag, attribute in other.items():
+        mine = row.get(tag)
+        if tag in UNIONS:
+            row[tag] = _union(mine, attribute)
+        elif tag in COUNTS:
+            row[tag] = _best(mine, attribute, max)
+        elif tag == INSTANCE_AVAILABILITY:
+            row[tag] = _best(mine, attribute, _more_available)
+        elif tag not in FROM_ONE_HOLDER and (mine is None or len(mine) == 1):
+            row[tag] = attribute
+
+
+def _union(one: dict[str, object] | None, other: dict[str, object]) -> dict[str, object]:
+    values: list[object] = []
+    for attribute in (one, other):
+        found = attribute.get("Value") if attribute else None
+        values.extend(value for value in (found if isinstance(found, list) else ()) if value not in values)
+    return {"vr": other["vr"], "Value": values} if values else {"vr": other["vr"]}
+
+
+def _best(one: dict[str, object] | None, other: dict[str, object], better: Callable[..., object]) -> dict[str, object]:
+    mine, theirs = first(one), first(other)
+    if mine is None or theirs is None:
+        return other if mine is None or one is None else one
+    return {"vr": other["vr"], "Value": [better(mine, theirs)]}
+
+
+def _more_available(one: str, other: str) -> str:
+    known = [value for value in BEST_AVAILABILITY if value in {one, other}]
+    return known[0] if known else one

@@ -1,0 +1,1 @@
+"""One peer archive, made dependable."""

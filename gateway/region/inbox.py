@@ -1,0 +1,150 @@
+"""Which C-STORE belongs to which C-MOVE.
+
+A C-MOVE makes a region send on an association of its own. Each move therefore holds a lease: the Move
+Destination it named, its Move Originator AE title and Message ID, the region's AE title, and what was
+asked for. A C-STORE that fits no lease is refused and kept nowhere (promise R18).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from gateway.dataset.peek import peek_uid
+from gateway.dataset.query import Selection
+from gateway.dimse.incoming import IncomingStore
+from gateway.errors import DatasetError, LimitExceeded, UnsolicitedStore
+from gateway.events import Observer, StoreRefused
+
+Receiver: TypeAlias = Callable[[IncomingStore], Awaitable[int]]
+"""Takes an instance that belongs to a retrieve; once it is here whole, returns the status of its C-STORE-RSP."""
+
+HEAD = 1 << 20
+"""How far into a Data Set, in bytes, its Study Instance UID is looked for at the most."""
+
+STUDY_INSTANCE_UID = 0x0020000D
+SERIES_INSTANCE_UID = 0x0020000E
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """One C-MOVE under way, and what it may bring.
+
+    Attributes:
+        destination: the Move Destination it names, one of our AE titles.
+        region_ae_title: Calling AE Title of the association that will bring its instances.
+        originator: Move Originator AE Title and Message ID.
+        selection: what was asked for.
+        receive: takes its instances.
+        arrived: instances received whole so far.
+        under_way: instances that are being received and may be its own.
+    """
+
+    destination: str
+    region_ae_title: str
+    originator: tuple[str, int]
+    selection: Selection
+    receive: Receiver
+    arrived: int = 0
+    under_way: int = 0
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def permits(self, store: IncomingStore) -> bool:
+        """Whether the association and the command of a C-STORE fit.
+
+        An absent originator fits, and one that names the region itself: pynetdicom fills it in so.
+        """
+        if (store.called_ae_title, store.calling_ae_title) != (self.destination, self.region_ae_title):
+            return False
+        if self.selection.instances and store.sop_instance_uid not in self.selection.instances:
+            return False
+        ae_title, message_id = store.move_originator_ae_title, store.move_originator_message_id
+        return ae_title in {None, "", self.originator[0], self.region_ae_title} and message_id in {None, self.originator[1]}
+
+    @contextmanager
+    def arriving(self) -> Iterator[None]:
+        """Keep the lease from settling while an instance that may be one of its own arrives."""
+        self.under_way += 1
+        try:
+            yield
+        finally:
+            self.under_way -= 1
+            self._changed.set()
+
+    async def take(self, store: IncomingStore) -> int:
+        """Hand one instance on and count it once it is here."""
+        status = await self.receive(store)
+        self.arrived += 1
+        return status
+
+    async def settle(self, expected: int, quiet_seconds: float, held_up: Callable[[], bool]) -> None:
+        """Wait for what a C-MOVE's final response ran ahead of (promise R15), until nothing more seems to come."""
+        while self.arrived < expected:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(quiet_seconds):
+                    await self._changed.wait()
+            except TimeoutError:
+                if not self.under_way and not held_up():
+                    return
+
+
+class Inbox:
+    """The handler of C-STOREs from outside: finds the lease, checks, hands on."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._leases: list[Lease] = []
+
+    def expects(self, called_ae_title: str, calling_ae_title: str) -> bool:
+        """Whether any lease is waiting for an association between these two."""
+        return any((x.destination, x.region_ae_title) == (called_ae_title, calling_ae_title) for x in self._leases)
+
+    @contextmanager
+    def open(self, lease: Lease) -> Iterator[None]:
+        """Accept what fits the lease while the context lasts."""
+        self._leases.append(lease)
+        try:
+            yield
+        finally:
+            self._leases.remove(lease)
+
+    async def store(self, store: IncomingStore) -> int:
+        """Answer one C-STORE (PS3.7 9.1.1)."""
+        candidates = [lease for lease in self._leases if lease.permits(store)]
+        if not candidates:
+            return self._refuse(store)
+        with ExitStack() as arriving:
+            for lease in candidates:
+                arriving.enter_context(lease.arriving())
+            found = await study_and_series(store)
+            for lease in candidates:
+                if lease in self._leases and fits(lease.selection, found):
+                    return await lease.take(store)
+        return self._refuse(store)
+
+    def _refuse(self, store: IncomingStore) -> int:
+        store.discard()
+        self._observer(StoreRefused(store.calling_ae_title, store.called_ae_title, store.address))
+        return UnsolicitedStore.dimse_status
+
+
+async def study_and_series(store: IncomingStore) -> tuple[str | None, str | None]:
+    """Study and Series Instance UID of an instance on its way, None for one that its head does not hold."""
+    size = 1024
+    try:
+        while True:
+            head = await store.peek(size)
+            series = peek_uid(head, store.transfer_syntax_uid, SERIES_INSTANCE_UID)
+            if series is not None or len(head) < size or size >= HEAD:
+                return peek_uid(head, store.transfer_syntax_uid, STUDY_INSTANCE_UID), series
+            size *= 4
+    except (DatasetError, LimitExceeded):
+        return None, None
+
+
+def fits(selection: Selection, found: tuple[str | None, str | None]) -> bool:
+    """Whether an instance of that study and series is part of what was asked for."""
+    study, series = found
+    return study == selection.study and selection.series in {None, series}

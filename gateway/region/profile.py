@@ -1,0 +1,108 @@
+"""A region's profile: one small TOML file that a person can read aloud."""
+
+import re
+import zoneinfo
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from gateway.config.settings import AETitle, Count, Host, Integer
+from gateway.config.toml import Section, check, read
+from gateway.dataset.charset import is_known
+from gateway.errors import ConfigError
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,31}", value):
+        raise ValueError('is not a name such as "NEODIN": a letter, then up to 31 letters, digits, "-" and "_"')
+    return value
+
+
+def _time_zone(value: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(value)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError('is not an IANA time zone such as "America/Toronto"') from error
+    return value
+
+
+def _character_set(value: str) -> str:
+    unknown = [term for term in value.split("\\") if not is_known(term.strip())]
+    if unknown:
+        raise ValueError('is not a Defined Term of Specific Character Set such as "ISO_IR 100" (PS3.3 C.12.1.1.2)')
+    return value
+
+
+class Profile(Section):
+    r"""What the gateway must know of one region.
+
+    Attributes:
+        name: the region's only id, in logs, headers and URLs.
+        title: its full name, for people.
+        ae_title: its AE title, as the Called AE Title of our associations and the Calling AE Title of its own.
+        host: its address.
+        port: its port.
+        retrieve: how instances are had: by C-GET, by C-MOVE, or whichever works.
+        move_destinations: our AE titles as the region's administrator has entered them.
+        max_associations: how many associations we may hold with it, searches and retrieves together.
+        character_set: Specific Character Set of a response that does not say; several values joined by a backslash.
+        time_zone: IANA name, for dates and times without an offset.
+        issuer_of_patient_id: the namespace of its Patient IDs where a response does not say.
+    """
+
+    name: Annotated[str, AfterValidator(_name)]
+    title: str = ""
+    ae_title: AETitle
+    host: Host
+    port: Annotated[Integer, Field(ge=1, le=65535)]
+    retrieve: Literal["auto", "c-get", "c-move"] = "auto"
+    move_destinations: tuple[AETitle, ...] = ()
+    max_associations: Count = 4
+    character_set: Annotated[str, AfterValidator(_character_set)] = "ISO_IR 100"
+    time_zone: Annotated[str, AfterValidator(_time_zone)] = "America/Toronto"
+    issuer_of_patient_id: str = ""
+
+    @property
+    def id(self) -> str:
+        """The name as headers and URLs spell it."""
+        return self.name.lower()
+
+    @property
+    def routes(self) -> frozenset[tuple[str, str]]:
+        """Calling and Called AE Title of each association that may bring instances of its C-MOVEs."""
+        return frozenset((self.ae_title, destination) for destination in self.move_destinations)
+
+
+def load(folder: Path) -> list[Profile]:
+    """Read every ``*.toml`` of a folder, in the order of the file names, which ranks the regions.
+
+    Raises:
+        ConfigError: there is none, one is wrong, or two have the same name.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: is not a folder: name the one that holds the region profiles")
+    paths = sorted(folder.glob("*.toml"))
+    if not paths:
+        raise ConfigError(f"{folder}: holds no region profile: put one *.toml file per region there")
+    profiles: dict[str, Profile] = {}
+    faults: list[str] = []
+    for path in paths:
+        try:
+            profile = check(Profile, read(path), str(path))
+        except ConfigError as error:
+            faults.append(str(error))
+            continue
+        if profile.id in profiles:
+            faults.append(f'{path}: "name" {profile.name!r} is taken by another profile: give each region its own')
+        if profile.retrieve == "c-move" and not profile.move_destinations:
+            faults.append(f'{path}: "move_destinations" is empty: C-MOVE needs our AE title as this region knows it')
+        if any(profile.routes & other.routes for other in profiles.values()):
+            faults.append(
+                f'{path}: "ae_title" {profile.ae_title!r} is another region\'s, too, and so is a Move Destination: '
+                "what they send could not be told apart; give each region its own Move Destination"
+            )
+        profiles[profile.id] = profile
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return list(profiles.values())

@@ -1,0 +1,120 @@
+"""How a region's instances are had: by C-MOVE or by C-GET, whichever works."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from itertools import cycle
+
+from gateway.config.settings import Settings
+from gateway.dataset.identifier import retrieve_identifier
+from gateway.dataset.query import Selection
+from gateway.deadline import Deadline
+from gateway.dimse.get import get
+from gateway.dimse.incoming import IncomingStore
+from gateway.dimse.move import move
+from gateway.dimse.pool import AssociationPool
+from gateway.dimse.suboperations import SubOperations
+from gateway.errors import DimseFailure, Rejected, UnsolicitedStore
+from gateway.region.contexts import GET, MOVE, QUERY_CONTEXTS, get_contexts
+from gateway.region.destinations import MoveDestinations
+from gateway.region.inbox import Inbox, Lease, Receiver, fits, study_and_series
+from gateway.region.profile import Profile
+
+SopClasses = Callable[[Selection, Deadline], Awaitable[Collection[str]]]
+"""Finds the SOP Classes of a selection's instances at the region."""
+
+CANNOT_SERVE = frozenset({0x0110, 0x0112, 0x0122, 0x0210, 0x0211, 0xA702, 0xA801, 0xA900, 0xC000})
+"""Failures after which the other service may do better: it is not offered, or our Move Destination is not known."""
+
+
+class Transfer:
+    """Retrieves from one region, with the service that its profile names or that has been seen to work.
+
+    One association of the region's cap is left to searches, so that a long retrieve does not stop them.
+    """
+
+    def __init__(
+        self, profile: Profile, settings: Settings, pool: AssociationPool, inbox: Inbox, sop_classes: SopClasses
+    ) -> None:
+        self._profile = profile
+        self._ae_title = settings.dimse.ae_title
+        self._quiet_seconds = settings.retrieve.quiet_seconds
+        self._pool = pool
+        self._inbox = inbox
+        self._sop_classes = sop_classes
+        self._destinations = MoveDestinations(profile.move_destinations)
+        self._at_once = asyncio.Semaphore(max(1, profile.max_associations - 1))
+        self._message_ids = cycle(range(1, 1 << 16))
+        self._services = services(profile)
+
+    async def run(
+        self, selection: Selection, receive: Receiver, deadline: Deadline, held_up: Callable[[], bool]
+    ) -> SubOperations:
+        """Hand each selected instance to ``receive``; a service that brings nothing is passed over for the next.
+
+        Raises:
+            RegionError: the region failed.
+        """
+        arrived = False
+
+        async def arriving(store: IncomingStore) -> int:
+            nonlocal arrived
+            arrived = True
+            return await receive(store)
+
+        async with self._at_once:
+            for service in self._services:
+                bring = self._move if service == MOVE else self._get
+                try:
+                    result = await bring(selection, arriving, deadline, held_up)
+                except (Rejected, DimseFailure) as error:
+                    refused = not isinstance(error, DimseFailure) or error.status in CANNOT_SERVE
+                    if arrived or not refused or service == self._services[-1]:
+                        raise
+                else:
+                    self._services = (service, *(x for x in self._services if x != service))
+                    return result
+        raise Rejected(f"region {self._profile.name}: no retrieve service is configured")
+
+    async def _move(
+        self, selection: Selection, receive: Receiver, deadline: Deadline, held_up: Callable[[], bool]
+    ) -> SubOperations:
+        async with self._destinations.borrow() as destination:
+            message_id = next(self._message_ids)
+
+            async def receiving(store: IncomingStore) -> int:
+                if store.move_originator_message_id is not None:
+                    self._destinations.names_originator = True
+                return await receive(store)
+
+            lease = Lease(destination, self._profile.ae_title, (self._ae_title, message_id), selection, receiving)
+            with self._inbox.open(lease):
+                async with self._pool.acquire(QUERY_CONTEXTS, deadline) as association:
+                    identifier = retrieve_identifier(selection, association.transfer_syntax(MOVE))
+                    result = await move(
+                        *(association, MOVE, identifier, destination, deadline),
+                        message_id=message_id,
+                        held_up=held_up,
+                    )
+                await lease.settle(result.sent, self._quiet_seconds, held_up)
+                return result
+
+    async def _get(
+        self, selection: Selection, receive: Receiver, deadline: Deadline, held_up: Callable[[], bool]
+    ) -> SubOperations:
+        contexts = get_contexts(await self._sop_classes(selection, deadline))
+
+        async def receiving(store: IncomingStore) -> int:
+            if not fits(selection, await study_and_series(store)):
+                store.discard()
+                return UnsolicitedStore.dimse_status
+            return await receive(store)
+
+        async with self._pool.acquire(contexts, deadline, serve_store=receiving) as association:
+            identifier = retrieve_identifier(selection, association.transfer_syntax(GET))
+            return await get(association, GET, identifier, deadline, held_up=held_up)
+
+
+def services(profile: Profile) -> tuple[str, ...]:
+    """Return the retrieve services to try, in order."""
+    by_move = (MOVE,) if profile.move_destinations and profile.retrieve != "c-get" else ()
+    return by_move if profile.retrieve == "c-move" else (*by_move, GET)
