@@ -1,0 +1,237 @@
+"""uvicorn's httptools protocol, made safe to expose: deadlines, caps and one request at a time.
+
+uvicorn waits for ever for a request that never ends and for a reader that never reads, and takes headers
+of any size. What httptools lets through of the ambiguous framings is refused here too.
+"""
+
+import asyncio
+import re
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from struct import pack
+from typing import Any, Final
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from gateway.web.problem import document
+
+TARGET: Final = re.compile(rb"/(?!/)(?:[^%\\]|%(?!2f|5c|00))*", re.IGNORECASE)
+"""A request target in origin form: no authority, and nothing encoded that could pass for a separator."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """What one HTTP connection may take.
+
+    Attributes:
+        header_seconds: from the first byte of a request, or from the start of the connection, to the end of its header.
+        keep_alive_seconds: an idle connection is kept after a response.
+        write_stall_seconds: a reader that takes nothing for so long is cut off.
+        header_bytes: request line and header fields together.
+        header_lines: header fields.
+        target_bytes: the request target.
+        write_buffer_bytes: how much waits for a slow reader before the producer has to wait.
+    """
+
+    header_seconds: float = 10.0
+    keep_alive_seconds: int = 15
+    write_stall_seconds: float = 60.0
+    header_bytes: int = 32 * 1024
+    header_lines: int = 100
+    target_bytes: int = 8 * 1024
+    write_buffer_bytes: int = 512 * 1024
+
+
+class _Stop(Exception):
+    """Parsing ends here; what to answer is already decided."""
+
+
+class GuardedHttpToolsProtocol(HttpToolsProtocol):
+    """One HTTP/1.1 connection under ``HttpLimits``.
+
+    A request that arrives before the previous one is answered is not served: the connection closes after
+    the running response, and the client sends it again on another (RFC 9112 9.3.2).
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: HttpLimits | None = None,
+        lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._limits = limits or HttpLimits()
+        self._period = min(self._limits.header_seconds, self._limits.write_stall_seconds) / 8
+        self._lost = lost
+        self._watch: asyncio.TimerHandle | None = None
+        self._refusal = (HTTPStatus.BAD_REQUEST, "the request is not valid HTTP/1.1")
+        self._deaf = False
+        self._header_since: float | None = None
+        self._unparsed = 0  # bytes since the parser last told of a header or a piece of body
+        self._taken_at = 0.0
+        self._unsent = 0
+        self._drained = False
+
+    # --- the connection and its deadlines
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(self._limits.write_buffer_bytes)
+        self._header_since = self._taken_at = self.loop.time()
+        self._watch = self.loop.call_later(self._period, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop watching; tell the server."""
+        if self._watch is not None:
+            self._watch.cancel()
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self._lost()
+
+    def resume_writing(self) -> None:
+        """Note that the reader took enough for the producer to go on."""
+        self._drained = True
+        super().resume_writing()
+
+    def _look(self) -> None:
+        """Enforce both deadlines; runs a few times within the shorter of them (H01, H08)."""
+        soon = self.loop.time() + self._period
+        unsent = self.transport.get_write_buffer_size()
+        if unsent == 0 or unsent < self._unsent or self._drained:
+            self._taken_at = soon - self._period
+        self._unsent, self._drained = unsent, False
+        if soon > self._taken_at + self._limits.write_stall_seconds:
+            self._cut()
+        elif self._header_since is not None and soon > self._header_since + self._limits.header_seconds:
+            self._time_out()
+        self._watch = self.loop.call_later(self._period, self._look)
+
+    def _cut(self) -> None:
+        """Reset the connection, so that the kernel keeps nothing for the reader either."""
+        connection: socket.socket = self.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
+        self.transport.abort()
+
+    def _time_out(self) -> None:
+        self._header_since = None
+        if self._deaf:
+            self.transport.abort()
+        elif self._unparsed:
+            self._refusal = (HTTPStatus.REQUEST_TIMEOUT, "the request header did not arrive in time")
+            self.send_400_response("")
+        else:
+            self.transport.close()
+
+    # --- the request
+
+    @property
+    def _idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def data_received(self, data: bytes) -> None:
+        """Parse within the limits; what follows a request under way is left unread."""
+        if self._deaf or self.transport.is_closing():
+            return
+        if self._header_since is None and self._idle:
+            self._header_since = self.loop.time()
+            self._unparsed = 0
+        self._unparsed += len(data)
+        super().data_received(data)
+        if self._unparsed > self._limits.header_bytes and not self._deaf:
+            self._refusal = (HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request header is too large")
+            self.send_400_response("")
+
+    def on_message_begin(self) -> None:
+        """Begin a request, unless one is still being served."""
+        if not self._idle:
+            self.cycle.keep_alive = False
+            self._deaf = True
+            raise _Stop
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Collect the request target."""
+        super().on_url(url)
+        if len(self.url) > self._limits.target_bytes:
+            self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG, f"the URL is longer than {self._limits.target_bytes} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect one header field; trailers are not taken."""
+        if self._header_since is None:
+            raise _Stop
+        super().on_header(name, value)
+        if len(self.headers) > self._limits.header_lines:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"more than {self._limits.header_lines} fields")
+
+    def on_headers_complete(self) -> None:
+        """Refuse what is ambiguous (H02, H03), else start the application."""
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > self._limits.header_bytes:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request header is too large")
+        names = [name for name, _ in self.headers]
+        if names.count(b"host") != 1:
+            self._refuse(HTTPStatus.BAD_REQUEST, "the request must have exactly one Host field")
+        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+        plain = codings == [b"chunked"] and b"content-length" not in names and self.parser.get_http_version() == "1.1"
+        if codings and not plain:
+            self._refuse(HTTPStatus.BAD_REQUEST, "the length of the request's body is ambiguous")
+        if not TARGET.fullmatch(self.url.partition(b"?")[0]):
+            self._refuse(HTTPStatus.BAD_REQUEST, "the request target must be a plain absolute path")
+        self._header_since = None
+        self._unparsed = 0
+        super().on_headers_complete()
+        if self.parser.should_upgrade():
+            self.cycle.keep_alive = False  # the parser reads nothing more after the offer that we leave alone
+
+    def on_body(self, body: bytes) -> None:
+        """Hand on a piece of the request's body."""
+        self._unparsed = 0
+        super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        """Keep the connection only when the request was read to its end."""
+        if self.cycle.more_body:
+            self.transport.close()
+        super().on_response_complete()
+
+    # --- the refusal
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        self._refusal = (status, detail)
+        raise _Stop
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  (uvicorn's text says less than ours)
+        """Answer what could not be parsed and hear nothing more; a response under way is not written into."""
+        if self._deaf:
+            return
+        self._deaf = True
+        if not self._idle:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            if self.cycle.response_started:
+                self.transport.abort()
+                return
+        status, detail = self._refusal
+        body = document(status.phrase.lower().replace(" ", "-"), status, detail)
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
+            f"content-length: {len(body)}\r\ncache-control: private, no-store\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close after the client has had time to read: closing at once on unread bytes would reset its connection."""
+        if self.transport.can_write_eof():
+            self._header_since = self.loop.time()
+            self.transport.write_eof()
+        else:
+            self.transport.close()

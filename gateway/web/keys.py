@@ -1,0 +1,162 @@
+"""Matching keys: what a value may look like for its VR, in the notation of PS3.4 C.2.2.2."""
+
+import re
+from collections.abc import Callable
+from datetime import date
+from types import MappingProxyType
+from typing import Final
+
+from gateway.errors import RequestError
+
+EMPTY: Final = '""'
+"""Two quotation marks ask for attributes without a value (PS3.4 C.2.2.2.7)."""
+
+_UID = re.compile(r"\d+(\.\d+)*", re.ASCII)
+_TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?", re.ASCII)
+_MOMENT = re.compile(
+    r"\d{4}((0[1-9]|1[0-2])((0[1-9]|[12]\d|3[01])(([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?)?)?)?"
+    r"(\+(0\d|1[0-4])[0-5]\d|-(0\d|1[0-2])[0-5]\d)?",
+    re.ASCII,
+)
+_NUMBER = r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?"
+
+
+def is_uid(value: str) -> bool:
+    """Whether a value has the form of a UID (PS3.5 9.1); leading zeros in a component are let through."""
+    return len(value) <= 64 and _UID.fullmatch(value) is not None
+
+
+def key_value(name: str, vr: str, value: str, *, empty: bool) -> str:
+    """Check the value of a matching key; return it in C-FIND notation, empty for universal matching.
+
+    Args:
+        name: the parameter, as the caller wrote it.
+        vr: of the attribute.
+        value: decoded.
+        empty: Empty Value Matching was asked for.
+
+    Raises:
+        RequestError: the value cannot be one of that VR; the text says what is expected, and not what was given.
+    """
+    if value in {"", "*"}:
+        return ""
+    if value == EMPTY:
+        if empty:
+            return EMPTY
+        raise RequestError(f"{name}: expected a value; to find attributes without one, add emptyvaluematching=true")
+    read = _READERS.get(vr, _one_value)
+    found = read(value)
+    if found is None:
+        raise RequestError(f"{name}: expected {_EXPECTED.get(vr, 'one value')}")
+    return found
+
+
+def _uid_list(value: str) -> str | None:
+    uids = [part.strip() for part in re.split(r"[,\\]", value)]
+    return "\\".join(uids) if all(map(is_uid, uids)) else None
+
+
+def _code_list(value: str) -> str | None:
+    codes = [part.strip() for part in re.split(r"[,\\]", value)]
+    return "\\".join(codes) if all(codes) else None
+
+
+def _one_value(value: str) -> str | None:
+    return None if "\\" in value else value
+
+
+def _text(value: str) -> str | None:
+    return value
+
+
+def _nothing(value: str) -> str | None:  # noqa: ARG001  (one of the readers)
+    return None
+
+
+def _pattern(expression: str) -> Callable[[str], str | None]:
+    compiled = re.compile(expression, re.ASCII)
+
+    def read(value: str) -> str | None:
+        trimmed = value.strip()
+        return trimmed if compiled.fullmatch(trimmed) else None
+
+    return read
+
+
+def _is_date(value: str) -> bool:
+    if not re.fullmatch(r"\d{8}", value, re.ASCII):
+        return False
+    try:
+        date(int(value[:4]), int(value[4:6]), int(value[6:]))
+    except ValueError:
+        return False
+    return True
+
+
+def _range(is_bound: Callable[[str], bool]) -> Callable[[str], str | None]:
+    """Make the reader of a VR with Range Matching whose values hold no hyphen (PS3.4 C.2.2.2.5)."""
+
+    def read(value: str) -> str | None:
+        begin, hyphen, end = (part.strip() for part in value.partition("-"))
+        bounds = [bound for bound in (begin, end) if bound]
+        if not bounds or not all(map(is_bound, bounds)):
+            return None
+        backwards = len(bounds) == 2 and begin > end and not begin.startswith(end)
+        return None if backwards else f"{begin}{hyphen}{end}"
+
+    return read
+
+
+def _is_time(value: str) -> bool:
+    return _TIME.fullmatch(value) is not None
+
+
+def _moments(value: str) -> str | None:
+    """Read a date time or a range of them; a hyphen may also belong to an offset from UTC (PS3.5 6.2)."""
+    trimmed = value.replace(" ", "")
+    splits = [(trimmed[: at.start()], trimmed[at.end() :]) for at in re.finditer("-", trimmed)]
+    for begin, end in [(trimmed, ""), *splits]:
+        bounds = [bound for bound in (begin, end) if bound]
+        if bounds and all(map(_MOMENT.fullmatch, bounds)):
+            return trimmed
+    return None
+
+
+_READERS: Final = MappingProxyType(
+    {
+        "UI": _uid_list,
+        "CS": _code_list,
+        "DA": _range(_is_date),
+        "TM": _range(_is_time),
+        "DT": _moments,
+        "IS": _pattern(r"[+-]?\d{1,11}"),
+        "DS": _pattern(rf"(?=.{{1,16}}$){_NUMBER}"),
+        "AS": _pattern(r"\d{3}[DWMY]"),
+        "AT": _pattern(r"[0-9A-Fa-f]{8}"),
+        **dict.fromkeys(("US", "UL", "UV"), _pattern(r"\d{1,20}")),
+        **dict.fromkeys(("SS", "SL", "SV"), _pattern(r"[+-]?\d{1,19}")),
+        **dict.fromkeys(("FL", "FD"), _pattern(_NUMBER)),
+        **dict.fromkeys(("ST", "LT", "UT", "UR", "UN"), _text),
+        **dict.fromkeys(("SQ", "OB", "OD", "OF", "OL", "OV", "OW"), _nothing),
+    }
+)
+
+_RANGE = "a range such as {0}-{1}, {0}- or -{1}"
+_EXPECTED: Final = MappingProxyType(
+    {
+        "UI": "a UID, or several separated by commas",
+        "CS": "a code, or several separated by commas",
+        "DA": f"a date YYYYMMDD, or {_RANGE.format('20240101', '20240331')}",
+        "TM": f"a time HHMMSS, or {_RANGE.format('080000', '170000')}",
+        "DT": f"a date time YYYYMMDDHHMMSS+ZZXX, or {_RANGE.format('20240101', '20240331')}",
+        "IS": "an integer",
+        "DS": "a number of at most 16 characters",
+        "AS": "an age such as 042Y",
+        "AT": "a tag of eight hexadecimal digits",
+        **dict.fromkeys(("US", "UL", "UV"), "an unsigned integer"),
+        **dict.fromkeys(("SS", "SL", "SV"), "an integer"),
+        **dict.fromkeys(("FL", "FD"), "a number"),
+        "SQ": "no value: name an attribute inside the sequence behind a dot",
+        **dict.fromkeys(("OB", "OD", "OF", "OL", "OV", "OW"), "no value: bulk data cannot be matched"),
+    }
+)

@@ -1,0 +1,154 @@
+"""Problem documents (RFC 9457), and the boundary where every exception becomes one."""
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.errors import GatewayError, MethodNotAllowed, NotFound, RegionError
+from gateway.events import Event, Observer
+from gateway.web.completeness import field_value
+
+if TYPE_CHECKING:
+    from gateway.federation.completeness import Completeness
+
+RETRY_AFTER_SECONDS = 30
+MEDIA_TYPE = "application/problem+json"
+
+
+class RegionMissing(RegionError):
+    """A region is missing and the caller wants all or nothing (``Prefer: handling=strict``).
+
+    Attributes:
+        federation_status: each region's state, as the ``Federation-Status`` header has it.
+    """
+
+    slug = "region-missing"
+    http_status = 503
+    dimse_status = 0xA700
+    retryable = True
+
+    def __init__(self, completeness: "Completeness") -> None:
+        names = ", ".join(state.region for state in completeness.missing)
+        super().__init__(f"no complete answer from {names}; without Prefer: handling=strict the rest is sent")
+        self.federation_status = completeness.header()
+
+
+@dataclass(frozen=True, slots=True)
+class UnexpectedError(Event):
+    """An exception that nobody foresaw reached the web: a defect.
+
+    Attributes:
+        error: the class of the exception; its text may hold what a patient sent and is left out.
+        where: file and line of the innermost frames, innermost first.
+    """
+
+    error: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class BodyBroken(Event):
+    """A response body was ended on purpose before its end, because the rest cannot be had.
+
+    Attributes:
+        reason: the slug of the error.
+    """
+
+    reason: str
+
+
+def document(slug: str, status: int, detail: str, **members: Any) -> bytes:
+    """Encode a problem document (RFC 9457 3)."""
+    problem = {
+        "type": f"/docs/errors/{slug}",
+        "title": slug.replace("-", " ").capitalize(),
+        "status": int(status),
+        "detail": detail,
+        **members,
+    }
+    return orjson.dumps(problem)
+
+
+def problem(error: GatewayError, headers: Mapping[str, str] | None = None, *, federation_status: str = "") -> Response:
+    """Answer an error; where the states of the regions are known, it names them."""
+    members: dict[str, Any] = {}
+    if available := getattr(error, "available", ()):
+        members["available"] = list(available)
+    if status := federation_status or getattr(error, "federation_status", ""):
+        members["regions"] = [_region(member) for member in status.split(", ")]
+    body = document(error.slug, error.http_status, str(error), **members)
+    response = Response(body, error.http_status, headers, MEDIA_TYPE)
+    if status:
+        response.raw_headers.append((b"federation-status", field_value(status)))
+    if error.retryable:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def _region(member: str) -> dict[str, str]:
+    """Read one member of a ``Federation-Status`` header."""
+    name, *parameters = member.split(";")
+    return {"region": name, **dict(parameter.split("=", 1) for parameter in parameters)}
+
+
+class ProblemBoundary:
+    """ASGI middleware: whatever is raised below becomes a problem document, or breaks the body that began."""
+
+    def __init__(self, app: ASGIApp, *, observe: Observer) -> None:
+        self._app = app
+        self._observe = observe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application and answer for it when it fails."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def noting(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except GatewayError as error:
+            if started:
+                # Ending without the last chunk makes the server drop the connection: the client sees it.
+                self._observe(BodyBroken(error.slug))
+            else:
+                await problem(error)(scope, receive, send)
+        except Exception as error:  # noqa: BLE001  (the boundary: a defect must not show its insides)
+            self._observe(UnexpectedError(type(error).__name__, _where(error)))
+            if not started:
+                await _unexpected()(scope, receive, send)
+
+
+def _unexpected() -> Response:
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    detail = "the gateway failed in a way nobody foresaw; its operator's log says where"
+    return Response(document("unexpected", status, detail), status, media_type=MEDIA_TYPE)
+
+
+def _where(error: BaseException) -> str:
+    frames = [
+        f"{PurePath(frame.f_code.co_filename).name}:{line}" for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    return " < ".join(reversed(frames[-6:]))
+
+
+async def routing_problem(_request: Request, error: Exception) -> Response:
+    """Answer what the router itself refuses: no such resource, or no such method for it (PS3.18 8.5)."""
+    if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allow = ", ".join(sorted((error.headers or {}).get("Allow", "GET, HEAD").split(", ")))
+        return problem(MethodNotAllowed(f"the resource answers {allow} only"), {"Allow": allow})
+    return problem(NotFound("there is no such resource"))

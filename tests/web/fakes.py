@@ -1,0 +1,223 @@
+"""A federation on strings: what the web asks of it, without regions."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+from httpx2 import AsyncClient
+from starlette.applications import Starlette
+
+from gateway.dataset.query import Query, Row, Selection
+from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE
+from gateway.deadline import Deadline
+from gateway.events import Event
+from gateway.federation.completeness import Completeness, RegionState
+from gateway.web.app import WebSettings, create_app
+from gateway.web.guard import HttpLimits
+from gateway.web.server import WebServer
+from tests.kit.dicom import encode, instance
+
+STUDY, SERIES = "1.2.3", "1.2.3.4"
+CT = "1.2.840.10008.5.1.4.1.1.2"
+ALL_COMPLETE = (RegionState("neodin", "complete", 1), RegionState("hdirs", "complete", 0))
+ONE_MISSING = (RegionState("neodin", "complete", 1), RegionState("hdirs", "timeout"))
+
+Step = BaseException | asyncio.Event | Callable[[], None]
+"""Between two things that come: an error that ends it, a moment to wait for, something to take note of."""
+
+
+def study_row(study: str = STUDY) -> Row:
+    return {
+        "00080020": {"vr": "DA", "Value": ["20240131"]},
+        "00080061": {"vr": "CS", "Value": ["CT"]},
+        "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Tremblay^Zoé"}]},
+        "0020000D": {"vr": "UI", "Value": [study]},
+    }
+
+
+async def step(thing: Step) -> None:
+    if isinstance(thing, BaseException):
+        raise thing
+    if isinstance(thing, asyncio.Event):
+        await thing.wait()
+    else:
+        thing()
+
+
+@dataclass
+class FakeSearch:
+    """Gives what it was told to, and keeps what it was asked."""
+
+    rows: Sequence[Row] = ()
+    states: tuple[RegionState, ...] = ALL_COMPLETE
+    remaining: int = 0
+    warnings: tuple[str, ...] = ()
+    before: Sequence[Step] = ()
+    queries: list[Query] = field(default_factory=list)
+    deadlines: list[Deadline] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def search(self, query: Query, deadline: Deadline) -> Any:
+        self.queries.append(query)
+        self.deadlines.append(deadline)
+        self.asked.set()
+        try:
+            for thing in self.before:
+                await step(thing)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        return SimpleNamespace(
+            rows=list(self.rows),
+            remaining=self.remaining,
+            completeness=Completeness("matches", self.states),
+            warnings=self.warnings,
+        )
+
+
+@dataclass
+class FakeInstance:
+    """One SOP Instance that arrives in pieces."""
+
+    data: Sequence[bytes | memoryview | Step]
+    transfer_syntax_uid: str = EXPLICIT_VR_LE
+    sop_instance_uid: str = f"{SERIES}.1"
+    sop_class_uid: str = CT
+    series_instance_uid: str | None = SERIES
+    region: str = "neodin"
+
+    async def __aiter__(self) -> AsyncIterator[memoryview]:
+        for piece in self.data:
+            if isinstance(piece, bytes | memoryview):
+                yield memoryview(piece)
+            else:
+                await step(piece)
+
+
+def ct(number: int = 1, transfer_syntax: str = EXPLICIT_VR_LE, *, size: int = 512, pieces: int = 100) -> FakeInstance:
+    """Return a synthetic CT instance in pieces of so many bytes."""
+    dataset = instance(number=number, size=size)
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = STUDY, SERIES
+    dataset.SOPInstanceUID = f"{SERIES}.{number}"
+    data = encode(dataset, transfer_syntax)
+    return FakeInstance(
+        [data[i : i + pieces] for i in range(0, len(data), pieces)], transfer_syntax, dataset.SOPInstanceUID
+    )
+
+
+@dataclass
+class FakeRetrieve:
+    """Opens one retrieval, whatever is asked for, and takes note of how it was left."""
+
+    instances: Sequence[FakeInstance | Step] = ()
+    states: tuple[RegionState, ...] = ALL_COMPLETE
+    partial: bool = False
+    on_enter: Sequence[Step] = ()
+    on_exit: Sequence[Step] = ()
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
+    selections: list[Selection] = field(default_factory=list)
+    deadlines: list[Deadline] = field(default_factory=list)
+    sent: int = 0
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def completeness(self) -> Completeness:
+        return Completeness("instances", self.states)
+
+    async def __aiter__(self) -> AsyncIterator[FakeInstance]:
+        for thing in self.instances:
+            if isinstance(thing, FakeInstance):
+                yield thing
+                self.sent += 1
+            else:
+                await step(thing)
+
+    @asynccontextmanager
+    async def retrieve(self, selection: Selection, deadline: Deadline) -> AsyncIterator["FakeRetrieve"]:
+        self.selections.append(selection)
+        self.opened.set()
+        self.deadlines.append(deadline)
+        try:
+            for thing in self.on_enter:
+                await step(thing)
+            yield self
+            for thing in self.on_exit:
+                await step(thing)
+        finally:
+            self.left.set()
+
+
+@dataclass
+class Gateway:
+    """A running web server over a fake federation."""
+
+    port: int
+    server: WebServer
+    client: AsyncClient
+    search: FakeSearch
+    retrieve: FakeRetrieve
+    events: list[Event]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/dicom-web"
+
+
+def application(
+    search: FakeSearch, retrieve: FakeRetrieve, settings: WebSettings, events: list[Event] | None = None
+) -> Starlette:
+    def observe(event: Event) -> None:
+        if events is not None:
+            events.append(event)
+
+    return create_app(cast("Any", search), cast("Any", retrieve), settings, observe)
+
+
+@asynccontextmanager
+async def gateway(
+    search: FakeSearch | None = None,
+    retrieve: FakeRetrieve | None = None,
+    *,
+    limits: HttpLimits | None = None,
+    grace: float = 0.0,
+    **settings: Any,
+) -> AsyncIterator[Gateway]:
+    """Serve a fake federation on a port of its own."""
+    search, retrieve = search or FakeSearch(), retrieve or FakeRetrieve()
+    events: list[Event] = []
+    server = WebServer(application(search, retrieve, WebSettings(**settings), events), "127.0.0.1", 0, limits=limits)
+    port = await server.start()
+    try:
+        async with AsyncClient(base_url=f"http://127.0.0.1:{port}/dicom-web", timeout=10) as client:
+            yield Gateway(port, server, client, search, retrieve, events)
+    finally:
+        await server.aclose(grace)
+
+
+async def exchange(port: int, *requests: bytes | Step, until: float = 5.0) -> bytes:
+    """Send bytes as they are and return all that comes back until the server closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        async with asyncio.timeout(until):
+            for request in requests:
+                if isinstance(request, bytes):
+                    writer.write(request)
+                    await writer.drain()
+                else:
+                    await step(request)
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+def headed(*lines: str, target: str = "/dicom-web/studies") -> bytes:
+    """Return a GET request with a Host and other header lines."""
+    return "\r\n".join([f"GET {target} HTTP/1.1", "Host: localhost", *lines, "", ""]).encode()
+
+
+def joined(pieces: Iterable[Any]) -> bytes:
+    return b"".join(bytes(piece) for piece in pieces)
