@@ -1,0 +1,48 @@
+"""Running the gateway until it is told to stop."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from gateway.assembly import Gateway, running
+from gateway.config.settings import Settings
+from gateway.ops.log import EventLog
+from gateway.region.profile import Profile
+
+
+@asynccontextmanager
+async def stop_signals() -> AsyncIterator[asyncio.Event]:
+    """Give an event that SIGINT and SIGTERM set while the context lasts."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+async def serve_until_stopped(settings: Settings, profiles: Sequence[Profile]) -> None:
+    """Serve in front of the profiles' regions until SIGINT or SIGTERM."""
+    async with stop_signals() as stop, running(settings, profiles, EventLog(sys.stderr)) as gateway:
+        announce(settings, gateway)
+        await stop.wait()
+
+
+def announce(settings: Settings, gateway: Gateway) -> None:
+    """Print the one line that says the gateway is ready, and where."""
+    names = ", ".join(region.profile.name for region in gateway.regions)
+    print(
+        f"ready {base_url(settings, gateway)} - AE {settings.dimse.ae_title} on "
+        f"{settings.dimse.host}:{gateway.dimse_port} - regions {names}",
+        flush=True,
+    )
+
+
+def base_url(settings: Settings, gateway: Gateway) -> str:
+    """Return the address of the DICOMweb face."""
+    return f"http://{settings.http.host}:{gateway.http_port}/dicom-web"

@@ -1,0 +1,1 @@
+"""For those who keep the gateway running."""

@@ -1,0 +1,25 @@
+"""Orthanc as a region."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.interop.contract import INSTANCES, RegionContract, Served
+from tests.interop.serving import gateway, profile
+from tests.kit.peers import free_port, orthanc
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    home, dimse_port = tmp_path_factory.mktemp("orthanc"), free_port()
+    with orthanc(home, modalities={"GATEWAY": dimse_port}) as archive:
+        archive.upload(INSTANCES)
+        by_move = profile(archive.ae_title, archive.port, "c-move")
+        by_get = profile(archive.ae_title, archive.port, "c-get")
+        with gateway(home, by_move, dimse_port) as moving, gateway(home, by_get) as getting:
+            yield Served(moving, getting)
+
+
+@pytest.mark.peer("orthanc")
+class TestOrthanc(RegionContract):
+    """An archive in wide use."""
