@@ -15,6 +15,8 @@ class GatewayError(Exception):
     http_status: ClassVar[int] = 500
     dimse_status: ClassVar[int] = 0x0110
     retryable: ClassVar[bool] = False
+    federation_status: str = ""
+    """Each region's state, as the ``Federation-Status`` header has it, where regions were asked."""
 
 
 # --- the Upper Layer and DIMSE protocols
@@ -173,11 +175,7 @@ class Saturated(RegionError):
 
 
 class NoRegionAnswered(RegionError):
-    """Every region that was asked failed.
-
-    Attributes:
-        federation_status: each region's state, as the ``Federation-Status`` header has it.
-    """
+    """Every region that was asked failed."""
 
     slug = "no-region-answered"
     http_status = 503
@@ -185,6 +183,19 @@ class NoRegionAnswered(RegionError):
     retryable = True
 
     def __init__(self, message: str, *, federation_status: str = "") -> None:
+        super().__init__(message)
+        self.federation_status = federation_status
+
+
+class RegionMissing(RegionError):
+    """A region is missing and the caller wants all or nothing (``Prefer: handling=strict``)."""
+
+    slug = "region-missing"
+    http_status = 503
+    dimse_status = 0xA700
+    retryable = True
+
+    def __init__(self, message: str, *, federation_status: str) -> None:
         super().__init__(message)
         self.federation_status = federation_status
 
@@ -233,11 +244,7 @@ class RequestError(GatewayError):
 
 
 class NotFound(RequestError):
-    """No region that answered holds what was asked for.
-
-    Attributes:
-        federation_status: each region's state, as the ``Federation-Status`` header has it.
-    """
+    """No region that answered holds what was asked for."""
 
     slug = "not-found"
     http_status = 404

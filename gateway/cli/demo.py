@@ -106,12 +106,9 @@ async def _watch(province: Process) -> bool:
     return False
 
 
-def _suggest(url: str) -> None:
-    print(
-        "try:\n"
-        f"  curl '{url}/studies?PatientName=*&limit=3'\n"
-        f"  curl -i '{url}/studies?ModalitiesInStudy=CT&StudyDate=20240101-'\n"
-        f"  curl -H 'Accept: multipart/related; type=\"application/dicom\"; transfer-syntax=*' -o study.multipart \\\n"
-        f"    \"{url}/studies/$(curl -s '{url}/studies?limit=1' | grep -oE '\"0020000D\"[^]]*' | grep -oE '[0-9.]{{20,}}')\"",
-        flush=True,
-    )
+def _suggest(url: str, study: str) -> None:
+    """Print three commands that show what the province can do."""
+    accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+    print(f"  curl '{url}/studies?PatientName=*'")
+    print(f"  curl -i '{url}/studies?ModalitiesInStudy=CT&StudyDate=20240101-'")
+    print(f"  curl -H 'Accept: {accept}' -o study.multipart '{url}/studies/{study}'", flush=True)

@@ -26,6 +26,7 @@ BulkData: TypeAlias = Callable[[BulkPath, str, int | None], str]
 CHARACTER_SET: Final = "00080005"
 PIXEL_DATA: Final = frozenset({"7FE00008", "7FE00009", "7FE00010"})
 _WATCHED: Final = PIXEL_DATA | LUT_DESCRIPTORS | {CHARACTER_SET}
+_LONGEST_TERMS: Final = 256  # all terms there are; a longer value is no Specific Character Set
 _NEVER: Final = 1 << 62
 _LIMITS: Final = DatasetLimits()
 
@@ -69,7 +70,8 @@ class _RowSink:
     def _watch(self, key: str, vr: str, data: bytes) -> None:
         """Look again at the few elements that mean more than their value."""
         if key == CHARACTER_SET:
-            self._charset = character_set(data.decode("ascii", "replace").strip(PADDING), self._terms)
+            terms = data[:_LONGEST_TERMS].decode("ascii", "replace").strip(PADDING)
+            self._charset = character_set(terms, self._terms)
         elif key in PIXEL_DATA:
             if self._bulk_data and data:
                 self.large(key, vr, len(data))

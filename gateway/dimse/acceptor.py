@@ -150,6 +150,7 @@ class Acceptor:
             while True:
                 inbound = await association.receive(Deadline.after(self._limits.idle_seconds))
                 await self._dispatch(association, inbound)
+                del inbound  # an instance that nobody else holds is let go before the next is waited for
         except RemoteProtocolError as error:
             association.fail(error)
         except GatewayError:  # it is over, or it has been idle for too long

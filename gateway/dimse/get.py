@@ -50,6 +50,7 @@ async def get(
                         await serve_store(association, inbound, association.serve_store)
                 except TimeoutError:
                     raise Stalled(f"{association.called_ae_title} did not end C-GET in time") from None
+                del inbound  # an instance that nobody else holds is let go before the next is waited for
                 continue
             message, status = inbound
             result = sub_operations(association, message, status)

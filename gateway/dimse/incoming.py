@@ -32,8 +32,8 @@ class IncomingStore:
     """A C-STORE whose Data Set is read while it arrives, by one reader, fragment by fragment (PS3.7 9.1.1).
 
     The handler and the reader may be two tasks; the reader may go on after the handler returned and the association
-    moved on. What has arrived and is not read counts against the association's high water, over all its C-STOREs: so
-    they are read in the order of their arrival, or discarded.
+    moved on. What has arrived and is not read counts against the association's high water, over all its C-STOREs that
+    someone holds: so they are read in the order of their arrival, discarded, or let go.
     """
 
     def __init__(self, request: StoreRequest, context_id: int, account: Callable[[int], None], high_water: int) -> None:
@@ -106,6 +106,11 @@ class IncomingStore:
         self.buffered = 0
         self._account(-weight)
         self._changed.set()
+
+    def __del__(self) -> None:
+        # Nobody can read it any more: what it holds must not keep its association from reading on.
+        if self._fragments:
+            self.discard()
 
     def put(self, data: Buffer, *, is_last: bool) -> None:
         """Take the next fragment from the association."""

@@ -53,10 +53,13 @@ async def connect(
     association.connection.associate(request)
     try:
         await _open(association, peer, deadline.within(limits.connect_seconds))
-        answer = await association.answer(deadline.within(limits.artim_seconds))
-        association.establish(request, _accepted(answer, peer))
+        try:
+            answer = await association.answer(deadline.within(limits.artim_seconds))
+            association.establish(request, _accepted(answer, peer))
+        except BaseException:
+            association.abort()
+            raise
     except BaseException:
-        association.abort()
         association.connection.drop()
         raise
     return association

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 from gateway.dimse.incoming import IncomingStore
+from gateway.region.profile import Profile
 
 SUCCESS = 0x0000
 CANNOT_TAKE = 0xA700
@@ -18,10 +19,14 @@ class Instance:
 
     Attributes:
         region: id of the region it comes from.
+        character_set: what its Data Set means where Specific Character Set is absent.
+        series_instance_uid: of its series, where its Data Set says.
     """
 
-    def __init__(self, store: IncomingStore, region: str, flight: "Flight") -> None:
-        self.region = region
+    def __init__(self, store: IncomingStore, series: str | None, profile: Profile, flight: "Flight") -> None:
+        self.region = profile.id
+        self.character_set = profile.character_set
+        self.series_instance_uid = series
         self.sop_class_uid = store.sop_class_uid
         self.sop_instance_uid = store.sop_instance_uid
         self.transfer_syntax_uid = store.transfer_syntax_uid
@@ -55,7 +60,7 @@ class Flight:
         self._arrival = asyncio.Event()
         self._landing = False
 
-    async def receive(self, store: IncomingStore, region: str) -> int:
+    async def receive(self, store: IncomingStore, series: str | None, profile: Profile) -> int:
         """Take one instance; returns once it is here whole, read or not.
 
         Raises:
@@ -69,7 +74,7 @@ class Flight:
             await store.received()
             return SUCCESS
         self._seen.add(store.sop_instance_uid)
-        instance = Instance(store, region, self)
+        instance = Instance(store, series, profile, self)
         self._aloft.append(instance)
         self._ready.append(instance)
         self._arrival.set()

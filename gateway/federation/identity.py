@@ -71,8 +71,7 @@ def _text(row: Row, tag: str) -> str:
 
 def _name(row: Row) -> str:
     """Return the patient's name without case, accents, hyphens and empty components."""
-    values = row.get(PATIENT_NAME, {}).get("Value") or ({},)
-    components = values[0] or {}
-    name = str(components.get("Alphabetic") or components.get("Ideographic") or "")
+    components: dict[str, str] = (row.get(PATIENT_NAME, {}).get("Value") or [{}])[0] or {}
+    name = components.get("Alphabetic") or components.get("Ideographic") or ""
     folded = "".join(x for x in unicodedata.normalize("NFKD", name.casefold()) if not unicodedata.combining(x))
     return " ".join(folded.replace("^", " ").replace("-", " ").split())

@@ -12,13 +12,10 @@ from gateway.federation import identity
 from gateway.federation.completeness import Completeness, RegionState
 from gateway.federation.merge import one_patient
 from gateway.federation.paging import first
-from gateway.federation.search import Answer, SearchableRegion, ask_all, completeness
+from gateway.federation.search import MOST_UIDS, Answer, SearchableRegion, ask_all, completeness
 
 CONFLICT = "identity-conflict"
 MOST_INSTANCES = 1_000_000
-
-MOST_UIDS = 500
-"""In one Identifier: an element in Explicit VR has a length of 16 bits (PS3.5 7.1.2), and a UID up to 64 characters."""
 
 
 @dataclass(frozen=True, slots=True)

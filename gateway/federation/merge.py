@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from gateway.dataset.query import Level, Row
+from gateway.dataset.query import Attribute, Level, Row
 from gateway.dataset.required import UNIQUE_KEYS
 from gateway.federation.identity import is_foreign_copy, same_patient
 from gateway.federation.paging import first
@@ -14,16 +14,9 @@ RETRIEVE_AE_TITLE, INSTANCE_AVAILABILITY, MODALITIES_IN_STUDY = "00080054", "000
 COUNTS = frozenset({"00201206", "00201208", "00201209"})
 SOP_CLASSES_IN_STUDY = "00080062"
 UNIONS = frozenset({MODALITIES_IN_STUDY, SOP_CLASSES_IN_STUDY, RETRIEVE_AE_TITLE})
-BEST_AVAILABILITY = ("ONLINE", "NEARLINE", "OFFLINE", "UNAVAILABLE")
-
-FROM_ONE_HOLDER = frozenset({"00080050", "00080051", "00081062", "00100010", "00100020", "00100021", "00100022"}) | {
-    "00100024",
-    "00100030",
-    "00100040",
-    "00101002",
-}
-"""Patient and accession attributes: whole from one holder, never filled from another."""
-
+AVAILABILITIES = ("UNAVAILABLE", "OFFLINE", "NEARLINE", "ONLINE")
+PATIENT_GROUP = "0010"
+ACCESSION = frozenset({"00080050", "00080051"})
 
 Holder: TypeAlias = tuple[Profile, Row]
 """A region that holds an entity, and its row of it."""
@@ -92,14 +85,19 @@ def _join(row: Row, other: Row) -> None:
         if tag in UNIONS:
             row[tag] = _union(mine, attribute)
         elif tag in COUNTS:
-            row[tag] = _best(mine, attribute, max)
+            row[tag] = _better(mine, attribute, _count)
         elif tag == INSTANCE_AVAILABILITY:
-            row[tag] = _best(mine, attribute, _more_available)
-        elif tag not in FROM_ONE_HOLDER and (mine is None or len(mine) == 1):
+            row[tag] = _better(mine, attribute, _availability)
+        elif (mine is None or len(mine) == 1) and not _is_of_one_holder(tag):
             row[tag] = attribute
 
 
-def _union(one: dict[str, object] | None, other: dict[str, object]) -> dict[str, object]:
+def _is_of_one_holder(tag: str) -> bool:
+    """Whether an attribute is of the patient or the accession: whole from one holder, never filled from another."""
+    return tag.startswith(PATIENT_GROUP) or tag in ACCESSION
+
+
+def _union(one: Attribute | None, other: Attribute) -> Attribute:
     values: list[object] = []
     for attribute in (one, other):
         found = attribute.get("Value") if attribute else None
@@ -107,13 +105,13 @@ def _union(one: dict[str, object] | None, other: dict[str, object]) -> dict[str,
     return {"vr": other["vr"], "Value": values} if values else {"vr": other["vr"]}
 
 
-def _best(one: dict[str, object] | None, other: dict[str, object], better: Callable[..., object]) -> dict[str, object]:
-    mine, theirs = first(one), first(other)
-    if mine is None or theirs is None:
-        return other if mine is None or one is None else one
-    return {"vr": other["vr"], "Value": [better(mine, theirs)]}
+def _better(one: Attribute | None, other: Attribute, worth: Callable[[object], float]) -> Attribute:
+    return other if one is None or worth(first(other)) > worth(first(one)) else one
 
 
-def _more_available(one: str, other: str) -> str:
-    known = [value for value in BEST_AVAILABILITY if value in {one, other}]
-    return known[0] if known else one
+def _count(value: object) -> float:
+    return value if isinstance(value, int | float) else -1
+
+
+def _availability(value: object) -> float:
+    return AVAILABILITIES.index(value) if value in AVAILABILITIES else -1

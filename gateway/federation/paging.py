@@ -43,6 +43,6 @@ def _moment(row: Row) -> tuple[str, str]:
 def _number_of(tag: str) -> Callable[[Row], tuple[bool, float]]:
     def number(row: Row) -> tuple[bool, float]:
         value = first(row.get(tag))
-        return (False, float(value)) if isinstance(value, int | float) else (True, 0.0)
+        return (False, value) if isinstance(value, int | float) else (True, 0)
 
     return number

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from gateway.federation.completeness import COMPLETE, Completeness, RegionState
 from gateway.federation.flights import Flight, Instance
 from gateway.federation.locations import Part, Plan, Planner
 from gateway.federation.search import SearchableRegion
+from gateway.region.inbox import Receiver
 
 
 class RetrievableRegion(SearchableRegion, Protocol):
@@ -24,7 +25,7 @@ class RetrievableRegion(SearchableRegion, Protocol):
     async def retrieve(
         self,
         selection: Selection,
-        receive: Callable[[IncomingStore], Awaitable[int]],
+        receive: Receiver,
         deadline: Deadline,
         *,
         held_up: Callable[[], bool],
@@ -145,9 +146,11 @@ class FederatedRetrieve:
         """Run one part to its end and tell how it went."""
         arrived = 0
 
-        async def receive(store: IncomingStore) -> int:
+        region = self._regions[part.region]
+
+        async def receive(store: IncomingStore, series: str | None) -> int:
             nonlocal arrived
-            status = await flight.receive(store, part.region)
+            status = await flight.receive(store, series, region.profile)
             arrived += 1
             return status
 
@@ -155,9 +158,7 @@ class FederatedRetrieve:
         began = time.monotonic()
         try:
             deadline = Deadline.after(self._longest_seconds)
-            result = await self._regions[part.region].retrieve(
-                part.selection, receive, deadline, held_up=lambda: flight.held_up
-            )
+            result = await region.retrieve(part.selection, receive, deadline, held_up=lambda: flight.held_up)
             failure = shortfall(part, result, arrived)
         except GatewayError as error:
             failure = error

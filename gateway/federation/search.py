@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,11 +17,14 @@ from gateway.errors import GatewayError, LimitExceeded, NoRegionAnswered
 from gateway.events import IdentityConflict, Observer, RegionOperation
 from gateway.federation import identity
 from gateway.federation.completeness import COMPLETE, LIMITED, Completeness, RegionState
-from gateway.federation.merge import Merged, merge
+from gateway.federation.merge import Merged, merge, one_patient
 from gateway.federation.paging import first, ordered, page
 from gateway.region.profile import Profile
 
 STUDY_INSTANCE_UID = UNIQUE_KEYS[Level.STUDY]
+
+MOST_UIDS = 500
+"""In one Identifier: an element in Explicit VR has a length of 16 bits (PS3.5 7.1.2), and a UID up to 64 characters."""
 
 
 class SearchableRegion(Protocol):
@@ -78,12 +81,13 @@ async def ask(region: SearchableRegion, query: Query, deadline: Deadline, limit:
         async with aclosing(region.search(query, deadline)) as rows:
             async for row in rows:
                 verdict = verdict_on(row)
-                if verdict.matches:
-                    answer.rows.append(row)
-                    answer.unverified.update(verdict.unverified)
-                    if len(answer.rows) >= limit:
-                        answer.state = LIMITED
-                        break
+                if not verdict.matches:
+                    continue
+                if len(answer.rows) == limit:
+                    answer.state = LIMITED
+                    break
+                answer.rows.append(row)
+                answer.unverified.update(verdict.unverified)
     except LimitExceeded:
         answer.state = LIMITED
     except GatewayError as error:
@@ -136,30 +140,64 @@ class FederatedSearch:
         """
         soft = deadline.within(self._soft_seconds)
         answers = await ask_all(self._regions, query, soft, self._max_matches, self._observer)
-        states = completeness(answers)
-        if states.failed and not any(answer.rows for answer in answers):
-            raise NoRegionAnswered("no region answered", federation_status=states.header())
+        holders, conflicts = answers, list[tuple[str, str]]()
         if query.level is Level.STUDY:
-            await self._identify(answers, soft)
-        merged = merge(query.level, [(answer.profile, answer.rows) for answer in answers])
+            await self._identify(answers, deadline)
+        elif query.study:
+            holders, conflicts = await self._of_one_patient(query.study, answers, deadline)
+        if completeness(answers).failed and not any(answer.rows for answer in answers):
+            raise NoRegionAnswered("no region answered", federation_status=completeness(answers).header())
+        merged = merge(query.level, [(answer.profile, answer.rows) for answer in holders])
+        merged.conflicts += conflicts
         rows, remaining = page(ordered(merged.rows, query.level), query.offset, query.limit, self._max_results)
         for row in rows:
             row.pop(identity.ORIGINAL_ATTRIBUTES, None)
-        return SearchResult(rows, remaining, states, tuple(self._warnings(query, answers, merged)))
+        return SearchResult(rows, remaining, completeness(answers), tuple(self._warnings(query, answers, merged)))
 
     async def _identify(self, answers: Sequence[Answer], deadline: Deadline) -> None:
         """Add to each study that several regions hold what tells whose it is and which is a copy."""
-        holders = Counter(first(row.get(STUDY_INSTANCE_UID)) for answer in answers for row in answer.rows)
-        shared = {str(uid) for uid, count in holders.items() if uid and count > 1}
-        if not shared:
-            return
-        keys: dict[TagPath, str] = {(STUDY_INSTANCE_UID,): "\\".join(sorted(shared))}
-        query = Query(Level.STUDY, keys=keys, include=identity.PATIENT_KEYS | identity.RETURN_KEYS, bare=True)
-        told = await ask_all(self._regions, query, deadline, len(shared), self._observer)
-        for answer, more in zip(answers, told, strict=True):
-            known = {first(row.get(STUDY_INSTANCE_UID)): row for row in more.rows}
-            for row in answer.rows:
-                identity.complete(row, known.get(first(row.get(STUDY_INSTANCE_UID)), {}))
+        held = Counter(first(row.get(STUDY_INSTANCE_UID)) for answer in answers for row in answer.rows)
+        shared = {str(uid) for uid, count in held.items() if uid and count > 1}
+        rows = [
+            (answer.profile.id, uid, row)
+            for answer in answers
+            for row in answer.rows
+            if (uid := first(row.get(STUDY_INSTANCE_UID))) in shared
+        ]
+        told = await self._whose(shared, {region for region, _, _ in rows}, deadline)
+        known = {(x.profile.id, first(row.get(STUDY_INSTANCE_UID))): row for x in told for row in x.rows}
+        for region, uid, row in rows:
+            identity.complete(row, known.get((region, uid), {}))
+
+    async def _of_one_patient(
+        self, study: str, answers: Sequence[Answer], deadline: Deadline
+    ) -> tuple[list[Answer], list[tuple[str, str]]]:
+        """Rank those that hold something of a study, the best first, and leave out who has it for another patient.
+
+        Rows below STUDY level do not say whose they are, so their regions are asked; one that cannot tell is left out.
+        """
+        holders = {answer.profile.id: answer for answer in answers if answer.rows}
+        if len(holders) < 2:
+            return list(holders.values()), []
+        told = await self._whose([study], holders, deadline)
+        for failed in (x for x in told if not x.rows):
+            answer = holders[failed.profile.id]
+            answer.rows, answer.state = [], failed.state
+        found = [(x.profile, x.rows[0]) for x in told if x.rows]
+        same, others = one_patient(found) if found else ([], [])
+        return [holders[x.id] for x, _ in same], [(same[0][0].id, x.id) for x, _ in others]
+
+    async def _whose(self, studies: Collection[str], regions: Collection[str], deadline: Deadline) -> list[Answer]:
+        """Ask some regions whose some studies are, with a deadline of its own: who was silent before takes no part."""
+        asked = [region for region in self._regions if region.profile.id in regions]
+        include = identity.PATIENT_KEYS | identity.RETURN_KEYS
+        uids, told = sorted(studies), list[Answer]()
+        for at in range(0, len(uids), MOST_UIDS):
+            keys: dict[TagPath, str] = {(STUDY_INSTANCE_UID,): "\\".join(uids[at : at + MOST_UIDS])}
+            query = Query(Level.STUDY, keys=keys, include=include, bare=True)
+            soft = deadline.within(self._soft_seconds)
+            told += await ask_all(asked, query, soft, self._max_matches, self._observer)
+        return told
 
     def _warnings(self, query: Query, answers: Sequence[Answer], merged: Merged) -> list[str]:
         warnings = list(query.warnings)

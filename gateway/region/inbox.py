@@ -11,20 +11,21 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from gateway.dataset.peek import peek_uid
+from gateway.dataset.peek import peek_uids
 from gateway.dataset.query import Selection
 from gateway.dimse.incoming import IncomingStore
-from gateway.errors import DatasetError, LimitExceeded, UnsolicitedStore
+from gateway.errors import UnsolicitedStore
 from gateway.events import Observer, StoreRefused
 
-Receiver: TypeAlias = Callable[[IncomingStore], Awaitable[int]]
-"""Takes an instance that belongs to a retrieve; once it is here whole, returns the status of its C-STORE-RSP."""
+Receiver: TypeAlias = Callable[[IncomingStore, str | None], Awaitable[int]]
+"""Takes an instance that belongs to a retrieve, and its Series Instance UID where it has one; once the instance is here
+whole, returns the status of its C-STORE-RSP."""
 
-HEAD = 1 << 20
-"""How far into a Data Set, in bytes, its Study Instance UID is looked for at the most."""
+HEAD = 4 << 10
+LONGEST_HEAD = 1 << 20
+"""How far into a Data Set, in bytes, its Series Instance UID is looked for, mostly and at the most."""
 
-STUDY_INSTANCE_UID = 0x0020000D
-SERIES_INSTANCE_UID = 0x0020000E
+STUDY_INSTANCE_UID, SERIES_INSTANCE_UID = "0020000D", "0020000E"
 
 
 @dataclass(slots=True, eq=False)
@@ -59,8 +60,9 @@ class Lease:
             return False
         if self.selection.instances and store.sop_instance_uid not in self.selection.instances:
             return False
-        ae_title, message_id = store.move_originator_ae_title, store.move_originator_message_id
-        return ae_title in {None, "", self.originator[0], self.region_ae_title} and message_id in {None, self.originator[1]}
+        ours, message_id = self.originator
+        known = {None, "", ours, self.region_ae_title}
+        return store.move_originator_ae_title in known and store.move_originator_message_id in {None, message_id}
 
     @contextmanager
     def arriving(self) -> Iterator[None]:
@@ -72,9 +74,9 @@ class Lease:
             self.under_way -= 1
             self._changed.set()
 
-    async def take(self, store: IncomingStore) -> int:
+    async def take(self, store: IncomingStore, series: str | None) -> int:
         """Hand one instance on and count it once it is here."""
-        status = await self.receive(store)
+        status = await self.receive(store, series)
         self.arrived += 1
         return status
 
@@ -121,7 +123,7 @@ class Inbox:
             found = await study_and_series(store)
             for lease in candidates:
                 if lease in self._leases and fits(lease.selection, found):
-                    return await lease.take(store)
+                    return await lease.take(store, found[1])
         return self._refuse(store)
 
     def _refuse(self, store: IncomingStore) -> int:
@@ -132,16 +134,13 @@ class Inbox:
 
 async def study_and_series(store: IncomingStore) -> tuple[str | None, str | None]:
     """Study and Series Instance UID of an instance on its way, None for one that its head does not hold."""
-    size = 1024
-    try:
-        while True:
-            head = await store.peek(size)
-            series = peek_uid(head, store.transfer_syntax_uid, SERIES_INSTANCE_UID)
-            if series is not None or len(head) < size or size >= HEAD:
-                return peek_uid(head, store.transfer_syntax_uid, STUDY_INSTANCE_UID), series
-            size *= 4
-    except (DatasetError, LimitExceeded):
-        return None, None
+    size = HEAD
+    while True:
+        head = await store.peek(size)
+        study, series = peek_uids(head, store.transfer_syntax_uid, (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID))
+        if series is not None or len(head) < size or size >= LONGEST_HEAD:
+            return study, series
+        size = min(size * 8, LONGEST_HEAD)
 
 
 def fits(selection: Selection, found: tuple[str | None, str | None]) -> bool:

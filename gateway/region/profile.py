@@ -28,8 +28,9 @@ def _time_zone(value: str) -> str:
 
 
 def _character_set(value: str) -> str:
-    unknown = [term for term in value.split("\\") if not is_known(term.strip())]
-    if unknown:
+    terms = [term.strip() for term in value.split("\\")]
+    named = terms[1:] if len(terms) > 1 and not terms[0] else terms  # an empty first one stands for the default
+    if not all(is_known(term) for term in named):
         raise ValueError('is not a Defined Term of Specific Character Set such as "ISO_IR 100" (PS3.3 C.12.1.1.2)')
     return value
 

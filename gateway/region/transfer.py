@@ -56,10 +56,10 @@ class Transfer:
         """
         arrived = False
 
-        async def arriving(store: IncomingStore) -> int:
+        async def arriving(store: IncomingStore, series: str | None) -> int:
             nonlocal arrived
             arrived = True
-            return await receive(store)
+            return await receive(store, series)
 
         async with self._at_once:
             for service in self._services:
@@ -81,10 +81,10 @@ class Transfer:
         async with self._destinations.borrow() as destination:
             message_id = next(self._message_ids)
 
-            async def receiving(store: IncomingStore) -> int:
+            async def receiving(store: IncomingStore, series: str | None) -> int:
                 if store.move_originator_message_id is not None:
                     self._destinations.names_originator = True
-                return await receive(store)
+                return await receive(store, series)
 
             lease = Lease(destination, self._profile.ae_title, (self._ae_title, message_id), selection, receiving)
             with self._inbox.open(lease):
@@ -104,10 +104,11 @@ class Transfer:
         contexts = get_contexts(await self._sop_classes(selection, deadline))
 
         async def receiving(store: IncomingStore) -> int:
-            if not fits(selection, await study_and_series(store)):
+            found = await study_and_series(store)
+            if not fits(selection, found):
                 store.discard()
                 return UnsolicitedStore.dimse_status
-            return await receive(store)
+            return await receive(store, found[1])
 
         async with self._pool.acquire(contexts, deadline, serve_store=receiving) as association:
             identifier = retrieve_identifier(selection, association.transfer_syntax(GET))

@@ -38,7 +38,7 @@ class Instances:
 
     def _location(self) -> str | None:
         """Return the URL of the prepared instance, None when its series is not known."""
-        series = self._selected.series or getattr(self._instance, "series_instance_uid", None)
+        series = self._selected.series or self._instance.series_instance_uid
         uid = self._instance.sop_instance_uid
         if series is None or not is_uid(uid) or not is_uid(series):
             return None

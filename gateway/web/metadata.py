@@ -35,7 +35,7 @@ class Metadata:
             bulk.append(path)
             return UNPLACED
 
-        builder = JsonModelBuilder(instance.transfer_syntax_uid, bulk_data=noted)
+        builder = JsonModelBuilder(instance.transfer_syntax_uid, character_set=instance.character_set, bulk_data=noted)
         try:
             async with reading(instance) as fragments:
                 async for fragment in fragments:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.errors import GatewayError, MethodNotAllowed, NotFound, RegionError
+from gateway.errors import GatewayError, MethodNotAllowed, NotFound, RegionMissing
 from gateway.events import Event, Observer
 from gateway.web.completeness import field_value
 
@@ -24,22 +24,11 @@ RETRY_AFTER_SECONDS = 30
 MEDIA_TYPE = "application/problem+json"
 
 
-class RegionMissing(RegionError):
-    """A region is missing and the caller wants all or nothing (``Prefer: handling=strict``).
-
-    Attributes:
-        federation_status: each region's state, as the ``Federation-Status`` header has it.
-    """
-
-    slug = "region-missing"
-    http_status = 503
-    dimse_status = 0xA700
-    retryable = True
-
-    def __init__(self, completeness: "Completeness") -> None:
-        names = ", ".join(state.region for state in completeness.missing)
-        super().__init__(f"no complete answer from {names}; without Prefer: handling=strict the rest is sent")
-        self.federation_status = completeness.header()
+def region_missing(completeness: "Completeness") -> RegionMissing:
+    """Return the error for a caller who wants all or nothing."""
+    names = ", ".join(state.region for state in completeness.missing)
+    text = f"no complete answer from {names}; without Prefer: handling=strict the rest is sent"
+    return RegionMissing(text, federation_status=completeness.header())
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +72,7 @@ def problem(error: GatewayError, headers: Mapping[str, str] | None = None, *, fe
     members: dict[str, Any] = {}
     if available := getattr(error, "available", ()):
         members["available"] = list(available)
-    if status := federation_status or getattr(error, "federation_status", ""):
+    if status := federation_status or error.federation_status:
         members["regions"] = [_region(member) for member in status.split(", ")]
     body = document(error.slug, error.http_status, str(error), **members)
     response = Response(body, error.http_status, headers, MEDIA_TYPE)

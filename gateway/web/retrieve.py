@@ -19,7 +19,7 @@ from gateway.web.metadata import Metadata
 from gateway.web.negotiation import accepted, instance_format, json_type, preferences
 from gateway.web.parameters import pairs
 from gateway.web.paths import selection
-from gateway.web.problem import RegionMissing, problem
+from gateway.web.problem import problem, region_missing
 from gateway.web.streaming import Body, reading
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class RetrieveResponse(Response):
         if first is None:
             raise NotFound("no region that answered holds it")
         if self._strict and (retrieval.partial or retrieval.completeness.missing):
-            raise RegionMissing(retrieval.completeness)
+            raise region_missing(retrieval.completeness)
         await self._written.prepare(first)
 
     def _head(self, retrieval: "Retrieval") -> tuple[int, list[Header]]:

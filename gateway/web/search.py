@@ -14,7 +14,7 @@ from gateway.web.locations import Locations, uid_of
 from gateway.web.negotiation import accepted, json_type, preferences
 from gateway.web.parameters import pairs, search_query
 from gateway.web.paths import uid_parameters
-from gateway.web.problem import RegionMissing
+from gateway.web.problem import region_missing
 
 if TYPE_CHECKING:
     from gateway.federation.search import FederatedSearch, SearchResult
@@ -52,7 +52,7 @@ class Search:
         seconds = self.seconds if prefer.wait is None else min(self.seconds, prefer.wait)
         result = await self.federation.search(query, Deadline.after(seconds))
         if prefer.strict and result.completeness.missing:
-            raise RegionMissing(result.completeness)
+            raise region_missing(result.completeness)
         body = orjson.dumps([self._presented(row, query) for row in result.rows], option=orjson.OPT_SORT_KEYS)
         response = Response(body, media_type=media_type)
         texts = (*query.warnings, *result.warnings, *_remaining(result))

@@ -89,6 +89,7 @@ class FakeInstance:
     sop_class_uid: str = CT
     series_instance_uid: str | None = SERIES
     region: str = "neodin"
+    character_set: str = "ISO_IR 6"
 
     async def __aiter__(self) -> AsyncIterator[memoryview]:
         for piece in self.data:
