@@ -134,7 +134,9 @@ class CharacterSet:
         if text.isascii():
             return text.encode()
         if not self.extended:
-            return text.encode(self._base, "replace")
+            # The default repertoire is read as somebody's Latin-1, but nobody can be expected to read ours so.
+            only_ascii = self._base == "latin_1" and not self._numbers
+            return text.encode("ascii" if only_ascii else self._base, "replace")
         return b"".join(self._encode_component(component) for component in re.split(r"([\\^=\r\n\f\t])", text))
 
     def _encode_component(self, text: str) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
+from gateway.dataset.headers import SHORT_FORMS, UNDEFINED, VRS
 from gateway.dataset.reader import Reader
 from gateway.dataset.sink import DatasetLimits
 from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE
@@ -12,9 +13,6 @@ from gateway.dataset.values import PADDING
 
 _HEADER: Final = struct.Struct("<HH2sH").unpack_from
 _LONG_LENGTH: Final = struct.Struct("<I").unpack_from
-_UNDEFINED: Final = 0xFFFFFFFF
-LONG_VRS: Final = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
-"""VRs whose length has 32 bits behind two reserved bytes (PS3.5 7.1.2)."""
 
 
 class _Found(Exception):
@@ -95,13 +93,11 @@ def _skim(head: bytes, keys: Sequence[str]) -> dict[str, bytes] | None:
         if tag > last:
             break
         start = position + 8
-        if vr in LONG_VRS:
+        if vr not in SHORT_FORMS:
             length = _LONG_LENGTH(head, start)[0]
             start += 4
-            if length == _UNDEFINED:
+            if length == UNDEFINED or vr not in VRS:
                 return None
-        elif not vr.isalpha():
-            return None
         position = start + length
         if tag in wanted and position <= size:
             found[wanted[tag]] = head[start:position]

@@ -8,9 +8,10 @@ from types import TracebackType
 from typing import Final, Self, TypeAlias
 
 from gateway.deadline import Deadline
-from gateway.dimse.association import Association, Inbound, Message
+from gateway.dimse.association import Association
 from gateway.dimse.connection import Connection
 from gateway.dimse.echo import serve_echo
+from gateway.dimse.inbound import Inbound, Message
 from gateway.dimse.incoming import IncomingStore, StoreHandler
 from gateway.dimse.sop_classes import STORAGE, VERIFICATION
 from gateway.dimse.store import serve_store

@@ -1,20 +1,19 @@
 """An association: DIMSE messages over one connection (PS3.7 8, PS3.8 7)."""
 
-import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from types import TracebackType
-from typing import Final, Self, TypeAlias
+from typing import Self, TypeAlias
 
 from gateway.deadline import Deadline
 from gateway.dimse.connection import Connection
+from gateway.dimse.inbound import Assembler, Inbound, Inbox, not_held_up
 from gateway.dimse.incoming import IncomingStore, StoreHandler, StoreRequest
 from gateway.errors import Aborted, Closed, GatewayError, LocalProtocolError, Rejected, RemoteProtocolError, Stalled
-from gateway.wire.command import DATA_SET, NO_DATA_SET, Command, CommandField
+from gateway.wire.command import DATA_SET, Command, CommandField
 from gateway.wire.limits import Limits
-from gateway.wire.message import FragmentWriter, MessageReader, MessageStart, command_pdus
+from gateway.wire.message import FragmentWriter, MessageStart, command_pdus
 from gateway.wire.negotiation import AcceptedContext, ProposedContext, accepted_contexts, send_length
 from gateway.wire.pdu import (
     Abort,
@@ -29,31 +28,11 @@ from gateway.wire.states import Role
 from gateway.wire.status import OUT_OF_RESOURCES
 from gateway.wire.upper_layer import UpperLayerEvent
 
-_WEIGHT_OF_A_MESSAGE: Final = 1024  # what a queued message adds to its Data Set in the account of unread bytes
-
-_LOOKS: Final = 8  # how often in a peer's silence we look whether it is its own
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A whole DIMSE message other than a C-STORE request, which is an ``IncomingStore``."""
-
-    context_id: int
-    command: Command
-    data: bytes | None = None
-
-
-Inbound: TypeAlias = Message | IncomingStore
 AssociatePdu: TypeAlias = AssociateRequest | AssociateAccept | AssociateReject
 
 
-def not_held_up() -> bool:
-    """Tell that the peer never waits for us."""
-    return False
-
-
 def _ignore() -> None:
-    """Take no note of a change."""
+    """Do nothing."""
 
 
 class Association:
@@ -92,18 +71,13 @@ class Association:
         self._role = role
         self._on_request = on_request
         self._answer: AssociatePdu | None = None
-        self._reader = MessageReader(())
-        self._inbox: deque[Inbound] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        self._assembler = Assembler((), limits, self._incoming_store)
+        self._inbox = Inbox(self.connection, limits)
         self._sink: Callable[[Inbound], None] | None = None
         self._busy = False
         self._message_id = 0
-        self._collecting: MessageStart | None = None
-        self._collected = bytearray()
-        self._arriving: IncomingStore | None = None
         self._unanswered: IncomingStore | None = None
-        self._unread = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._cancel_timer: Callable[[], None] = _ignore
 
     # --- what it is
 
@@ -140,7 +114,7 @@ class Association:
     @property
     def inside_message(self) -> bool:
         """Whether the peer has begun a message and not ended it."""
-        return self._reader.inside_message
+        return self._assembler.inside_message
 
     def context(self, abstract_syntax: str, *, transfer_syntax: str | None = None) -> AcceptedContext:
         """Return the first context in force for this abstract syntax, in any or the given transfer syntax.
@@ -173,16 +147,14 @@ class Association:
         self.called_ae_title = request.called_ae_title
         self.contexts = accepted_contexts(request, accept)
         self.max_length = send_length(peer.user_information, self.limits)
-        self._reader = MessageReader(self.contexts.keys(), self.limits)
+        self._assembler = Assembler(self.contexts.keys(), self.limits, self._incoming_store)
         if is_acceptor:
             self.connection.accept(accept)
 
     async def answer(self, deadline: Deadline) -> AssociatePdu:
         """Return the peer's answer to our A-ASSOCIATE-RQ; raise what ended the association, or Stalled."""
         while self._answer is None:
-            if self.error is not None:
-                raise self.error.with_traceback(None)
-            await self._change(deadline)
+            await self._inbox.change(deadline)
         return self._answer
 
     def request_release(self, seconds: float) -> None:
@@ -200,7 +172,7 @@ class Association:
         """
         with contextlib.suppress(Stalled):
             while self.draining:
-                await self._change(deadline)
+                await self._inbox.change(deadline)
         if not self.closed:
             self.request_release(deadline.within(self.limits.cancel_seconds).remaining)
         await self.connection.wait_closed()
@@ -226,7 +198,8 @@ class Association:
 
     def send_message(self, context_id: int, command: Command, data: bytes | None = None) -> None:
         """Send a message whose Data Set is at hand and small."""
-        command.command_data_set_type = NO_DATA_SET if data is None else DATA_SET
+        if data is not None:
+            command = replace(command, command_data_set_type=DATA_SET)
         pdus = command_pdus(context_id, command, self.max_length)
         if data is not None:
             writer = FragmentWriter(context_id, self.max_length)
@@ -263,39 +236,17 @@ class Association:
         if deadline.passed:
             raise Stalled(f"{self.called_ae_title} did not answer in time")
         if not self._inbox:
-            await self._next(deadline, deadline.remaining if patience is None else patience, held_up)
-        inbound = self._inbox.popleft()
-        self._account(-_weight(inbound))
-        return inbound
-
-    async def _next(self, deadline: Deadline, patience: float, held_up: Callable[[], bool]) -> None:
-        until = deadline.within(patience)
-        while not self._inbox:
-            if self.error is not None:
-                raise self.error.with_traceback(None)
-            pauses = self.connection.pauses
-            try:
-                await self._change(until.within(patience / _LOOKS))
-            except Stalled:
-                if held_up() or self.connection.is_reading_paused or self.connection.pauses != pauses:
-                    until = deadline.within(patience)
-                if until.passed:
-                    raise
-
-    async def _change(self, deadline: Deadline) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            async with deadline.timeout():
-                await self._waiter
-        except TimeoutError:
-            raise Stalled(f"{self.called_ae_title} did not answer in time") from None
-        finally:
-            self._waiter = None
+            await self._inbox.wait(deadline, deadline.remaining if patience is None else patience, held_up)
+        return self._inbox.pop()
 
     def received(self, event: UpperLayerEvent) -> None:
         """Take what the connection brings."""
         if type(event) is Fragment:
-            self._take_fragment(event)
+            inbound = self._assembler.take(event)
+            if inbound is not None:
+                self._take(inbound)
+            elif self._sink is not None:
+                self._refuse_if_abandoned()
         elif isinstance(event, AssociateRequest | AssociateAccept | AssociateReject):
             self._take_associate(event)
         elif isinstance(event, ReleaseRequest):
@@ -310,11 +261,10 @@ class Association:
 
     def ended(self, error: GatewayError) -> None:
         """Tell everyone who waits that the association is over."""
-        if self._arriving is not None:
-            self._arriving.fail(error)
-            self._arriving = None
+        if self._assembler.arriving is not None:
+            self._assembler.arriving.fail(error)
         self._set_timer(None)
-        self._wake()
+        self._inbox.wake()
         self.on_change()
 
     def disconnected(self) -> None:
@@ -326,39 +276,21 @@ class Association:
             self._on_request(self, pdu)
         else:
             self._answer = pdu
-            self._wake()
+            self._inbox.wake()
 
-    def _take_fragment(self, fragment: Fragment) -> None:
-        item = self._reader.feed(fragment)
-        if item is None:
+    def _take(self, inbound: Inbound) -> None:
+        self.heard = True
+        if isinstance(inbound, IncomingStore):
+            self._unanswered = inbound
+        elif inbound.command.command_field == CommandField.C_CANCEL_RQ:
+            self.cancelled |= self.requested & {inbound.command.message_id_being_responded_to or 0}
             return
-        if type(item) is MessageStart:
-            self._begin_message(item)
-            return
-        arriving = self._arriving
-        if arriving is not None:
-            arriving.put(fragment.data, is_last=fragment.is_last)
-            if fragment.is_last:
-                self._arriving = None
-                self._refuse_if_abandoned()
-            return
-        self._collected += fragment.data
-        if fragment.is_last and self._collecting is not None:
-            start, self._collecting = self._collecting, None
-            self._enqueue(Message(start.context_id, start.command, bytes(self._collected)))
-
-    def _begin_message(self, start: MessageStart) -> None:
-        command = start.command
-        if command.command_field == CommandField.C_STORE_RQ:
-            self._arriving = self._unanswered = self._incoming_store(start)
-            self._enqueue(self._arriving)
-        elif command.command_field == CommandField.C_CANCEL_RQ:
-            self.cancelled |= self.requested & {command.message_id_being_responded_to or 0}
-        elif command.has_data_set:
-            self._collecting = start
-            self._collected = bytearray()
+        elif not inbound.command.is_response:
+            self.requested.add(inbound.command.message_id or 0)
+        if self._sink is not None:
+            self._sink(inbound)
         else:
-            self._enqueue(Message(start.context_id, command))
+            self._inbox.put(inbound)
 
     def _incoming_store(self, start: MessageStart) -> IncomingStore:
         context = self.contexts[start.context_id]
@@ -380,37 +312,13 @@ class Association:
             move_originator_ae_title=command.move_originator_ae_title,
             move_originator_message_id=command.move_originator_message_id,
         )
-        return IncomingStore(request, start.context_id, self._account, self.limits.high_water)
-
-    def _enqueue(self, inbound: Inbound) -> None:
-        self.heard = True
-        if self._sink is not None:
-            self._sink(inbound)
-            return
-        if isinstance(inbound, Message) and not inbound.command.is_response:
-            self.requested.add(inbound.command.message_id or 0)
-        self._inbox.append(inbound)
-        self._account(_weight(inbound))
-        self._wake()
-
-    def _account(self, size: int) -> None:
-        """Keep what has arrived and is not read below the high water: beyond it, the peer's socket fills."""
-        self._unread += size
-        if self._unread > self.limits.high_water:
-            self.connection.pause_reading()
-        elif self._unread <= self.limits.high_water // 2:
-            self.connection.resume_reading()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        return IncomingStore(request, start.context_id, self._inbox.account, self.limits.high_water)
 
     # --- operations
 
     def occupy(self) -> None:
         """Begin an operation; there is one at a time, as no asynchronous window is ever negotiated (PS3.7 D.3.3.3)."""
-        if self.error is not None:
-            raise self.error.with_traceback(None)
+        self.connection.check()
         if not self.clean:
             raise LocalProtocolError("an association runs one operation at a time")
         self._busy = True
@@ -420,7 +328,7 @@ class Association:
         self._busy = False
         self._sink = None
         self._set_timer(None)
-        self._wake()
+        self._inbox.wake()
         self.on_change()
 
     def divert(self, sink: Callable[[Inbound], None]) -> None:
@@ -430,25 +338,19 @@ class Association:
         """
         self._sink = sink
         self._set_timer(self.limits.cancel_seconds, self.abort)
-        waiting, self._inbox = self._inbox, deque()
-        for inbound in waiting:
-            self._account(-_weight(inbound))
-            sink(inbound)
+        while self._inbox:
+            sink(self._inbox.pop())
         if self._unanswered is not None:
             self._unanswered.discard()
             self._refuse_if_abandoned()
 
     def _set_timer(self, seconds: float | None, action: Callable[[], None] = _ignore) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, action)
+        self._cancel_timer()
+        self._cancel_timer = _ignore
+        if seconds is not None:
+            self._cancel_timer = self.connection.loop.call_later(seconds, action).cancel
 
     def _refuse_if_abandoned(self) -> None:
         store = self._unanswered
         if self._sink is not None and store is not None and store.is_complete and self.connection.is_established:
             self.answer_store(store, OUT_OF_RESOURCES)
-
-
-def _weight(inbound: Inbound) -> int:
-    data = inbound.data if isinstance(inbound, Message) else None
-    return _WEIGHT_OF_A_MESSAGE + (len(data) if data else 0)

@@ -47,7 +47,7 @@ class Connection(asyncio.BufferedProtocol):
         self._upper_layer = UpperLayer(role, limits)
         self._limits = limits
         self._user = user
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
         self._buffer = memoryview(b"")
@@ -56,7 +56,7 @@ class Connection(asyncio.BufferedProtocol):
         self._saw_eof = False
         self.is_reading_paused = False
         self.pauses = 0
-        self._progress = Progress(limits, self._loop.time())
+        self._progress = Progress(limits, self.loop.time())
         self._stall_timer: asyncio.TimerHandle | None = None
         self._artim: asyncio.TimerHandle | None = None
         self._artim_state = State.IDLE
@@ -90,18 +90,21 @@ class Connection(asyncio.BufferedProtocol):
         self._upper_layer.reject(reject)
         self.end(Aborted("we rejected the association"))
 
-    def send(self, pdus: Iterable[Buffer]) -> None:
-        """Send P-DATA-TF PDUs; raise what ended the association if it is over."""
+    def check(self) -> None:
+        """Raise what ended the association, if it is over."""
         if self.error is not None:
             raise self.error.with_traceback(None)
+
+    def send(self, pdus: Iterable[Buffer]) -> None:
+        """Send P-DATA-TF PDUs; raise what ended the association if it is over."""
+        self.check()
         self._upper_layer.send(pdus)
         self._act()
 
     async def writable(self) -> None:
         """Wait until the peer has taken most of what was sent; raise what ended the association if it is over."""
         await self._writable.wait()
-        if self.error is not None:
-            raise self.error.with_traceback(None)
+        self.check()
 
     def release(self) -> None:
         """Send A-RELEASE-RQ."""
@@ -161,7 +164,7 @@ class Connection(asyncio.BufferedProtocol):
         """Read on."""
         if self.is_reading_paused and self._transport is not None:
             self.is_reading_paused = False
-            self._progress.restart(self._loop.time())
+            self._progress.restart(self.loop.time())
             if not self._transport.is_closing():
                 self._transport.resume_reading()
 
@@ -259,7 +262,7 @@ class Connection(asyncio.BufferedProtocol):
             over = state is State.AWAITING_CLOSE
             seconds = self._limits.linger_seconds if over else self._limits.artim_seconds
             self._artim_state = state
-            self._artim = self._loop.call_later(seconds, self._artim_expired)
+            self._artim = self.loop.call_later(seconds, self._artim_expired)
 
     def _artim_expired(self) -> None:
         self._artim = None
@@ -271,21 +274,21 @@ class Connection(asyncio.BufferedProtocol):
     def _watch(self, size: int) -> None:
         under_way = self._progress.note(
             size,
-            self._loop.time(),
+            self.loop.time(),
             inside_pdu=self._upper_layer.inside_pdu,
             inside_message=self._user.inside_message,
         )
         if under_way and self._stall_timer is None:
-            self._stall_timer = self._loop.call_later(self._limits.stall_seconds, self._judge)
+            self._stall_timer = self.loop.call_later(self._limits.stall_seconds, self._judge)
 
     def _judge(self) -> None:
         self._stall_timer = None
-        now = self._loop.time()
+        now = self.loop.time()
         if self.is_reading_paused:
             self._progress.restart(now)
         wait = self._progress.wait(now)
         if wait:
-            self._stall_timer = self._loop.call_later(wait, self._judge)
+            self._stall_timer = self.loop.call_later(wait, self._judge)
         elif wait is not None:
             self.abort(Stalled("the peer fell silent in the middle of a PDU or message"))
 

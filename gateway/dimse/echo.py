@@ -3,7 +3,8 @@
 from typing import Final
 
 from gateway.deadline import Deadline
-from gateway.dimse.association import Association, Inbound, Message
+from gateway.dimse.association import Association
+from gateway.dimse.inbound import Inbound, Message
 from gateway.dimse.operation import Operation
 from gateway.errors import DimseFailure
 from gateway.wire.command import RESPONSE, Command, CommandField

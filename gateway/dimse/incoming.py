@@ -9,8 +9,9 @@ from typing import Final, TypeAlias
 from gateway.errors import Aborted, GatewayError, LocalProtocolError
 from gateway.wire.pdu import Buffer
 
-# What holding a fragment costs besides its bytes: a peer that sends single bytes must not fill our memory with views.
-_WEIGHT_OF_A_FRAGMENT: Final = 256
+# Fragments smaller than this are joined: a peer that sends single bytes must not fill our memory with views.
+_SMALL: Final = 1024
+_JOINED: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +52,11 @@ class IncomingStore:
         self.is_complete = False
         self._account = account
         self._high_water = high_water
-        self._fragments: deque[memoryview] = deque()
+        self._fragments: deque[memoryview | bytearray] = deque()
         self._error: GatewayError | None = None
         self._discarded = False
         self._changed = asyncio.Event()
+        self._ended = asyncio.Event()
 
     async def peek(self, size: int) -> bytes:
         """Return the first unread bytes, fewer if the Data Set ends before, and leave them unread.
@@ -79,8 +81,9 @@ class IncomingStore:
         Raises:
             Aborted, Reset, Closed, Truncated, Stalled: the association ended first.
         """
-        while not self.is_complete:
-            await self._change()
+        await self._ended.wait()
+        if not self.is_complete and self._error is not None:
+            raise self._error.with_traceback(None)
 
     def __aiter__(self) -> "IncomingStore":
         return self
@@ -95,16 +98,15 @@ class IncomingStore:
             await self._change()
         fragment = self._fragments.popleft()
         self.buffered -= len(fragment)
-        self._account(-len(fragment) - _WEIGHT_OF_A_FRAGMENT)
-        return fragment
+        self._account(-len(fragment))
+        return memoryview(fragment)
 
     def discard(self) -> None:
         """Drop what is unread and what is still to come; whoever reads on meets an error."""
-        weight = self.buffered + len(self._fragments) * _WEIGHT_OF_A_FRAGMENT
         self._discarded = True
         self._fragments.clear()
-        self.buffered = 0
-        self._account(-weight)
+        unread, self.buffered = self.buffered, 0
+        self._account(-unread)
         self._changed.set()
 
     def __del__(self) -> None:
@@ -115,16 +117,30 @@ class IncomingStore:
     def put(self, data: Buffer, *, is_last: bool) -> None:
         """Take the next fragment from the association."""
         if data and not self._discarded:
-            self._fragments.append(memoryview(data))
+            self._hold(data)
             self.buffered += len(data)
-            self._account(len(data) + _WEIGHT_OF_A_FRAGMENT)
+            self._account(len(data))
         self.is_complete = is_last
+        if is_last:
+            # Before the reader: the peer waits for the C-STORE-RSP before it sends the next instance.
+            self._ended.set()
         self._changed.set()
 
     def fail(self, error: GatewayError) -> None:
         """Learn that the association ended."""
         self._error = error
+        self._ended.set()
         self._changed.set()
+
+    def _hold(self, data: Buffer) -> None:
+        if len(data) >= _SMALL:
+            self._fragments.append(memoryview(data))
+            return
+        latest = self._fragments[-1] if self._fragments else None
+        if isinstance(latest, bytearray) and len(latest) < _JOINED:
+            latest += data
+        else:
+            self._fragments.append(bytearray(data))
 
     async def _change(self) -> None:
         if self._error is not None:

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from gateway.deadline import Deadline
-from gateway.dimse.association import Association, not_held_up
+from gateway.dimse.association import Association
 from gateway.dimse.find import MEDIUM_PRIORITY
+from gateway.dimse.inbound import not_held_up
 from gateway.dimse.operation import Operation
 from gateway.dimse.suboperations import SubOperations, final, sub_operations
 from gateway.wire.command import Command, CommandField

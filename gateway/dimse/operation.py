@@ -1,11 +1,13 @@
 """One request of ours, its responses, and what becomes of it when nobody waits for them any more (PS3.7 8.1)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
 from gateway.deadline import Deadline
-from gateway.dimse.association import Association, Inbound, Message, not_held_up
+from gateway.dimse.association import Association
+from gateway.dimse.inbound import Inbound, Message, not_held_up
 from gateway.dimse.incoming import IncomingStore
 from gateway.errors import RemoteProtocolError
 from gateway.wire.command import Command, CommandField
@@ -27,9 +29,9 @@ class Operation:
     def __init__(self, association: Association, context: AcceptedContext, command: Command) -> None:
         self._association = association
         self._context_id = context.context_id
-        self._command = command
+        self.command = command
         if command.message_id is None:
-            command.message_id = association.next_message_id()
+            self.command = replace(command, message_id=association.next_message_id())
         self._finished = False
         self.is_sent = False
 
@@ -47,7 +49,7 @@ class Operation:
 
     def send(self, data: bytes | None = None) -> None:
         """Send the request with its Data Set."""
-        self._association.send_message(self._context_id, self._command, data)
+        self._association.send_message(self._context_id, self.command, data)
         self.is_sent = True
 
     async def receive(
@@ -78,7 +80,7 @@ class Operation:
         return inbound
 
     def _check(self, message: Message) -> int:
-        status = check_response(MessageStart(message.context_id, message.command), self._command, self._context_id)
+        status = check_response(MessageStart(message.context_id, message.command), self.command, self._context_id)
         self._finished = status_class(status) is not StatusClass.PENDING
         return status
 
@@ -87,9 +89,9 @@ class Operation:
         if not self.is_sent or not association.connection.is_established:
             association.abort()
             return
-        if self._command.command_field in _CANCELLABLE:
+        if self.command.command_field in _CANCELLABLE:
             cancel = Command(
-                command_field=CommandField.C_CANCEL_RQ, message_id_being_responded_to=self._command.message_id
+                command_field=CommandField.C_CANCEL_RQ, message_id_being_responded_to=self.command.message_id
             )
             association.send_message(self._context_id, cancel)
         association.divert(self._drain)

@@ -138,8 +138,8 @@ class AssociationPool:
         self._assign()
 
     def _rest(self, association: Association) -> None:
-        timer = asyncio.get_running_loop().call_later(self._idle_seconds, self._expire, association)
-        self._idle[association] = timer
+        loop = association.connection.loop
+        self._idle[association] = loop.call_later(self._idle_seconds, self._expire, association)
 
     def _expire(self, association: Association) -> None:
         self._release(association)

@@ -50,7 +50,7 @@ async def store(
     with Operation(association, context, command) as operation:
         try:
             async with deadline.timeout():
-                await _send(association, context, command, data)
+                await _send(association, context, operation.command, data)
         except TimeoutError:
             raise Stalled(f"{association.called_ae_title} did not take the instance in time") from None
         operation.is_sent = True

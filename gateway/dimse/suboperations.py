@@ -4,7 +4,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.dimse.association import Association, Message
+from gateway.dimse.association import Association
+from gateway.dimse.inbound import Message
 from gateway.errors import DimseFailure
 from gateway.wire.status import PENDING, StatusClass, describe, status_class
 

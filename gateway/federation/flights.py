@@ -51,9 +51,13 @@ class Instance:
 
 
 class Flight:
-    """Takes C-STOREs from any number of associations; gives their instances to one reader, each SOP Instance once."""
+    """Takes C-STOREs from any number of associations; gives their instances to one reader, each SOP Instance once.
 
-    def __init__(self) -> None:
+    It is over when all that set out to bring instances have said so.
+    """
+
+    def __init__(self, under_way: int) -> None:
+        self._under_way = under_way
         self._seen: set[str] = set()
         self._ready: deque[Instance] = deque()
         self._aloft: list[Instance] = []
@@ -86,15 +90,16 @@ class Flight:
         """Whether the regions may be waiting for our reader, so that their silence is not their fault."""
         return any(instance.buffered for instance in self._aloft)
 
-    def wake(self) -> None:
-        """Let the reader look again, because a retrieve has ended."""
+    def ended(self) -> None:
+        """Take note that one of those who bring instances brings no more."""
+        self._under_way -= 1
         self._arrival.set()
 
     async def arrival(self) -> Instance | None:
-        """Return the next instance, or None when woken without one."""
-        if not self._ready:
-            await self._arrival.wait()
+        """Return the next instance, None when no more will come."""
+        while not self._ready and self._under_way:
             self._arrival.clear()
+            await self._arrival.wait()
         return self._ready.popleft() if self._ready else None
 
     def landed(self, instance: Instance) -> None:

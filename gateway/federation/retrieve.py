@@ -47,7 +47,7 @@ class Retrieval:
         self._states = {state.region: state for state in plan.completeness.states}
         self._flight = flight
         self._first_by = first_by
-        self._under_way = len(plan.parts)
+
         self._failures: list[GatewayError] = []
         self._arrived = 0
 
@@ -63,14 +63,10 @@ class Retrieval:
 
     async def __aiter__(self) -> AsyncIterator[Instance]:
         """Yield each instance once; the reader reads or discards one before it takes the next."""
-        while True:
-            instance = await self._next()
-            if instance is not None:
-                self._arrived += 1
-                yield instance
-                instance.discard()
-            elif not self._under_way:
-                break
+        while (instance := await self._next()) is not None:
+            self._arrived += 1
+            yield instance
+            instance.discard()
         if self._failures and self._arrived:
             raise IncompleteRetrieve("some instances did not arrive") from self._failures[0]
         if self._failures:
@@ -94,8 +90,7 @@ class Retrieval:
             self._failures.append(failure)
         word = state.state if failure is None else failure.slug
         self._states[part.region] = RegionState(part.region, word, (state.count or 0) + instances)
-        self._under_way -= 1
-        self._flight.wake()
+        self._flight.ended()
 
 
 class FederatedRetrieve:
@@ -126,7 +121,7 @@ class FederatedRetrieve:
         """
         planner = Planner(list(self._regions.values()), deadline, self._soft_seconds, self._observer)
         plan = await planner.plan(selection)
-        flight = Flight()
+        flight = Flight(len(plan.parts))
         retrieval = Retrieval(plan, flight, deadline.within(self._first_instance_seconds))
         stopped: Exception | None = None
         async with asyncio.TaskGroup() as group:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from gateway.dataset.peek import peek_uids
 from gateway.dataset.query import Selection
 from gateway.dimse.incoming import IncomingStore
-from gateway.errors import UnsolicitedStore
+from gateway.errors import DatasetError, LimitExceeded, UnsolicitedStore
 from gateway.events import Observer, StoreRefused
 
 Receiver: TypeAlias = Callable[[IncomingStore, str | None], Awaitable[int]]
@@ -137,7 +137,10 @@ async def study_and_series(store: IncomingStore) -> tuple[str | None, str | None
     size = HEAD
     while True:
         head = await store.peek(size)
-        study, series = peek_uids(head, store.transfer_syntax_uid, (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID))
+        try:
+            study, series = peek_uids(head, store.transfer_syntax_uid, (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID))
+        except (DatasetError, LimitExceeded):
+            return None, None
         if series is not None or len(head) < size or size >= LONGEST_HEAD:
             return study, series
         size = min(size * 8, LONGEST_HEAD)

@@ -29,7 +29,7 @@ class CommandField(IntEnum):
     C_CANCEL_RQ = 0x0FFF
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """A Command Set (PS3.7 9.3); an element that is absent or empty is None."""
 
@@ -83,6 +83,7 @@ _ELEMENTS: Final = (
 _BY_NUMBER: Final = {number: (vr, name) for number, vr, name in _ELEMENTS}
 _PADDING: Final = {"UI": b"\0", "AE": b" ", "LO": b" "}
 
+_GROUP_LENGTH: Final = struct.Struct("<HHII")
 _ELEMENT: Final = struct.Struct("<HHI")
 _US: Final = struct.Struct("<H")
 
@@ -96,7 +97,7 @@ def encode(command: Command) -> bytes:
             content = _US.pack(value) if vr == "US" else _text(value, vr)
             parts.append(_ELEMENT.pack(0, number, len(content)) + content)
     body = b"".join(parts)
-    return _ELEMENT.pack(0, 0, 4) + struct.pack("<I", len(body)) + body
+    return _GROUP_LENGTH.pack(0, 0, 4, len(body)) + body
 
 
 def decode(data: Buffer) -> Command:

@@ -1,8 +1,7 @@
 """Cuts the byte stream into PDUs, and P-DATA-TF into fragments as their bytes arrive (PS3.8 9.3.1, 9.3.5)."""
 
 import struct
-from collections.abc import Iterator
-from enum import Enum, auto
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
 from gateway.errors import RemoteProtocolError
@@ -24,15 +23,10 @@ class ControlBody(NamedTuple):
 Frame: TypeAlias = DataStart | ControlBody | Fragment
 
 
-class _Awaited(Enum):
-    PDU_HEADER = auto()
-    CONTROL_BODY = auto()
-    PDV_HEADER = auto()
-
-
 _HEADER: Final = struct.Struct(">BxI")
 _PDV: Final = struct.Struct(">IBB")
 _DATA_START: Final = DataStart()
+_P_DATA_TF: Final = int(PduType.P_DATA_TF)
 
 
 class Framer:
@@ -40,8 +34,10 @@ class Framer:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._awaited = _Awaited.PDU_HEADER
+        # What the next bytes are, and how many of them make it whole; PDV data are not gathered.
+        self._take: Callable[[memoryview], Frame | None] = self._take_pdu_header
         self._wanted = _HEADER.size
+        self._between_pdus = True
         self._partial = bytearray()
         self._pdu_type = 0
         self._pdu_left = 0
@@ -53,7 +49,7 @@ class Framer:
     @property
     def inside_pdu(self) -> bool:
         """Whether the last byte received left a PDU unfinished."""
-        return self._awaited is not _Awaited.PDU_HEADER or self._pdv_left > 0 or bool(self._partial)
+        return not self._between_pdus or self._pdv_left > 0 or bool(self._partial)
 
     def feed(self, data: Buffer) -> Iterator[Frame]:
         """Yield what these bytes complete, a PDV in as many pieces as it arrives in.
@@ -84,24 +80,21 @@ class Framer:
             if frame is not None:
                 yield frame
 
-    def _take(self, piece: memoryview) -> Frame | None:
-        if self._awaited is _Awaited.PDV_HEADER:
-            return self._take_pdv_header(piece)
-        if self._awaited is _Awaited.PDU_HEADER:
-            return self._take_pdu_header(piece)
-        self._await(_Awaited.PDU_HEADER, _HEADER.size)
-        return ControlBody(self._pdu_type, bytes(piece))
-
     def _take_pdu_header(self, piece: memoryview) -> Frame | None:
         pdu_type, length = _HEADER.unpack(piece)
         check_header(pdu_type, length, self._limits)
-        self._pdu_type = pdu_type
-        if pdu_type == PduType.P_DATA_TF:
+        self._between_pdus = False
+        if pdu_type == _P_DATA_TF:
             self._pdu_left = length
-            self._await(_Awaited.PDV_HEADER, _PDV.size)
+            self._take, self._wanted = self._take_pdv_header, _PDV.size
             return _DATA_START
-        self._await(_Awaited.CONTROL_BODY, length)
+        self._pdu_type = pdu_type
+        self._take, self._wanted = self._take_control_body, length
         return None
+
+    def _take_control_body(self, piece: memoryview) -> Frame | None:
+        self._await_pdu()
+        return ControlBody(self._pdu_type, bytes(piece))
 
     def _take_pdv_header(self, piece: memoryview) -> Frame | None:
         length, self._context_id, control = _PDV.unpack(piece)
@@ -113,11 +106,11 @@ class Framer:
         self._is_command = control & 1 != 0
         self._ends_message = control & 2 != 0
         if not self._pdu_left:
-            self._await(_Awaited.PDU_HEADER, _HEADER.size)
+            self._await_pdu()
         if self._pdv_left:
             return None
         return Fragment(self._context_id, self._is_command, self._ends_message, b"")
 
-    def _await(self, awaited: _Awaited, wanted: int) -> None:
-        self._awaited = awaited
-        self._wanted = wanted
+    def _await_pdu(self) -> None:
+        self._between_pdus = True
+        self._take, self._wanted = self._take_pdu_header, _HEADER.size

@@ -32,6 +32,9 @@ class MessageReader:
         self._limits = limits
         self._context_id = 0
         self._command = bytearray()
+        # The latest Command Set: a thousand pending responses differ in nothing.
+        self._latest_bytes = b""
+        self._latest = Command(command_field=0)
         self._inside = False
         self._in_data_set = False
         self._data_left = 0
@@ -87,7 +90,10 @@ class MessageReader:
             raise RemoteProtocolError("a Command Set longer than this association takes")
         if not is_last:
             return None
-        command = command_set.decode(self._command)
+        if self._command != self._latest_bytes:
+            self._latest = command_set.decode(self._command)
+            self._latest_bytes = bytes(self._command)
+        command = self._latest
         self._command.clear()
         self._inside = self._in_data_set = command.has_data_set
         if command.has_data_set:

@@ -39,6 +39,8 @@ class PduType(IntEnum):
     ABORT = 0x07
 
 
+_P_DATA_TF: Final = int(PduType.P_DATA_TF)
+_ASSOCIATES: Final = frozenset({PduType.ASSOCIATE_RQ, PduType.ASSOCIATE_AC})
 _FIXED: Final = frozenset({PduType.ASSOCIATE_RJ, PduType.RELEASE_RQ, PduType.RELEASE_RP, PduType.ABORT})
 
 
@@ -219,9 +221,9 @@ def check_header(pdu_type: int, length: int, limits: Limits) -> None:
     Raises:
         RemoteProtocolError: such a PDU is not read; the error says how to abort.
     """
-    if pdu_type == PduType.P_DATA_TF:
+    if pdu_type == _P_DATA_TF:
         shortest, longest = _PDV.size, limits.max_pdu_accepted
-    elif pdu_type in {PduType.ASSOCIATE_RQ, PduType.ASSOCIATE_AC}:
+    elif pdu_type in _ASSOCIATES:
         shortest, longest = _ASSOCIATE.size, limits.max_control_pdu
     elif pdu_type in _FIXED:
         shortest = longest = 4

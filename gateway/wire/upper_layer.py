@@ -157,6 +157,9 @@ class UpperLayer:
                     pdu = self._take(frame)
                     if pdu is not None:
                         yield pdu
+                # In Sta6 the table says DT-2, Sta6: nearly every PDU there is, and nothing to do but to hand it on.
+                elif self.state is State.ESTABLISHED:
+                    self._indicates = True
                 else:
                     self._indicates = self._receive(PduType.P_DATA_TF) in _INDICATE
                 if self._deaf:

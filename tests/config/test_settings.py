@@ -148,7 +148,7 @@ def test_unknown_key_is_refused_with_the_nearest_known_name(tmp_path: Path, text
         ("[search]\nsoft_seconds = nan", "search.soft_seconds"),
         ("[search]\nhard_seconds = inf", "search.hard_seconds"),
         ("[search]\nmax_results = 0", "search.max_results"),
-        ("[retrieve]\nbuffer_bytes = 1024", "retrieve.buffer_bytes"),
+        ("[retrieve]\nquiet_seconds = 0", "retrieve.quiet_seconds"),
         ("http = 3", "http"),
         ("[[http]]\nport = 1", "http"),
     ],

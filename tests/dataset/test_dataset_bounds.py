@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.dataset.json_model import JsonModelBuilder, dumps, to_json_model
 from gateway.dataset.part10 import split
-from gateway.dataset.peek import peek_uid
+from gateway.dataset.peek import peek_uids
 from gateway.dataset.query import Row
 from gateway.dataset.sink import DatasetLimits
 from gateway.dataset.transcode import Reencoder
@@ -71,7 +71,6 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "length 4 GiB of 2 bytes": (explicit("00091001", "UT", b"AB", length=0xFFFFFFFE), EXPLICIT_VR_LE),
     "length of 15 MiB of 2 bytes": (explicit("00091001", "UT", b"AB", length=15 << 20), EXPLICIT_VR_LE),
     "deflated 1000:1": (deflated(explicit("7FE00010", "OB", bytes(200 << 20))), DEFLATED_EXPLICIT_VR_LE),
-    "a million empty elements too many": (explicit("00100020", "LO") * 1_000_001, EXPLICIT_VR_LE),
     "items instead of elements": (item() * 300_000, EXPLICIT_VR_LE),
 }
 
@@ -86,7 +85,7 @@ def cost(work: Callable[[], object]) -> float:
     return best
 
 
-@pytest.mark.parametrize("name", [name for name in HOSTILE if "million" not in name])
+@pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_data_set_is_refused_at_once(name: str) -> None:
     data, syntax = HOSTILE[name]
 
@@ -236,7 +235,7 @@ def test_any_bytes_are_re_encoded_or_refused_and_the_result_is_read_back(data: b
 @given(st.lists(PIECES, max_size=6).map(b"".join), st.sampled_from(SYNTAXES))
 def test_a_peek_at_any_bytes_gives_a_uid_or_none_or_an_error_of_ours(data: bytes, syntax: str) -> None:
     try:
-        found = peek_uid(data, syntax, 0x0020000D)
+        (found,) = peek_uids(data, syntax, ["0020000D"])
     except (DatasetError, LimitExceeded):
         return
     assert found is None or found

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import uvloop
 
 from tests.kit import dicom
-from tests.kit.peers import DicomNode, Orthanc, dcmqrscp, free_port, orthanc, pynetdicom_archive
+from tests.kit.peers import DicomNode, dcmqrscp, free_port, orthanc, pynetdicom_archive
 
 STUDIES = [instance for number in range(1, 8) for instance in dicom.study(number, series=2, instances=2)]
 
@@ -29,14 +29,20 @@ def archive(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, gateway_port: int
 ) -> Iterator[DicomNode]:
     """Run a real archive that holds STUDIES and knows GATEWAY."""
-    home: Path = tmp_path_factory.mktemp(request.param)
-    known = {"GATEWAY": gateway_port}
-    starters: dict[str, Callable[[], AbstractContextManager[DicomNode]]] = {
-        "pynetdicom": lambda: pynetdicom_archive("ARCHIVE", STUDIES, known),
-        "dcmtk": lambda: dcmqrscp(home, "ARCHIVE", known, STUDIES),
-        "orthanc": lambda: orthanc(home, "ARCHIVE", known, dicomweb=False),
-    }
-    with starters[request.param]() as node:
-        if isinstance(node, Orthanc):
-            node.upload(STUDIES)
+    home, known = tmp_path_factory.mktemp(request.param), {"GATEWAY": gateway_port}
+    match request.param:
+        case "pynetdicom":
+            starting = pynetdicom_archive("ARCHIVE", STUDIES, known)
+        case "dcmtk":
+            starting = dcmqrscp(home, "ARCHIVE", known, STUDIES)
+        case _:
+            starting = loaded_orthanc(home, known)
+    with starting as node:
+        yield node
+
+
+@contextmanager
+def loaded_orthanc(home: Path, known: dict[str, int]) -> Iterator[DicomNode]:
+    with orthanc(home, "ARCHIVE", known, dicomweb=False) as node:
+        node.upload(STUDIES)
         yield node

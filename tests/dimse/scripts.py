@@ -26,7 +26,7 @@ CT_AS_SCP = ProposedContext(pdus.CT_IMAGE, (pdus.EXPLICIT_LE,), scp_role=True)
 
 # Limits of a second where the product has ten: a test shall not wait for what it can shorten.
 QUICK = Limits(
-    connect_seconds=1.0, artim_seconds=0.5, linger_seconds=0.3, stall_seconds=0.5, idle_seconds=2.0, cancel_seconds=0.5
+    connect_seconds=1.0, artim_seconds=0.4, linger_seconds=0.1, stall_seconds=0.4, idle_seconds=2.0, cancel_seconds=0.4
 )
 
 

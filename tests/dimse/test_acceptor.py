@@ -190,7 +190,7 @@ async def test_associations_are_limited_for_each_peer_and_in_all() -> None:
 
 
 async def test_200_half_open_connections_do_not_block_a_good_peer() -> None:
-    limits = Limits(artim_seconds=0.8, linger_seconds=0.2, max_unassociated=64)
+    limits = Limits(artim_seconds=0.8, linger_seconds=0.1, max_unassociated=64)
     async with accepting(limits=limits) as (acceptor, port), contextlib.AsyncExitStack() as stack:
         half = pdus.associate_rq(CONTEXTS)[:40]
         peers = []
@@ -229,7 +229,7 @@ async def test_a_peer_that_drips_its_request_is_left_too() -> None:
 
 
 async def test_an_association_that_is_idle_for_too_long_is_aborted() -> None:
-    async with calling(limits=Limits(idle_seconds=0.3, linger_seconds=0.2)) as (_, peer):
+    async with calling(limits=Limits(idle_seconds=0.3, linger_seconds=0.1)) as (_, peer):
         await gone(peer, 2.0)
         assert aborts(peer)
 
@@ -245,7 +245,7 @@ STALLS = {
 
 @pytest.mark.parametrize("what", STALLS)
 async def test_silence_in_the_middle_is_a_stall(what: str) -> None:
-    limits = Limits(stall_seconds=0.3, idle_seconds=0.6, linger_seconds=0.2)
+    limits = Limits(stall_seconds=0.3, idle_seconds=0.4, linger_seconds=0.1)
     async with calling(limits=limits) as (acceptor, peer):
         await peer.send(STALLS[what])
         await gone(peer, 3.0)
@@ -254,7 +254,7 @@ async def test_silence_in_the_middle_is_a_stall(what: str) -> None:
 
 
 async def test_a_drip_in_the_middle_of_an_instance_is_a_stall() -> None:  # R05
-    async with calling(limits=Limits(stall_seconds=0.4, linger_seconds=0.2)) as (_, peer):
+    async with calling(limits=Limits(stall_seconds=0.4, linger_seconds=0.1)) as (_, peer):
 
         async def drip() -> None:
             await peer.send(store_request(data=bytes(100_000))[:200])
@@ -617,6 +617,23 @@ async def test_fragments_of_one_byte_do_not_multiply_in_memory() -> None:
             await asyncio.wait([sending])
         finally:
             tracemalloc.stop()
+
+
+async def test_a_peek_is_not_defeated_by_small_fragments() -> None:
+    """Reading is never paused for good while somebody waits for the head."""
+    heads: list[bytes] = []
+
+    async def look(incoming: IncomingStore) -> int:
+        heads.append(await incoming.peek(30_000))
+        incoming.discard()
+        return 0xC000
+
+    async with calling(look, limits=Limits(high_water=64 << 10)) as (_, peer):
+        await peer.send(pdus.p_data(3, pdus.command_set(store_command()), command=True))
+        for last in (0, 0, 0, 2):
+            await peer.send(pdus.pdu(4, pdus.pdv(3, 0, b"\0") * 9_999 + pdus.pdv(3, last, b"\0")))
+        assert (await peer.recv_message()).command["status"] == 0xC000
+        assert heads == [bytes(30_000)]
 
 
 # --- the end

@@ -124,7 +124,7 @@ async def test_no_context_accepted_is_a_rejection(reason: int) -> None:  # R13
         with pytest.raises(Rejected) as caught:
             await connect(peer_of(node), [ECHO], soon())
         assert not isinstance(caught.value, Busy)
-        await until(lambda: node.peer.reader.at_eof())
+        await until(node.peer.reader.at_eof)
 
 
 async def half_of_the_answer(peer: ScriptedPeer) -> None:

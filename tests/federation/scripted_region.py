@@ -2,21 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.dataset.query import Level, Query, Row, Selection
 from gateway.deadline import Deadline
-from gateway.dimse.incoming import IncomingStore
 from gateway.dimse.suboperations import SubOperations
 from gateway.errors import Aborted, GatewayError, Stalled
+from gateway.region.inbox import Receiver
 from gateway.region.profile import Profile
 from tests.region.arriving import Arriving
 
 Holdings = Mapping[str, Mapping[str, Sequence[str]]]
 """Study to series to instances."""
 
-Receiver = Callable[[IncomingStore], Awaitable[int]]
 PATIENT_VRS = {"00100010": "PN", "00100020": "LO", "00100021": "LO", "00100030": "DA", "00100040": "CS"}
 KEYS = {Level.STUDY: "0020000D", Level.SERIES: "0020000E", Level.IMAGE: "00080018"}
 
@@ -37,7 +36,9 @@ def row(level: Level = Level.STUDY, uid: str = "1.2.3", **attributes: Any) -> Ro
     return made
 
 
-def study_row(uid: str, patient_id: str = "MRN1", name: str = "Roy^Zoé", birth_date: str = "19700101", **more: Any) -> Row:
+def study_row(
+    uid: str, patient_id: str = "MRN1", name: str = "Roy^Zoé", birth_date: str = "19700101", **more: Any
+) -> Row:
     """Make the row of a study with a patient; a Patient ID is in its region's namespace."""
     return row(Level.STUDY, uid, _00100010=name, _00100020=patient_id, _00100030=birth_date, **more)
 
@@ -88,6 +89,8 @@ class ScriptedRegion:
         self.deadlines.append(deadline.remaining)
         self.under_way += 1
         try:
+            if deadline.passed:
+                raise Stalled("too late")
             rows = self.answers(query.level)
             after, error = self.failures.get(query.level, (len(rows), None))
             for answer in rows[:after]:
@@ -135,19 +138,19 @@ async def send_all(region: ScriptedRegion, selection: Selection, receive: Receiv
     """Send what is selected, one after the other."""
     uids = region.selected(selection)
     for uid in uids:
-        await receive(region.arriving(uid).arrive())
+        await receive(region.arriving(uid).arrive(), selection.series)
     return SubOperations(status=0, completed=len(uids), failed=0, warning=0)
 
 
-def sends(count: int, then: GatewayError | None = None, **reported: int) -> Any:
+def sends(count: int, then: GatewayError | None = None, **reported: Any) -> Any:
     """Send the first so many instances; then fail, or report what is given."""
 
     async def send(region: ScriptedRegion, selection: Selection, receive: Receiver) -> SubOperations:
         for uid in region.selected(selection)[:count]:
-            await receive(region.arriving(uid).arrive())
+            await receive(region.arriving(uid).arrive(), selection.series)
         if then is not None:
             raise then
-        return SubOperations(**{"status": 0, "completed": count, "failed": 0, "warning": 0, **reported})
+        return replace(SubOperations(status=0, completed=count, failed=0, warning=0), **reported)
 
     return send
 
@@ -158,9 +161,9 @@ def breaks_off_inside(count: int) -> Any:
     async def send(region: ScriptedRegion, selection: Selection, receive: Receiver) -> SubOperations:
         uids = region.selected(selection)
         for uid in uids[:count]:
-            await receive(region.arriving(uid).arrive())
+            await receive(region.arriving(uid).arrive(), selection.series)
         half = region.arriving(uids[count]).arrive(300)
-        taking = asyncio.ensure_future(receive(half))
+        taking = asyncio.ensure_future(receive(half, selection.series))
         await asyncio.sleep(0)
         half.break_off(Aborted("gone"))
         await asyncio.wait([taking])

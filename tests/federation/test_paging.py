@@ -1,6 +1,7 @@
 """The one order of an answer and the pages cut from it: the same for the same search (PS3.18 8.3.4.4)."""
 
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -33,8 +34,10 @@ def test_the_order_does_not_depend_on_arrival(rows: list[Row], dice: random.Rand
 
 @given(studies)
 def test_studies_go_from_new_to_old_and_by_uid_at_one_time(rows: list[Row]) -> None:
-    keys = [(first(x.get(DATE)) or "", first(x.get(TIME)) or "", first(x["0020000D"])) for x in ordered(rows, Level.STUDY)]
-    for (date, time, uid), (next_date, next_time, next_uid) in zip(keys, keys[1:], strict=False):
+    keys = [
+        (first(x.get(DATE)) or "", first(x.get(TIME)) or "", first(x["0020000D"])) for x in ordered(rows, Level.STUDY)
+    ]
+    for (date, time, uid), (next_date, next_time, next_uid) in pairwise(keys):
         assert (date, time) > (next_date, next_time) or ((date, time) == (next_date, next_time) and uid < next_uid)
 
 
@@ -78,7 +81,9 @@ ROWS = [row(uid=f"1.{i}") for i in range(10)]
         (0, 10, 10, range(10), 0),
     ],
 )
-def test_a_page_is_cut_at_offset_and_limit(offset: int, limit: int | None, most: int, cut: range, remaining: int) -> None:
+def test_a_page_is_cut_at_offset_and_limit(
+    offset: int, limit: int | None, most: int, cut: range, remaining: int
+) -> None:
     assert page(ROWS, offset, limit, most) == ([ROWS[i] for i in cut], remaining)
 
 

@@ -12,7 +12,7 @@ FRAGMENT = 1000
 
 
 class Arriving(IncomingStore):
-    """An instance of the kit that region NEODIN sends to GATEWAY because of our message 7; nothing of it is here yet."""
+    """An instance of the kit that NEODIN sends to GATEWAY for our message 7; nothing of it is here yet."""
 
     def __init__(
         self, study: int = 1, series: int = 1, number: int = 1, *, data: bytes | None = None, **command: Any

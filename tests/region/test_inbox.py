@@ -37,7 +37,7 @@ class Watch:
         self._open = ExitStack()
 
     def lease(self, selection: Selection = STUDY, name: str = "first", **changes: Any) -> Lease:
-        async def receive(store: IncomingStore) -> int:
+        async def receive(store: IncomingStore, series: str | None) -> int:
             self.taken.append((name, store))
             await store.received()
             return TAKEN
@@ -116,7 +116,7 @@ async def test_the_study_is_found_behind_a_long_head(watch: Watch) -> None:
 
 async def test_an_instance_is_bound_as_soon_as_its_head_is_here(watch: Watch) -> None:
     watch.lease()
-    store = Arriving(data=LARGE).arrive(4000)
+    store = Arriving(data=LARGE).arrive(8000)
     answering = asyncio.ensure_future(watch.inbox.store(store))
     await settled()
     assert watch.taken == [("first", store)]
@@ -294,7 +294,7 @@ async def test_a_region_that_claims_more_than_it_sends_is_waited_for_until_it_is
 
 async def test_an_instance_on_its_way_is_waited_for_as_long_as_its_association_lives(watch: Watch) -> None:
     lease = watch.lease()
-    store = Arriving(data=LARGE).arrive(4000)
+    store = Arriving(data=LARGE).arrive(8000)
     taking = asyncio.ensure_future(watch.inbox.store(store))
     settling = asyncio.ensure_future(lease.settle(1, 5.0, never))
     await asyncio.sleep(60)
@@ -326,7 +326,7 @@ async def test_a_slow_reader_is_no_reason_to_give_a_region_up(watch: Watch) -> N
 
 async def test_an_instance_that_breaks_off_is_not_counted_and_ends_the_wait(watch: Watch) -> None:
     lease = watch.lease()
-    store = Arriving(data=LARGE).arrive(4000)
+    store = Arriving(data=LARGE).arrive(8000)
     taking = asyncio.ensure_future(watch.inbox.store(store))
     settling = asyncio.ensure_future(lease.settle(1, 5.0, never))
     await settled()

@@ -1,0 +1,543 @@
+"""The pool: few associations, shared, never dirty, and every slot free again whatever happens (P11)."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from gateway.deadline import Deadline
+from gateway.dimse.association import Association
+from gateway.dimse.echo import echo
+from gateway.dimse.find import find
+from gateway.dimse.get import get
+from gateway.dimse.incoming import IncomingStore
+from gateway.dimse.move import move
+from gateway.dimse.pool import AssociationPool
+from gateway.errors import (
+    Aborted,
+    Busy,
+    Closed,
+    DimseFailure,
+    GatewayError,
+    Refused,
+    Rejected,
+    RemoteProtocolError,
+    Reset,
+    Saturated,
+    Stalled,
+)
+from gateway.wire.negotiation import ProposedContext
+from tests.dimse.scripts import (
+    CT_AS_SCP,
+    ECHO,
+    FIND,
+    GET,
+    MOVE,
+    QUICK,
+    echo_answer,
+    identifier,
+    matches,
+    peer_of,
+    row,
+    serve,
+    soon,
+    until,
+)
+from tests.kit import dicom, pdus
+from tests.kit.cancelling import cancelled_at_every_point
+from tests.kit.peers import DicomNode, free_port
+from tests.kit.scripted import Message, Script, ScriptedNode, ScriptedPeer, scripted_acceptor
+
+
+@contextlib.asynccontextmanager
+async def pool_of(node: Any, **options: Any) -> AsyncIterator[AssociationPool]:
+    pool = AssociationPool(peer_of(node), limits=QUICK, **options)
+    try:
+        yield pool
+    finally:
+        await pool.aclose()
+        assert "active=0 idle=0 opening=0 waiting=0" in repr(pool)
+
+
+@contextlib.asynccontextmanager
+async def pooled(*scripts: Script, **options: Any) -> AsyncIterator[tuple[AssociationPool, ScriptedNode]]:
+    """Run the body with a pool for a scripted acceptor."""
+    async with scripted_acceptor(*scripts) as node, pool_of(node, **options) as pool:
+        yield pool, node
+
+
+def state(pool: AssociationPool) -> str:
+    return repr(pool).removeprefix("<AssociationPool SCRIPTED ").removesuffix(">")
+
+
+async def ask(pool: AssociationPool, *contexts: ProposedContext) -> Association:
+    async with pool.acquire(contexts or (ECHO,), soon()) as association:
+        await echo(association, soon())
+        return association
+
+
+ECHOING = serve(echo_answer)
+
+
+# --- few and shared
+
+
+async def test_the_pool_says_how_it_stands() -> None:
+    async with pooled(ECHOING, size=2) as (pool, _):
+        assert state(pool) == "active=0 idle=0 opening=0 waiting=0 size=2"
+        async with pool.acquire([ECHO], soon()):
+            assert state(pool) == "active=1 idle=0 opening=0 waiting=0 size=2"
+            async with pool.acquire([ECHO], soon()):
+                assert state(pool) == "active=2 idle=0 opening=0 waiting=0 size=2"
+        assert state(pool) == "active=0 idle=2 opening=0 waiting=0 size=2"
+
+
+async def test_an_idle_association_is_used_again() -> None:
+    async with pooled(ECHOING) as (pool, node):
+        first = await ask(pool)
+        assert await ask(pool) is first
+        assert len(node.peers) == 1
+
+
+async def test_two_at_once_get_two_and_no_third_is_opened_above_the_size() -> None:
+    async with pooled(ECHOING, size=2) as (pool, node):
+        async with asyncio.TaskGroup() as group:
+            for _ in range(20):
+                group.create_task(ask(pool))
+        assert len(node.peers) == 2
+        assert state(pool) == "active=0 idle=2 opening=0 waiting=0 size=2"
+
+
+async def test_associations_that_are_being_opened_count() -> None:
+    async with pooled(ScriptedPeer.hold, size=2, wait_seconds=0.2) as (pool, node):
+        opening = [asyncio.ensure_future(ask(pool)) for _ in range(2)]
+        await until(lambda: len(node.peers) == 2)
+        assert state(pool) == "active=0 idle=0 opening=2 waiting=0 size=2"
+        with pytest.raises(Saturated):
+            await ask(pool)
+        for error in await asyncio.gather(*opening, return_exceptions=True):
+            assert isinstance(error, Stalled)
+        assert len(node.peers) == 2
+
+
+async def test_who_waits_is_served_in_order() -> None:
+    order: list[int] = []
+
+    async def take(pool: AssociationPool, number: int) -> None:
+        async with pool.acquire([ECHO], soon()):
+            order.append(number)
+
+    async with pooled(ECHOING, size=1) as (pool, _):
+        async with pool.acquire([ECHO], soon()):
+            tasks = []
+            for number in range(5):
+                tasks.append(asyncio.ensure_future(take(pool, number)))
+                await asyncio.sleep(0)
+            assert state(pool) == "active=1 idle=0 opening=0 waiting=5 size=1"
+        await asyncio.gather(*tasks)
+        assert order == [0, 1, 2, 3, 4]
+
+
+async def test_the_queue_is_bounded_in_length() -> None:
+    async with pooled(ECHOING, size=1, max_waiting=2) as (pool, _):
+        async with pool.acquire([ECHO], soon()):
+            waiting = [asyncio.ensure_future(ask(pool)) for _ in range(2)]
+            await until(lambda: "waiting=2" in repr(pool))
+            started = asyncio.get_running_loop().time()
+            with pytest.raises(Saturated):
+                await ask(pool)
+            assert asyncio.get_running_loop().time() - started < 0.1
+        await asyncio.gather(*waiting)
+
+
+async def test_the_queue_is_bounded_in_time() -> None:
+    async with pooled(ECHOING, size=1, wait_seconds=0.1) as (pool, _), pool.acquire([ECHO], soon()):
+        with pytest.raises(Saturated):
+            await ask(pool)
+        assert state(pool) == "active=1 idle=0 opening=0 waiting=0 size=1"
+
+
+async def test_the_deadline_bounds_the_wait_too() -> None:
+    async with pooled(ECHOING, size=1) as (pool, _), pool.acquire([ECHO], soon()):
+        with pytest.raises(GatewayError):
+            async with pool.acquire([ECHO], Deadline.after(0.1)):
+                pass
+        assert state(pool) == "active=1 idle=0 opening=0 waiting=0 size=1"
+
+
+# --- idle, but not for long
+
+
+async def test_an_idle_association_is_released_after_its_time() -> None:
+    async with pooled(ECHOING, idle_seconds=0.1) as (pool, node):
+        await ask(pool)
+        await until(lambda: state(pool).startswith("active=0 idle=0"))
+        await until(lambda: node.peer.received[-1].type == pdus.A_RELEASE_RQ)
+
+
+async def test_an_idle_association_makes_room_for_other_contexts() -> None:
+    async with pooled(ECHOING, size=1) as (pool, node):
+        await ask(pool, ECHO)
+        async with pool.acquire([FIND], soon()) as association:
+            assert association.transfer_syntax(pdus.STUDY_FIND)
+        assert len(node.peers) == 2
+        assert any(pdu.type == pdus.A_RELEASE_RQ for pdu in node.peers[0].received)
+
+
+async def test_an_association_with_more_contexts_than_asked_for_will_do() -> None:
+    async with pooled(ECHOING, size=4) as (pool, node):
+        await ask(pool, ECHO, FIND)
+        await ask(pool, ECHO)
+        assert len(node.peers) == 1
+
+
+ENDS: dict[str, Callable[[ScriptedPeer], Awaitable[object]]] = {
+    "abort": lambda peer: peer.send(pdus.abort(0, 0)),
+    "release": lambda peer: peer.send(pdus.RELEASE_RQ),
+    "fin": ScriptedPeer.close,
+    "rst": ScriptedPeer.rst,
+    "chatter": lambda peer: peer.send(pdus.message(1, pdus.response({"command_field": 0x30, "message_id": 99}))),
+    "half a PDU": lambda peer: peer.send(b"\x04\x00\x00"),
+    "half a message": lambda peer: peer.send(pdus.p_data(1, b"\0\0", command=True, last=False)),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+async def test_an_idle_association_that_is_no_longer_good_is_not_lent(how: str) -> None:
+    go = asyncio.Event()
+
+    async def script(peer: ScriptedPeer) -> None:
+        await peer.accept()
+        await echo_answer(peer, await peer.recv_message())
+        await go.wait()
+        await ENDS[how](peer)
+        await peer.hold()
+
+    async with pooled(script, ECHOING, idle_seconds=5.0) as (pool, node):
+        first = await ask(pool)
+        go.set()
+        await until(lambda: not first.clean)
+        assert await ask(pool) is not first
+        assert len(node.peers) == 2
+        await until(lambda: "active=0" in repr(pool))
+
+
+async def test_an_association_that_dies_before_any_answer_says_that_asking_again_is_safe() -> None:
+    async def once(peer: ScriptedPeer) -> None:
+        await peer.accept()
+        await echo_answer(peer, await peer.recv_message())
+        await peer.recv_message()
+        await peer.rst()
+
+    async with pooled(once, ECHOING) as (pool, _):
+        await ask(pool)
+        async with pool.acquire([ECHO], soon()) as association:
+            with pytest.raises(GatewayError):
+                await echo(association, soon())
+            assert association.stale
+        await ask(pool)
+
+
+# --- never dirty
+
+
+async def test_a_search_left_midway_is_not_lent_until_the_peer_has_ended_it() -> None:
+    ended = asyncio.Event()
+
+    async def answer(peer: ScriptedPeer, request: Message) -> None:
+        if request.command["command_field"] == pdus.C_ECHO_RQ:
+            await echo_answer(peer, request)
+            return
+        await peer.send(pdus.find_response(request.context_id, request.command, row(1)))
+        while not peer.saw(pdus.C_CANCEL_RQ):
+            await peer.recv()
+        await ended.wait()
+        await peer.send(pdus.find_response(request.context_id, request.command, status=0xFE00))
+
+    async with pooled(serve(answer), size=1) as (pool, node):
+        async with pool.acquire([ECHO, FIND], soon()) as first:
+            found = find(first, pdus.STUDY_FIND, identifier(), soon())
+            assert await anext(found) == row(1)
+            await found.aclose()
+        assert state(pool) == "active=1 idle=0 opening=0 waiting=0 size=1"
+        waiting = asyncio.ensure_future(ask(pool, ECHO, FIND))
+        await until(lambda: "waiting=1" in repr(pool))
+        ended.set()
+        assert await waiting is first
+        assert len(node.peers) == 1
+
+
+async def test_a_search_that_is_not_even_closed_is_dirty() -> None:
+    async with pooled(serve(matches([row(1), row(2)])), size=1) as (pool, node):
+        async with pool.acquire([FIND], soon()) as first:
+            found = find(first, pdus.STUDY_FIND, identifier(), soon())
+            assert await anext(found) == row(1)
+        async with pool.acquire([FIND], soon()) as second:
+            assert second is not first
+        assert len(node.peers) == 2
+        await found.aclose()
+
+
+async def test_a_failure_status_leaves_the_association_clean() -> None:
+    async def refuse(peer: ScriptedPeer, request: Message) -> None:
+        await peer.send(pdus.message(request.context_id, pdus.response(request.command, 0xA700)))
+
+    async with pooled(serve(refuse)) as (pool, node):
+        for _ in range(3):
+            async with pool.acquire([FIND], soon()) as association:
+                with pytest.raises(DimseFailure):
+                    await anext(find(association, pdus.STUDY_FIND, identifier(), soon()))
+        assert len(node.peers) == 1
+
+
+async def test_an_exception_of_the_borrower_does_not_cost_a_clean_association() -> None:
+    async with pooled(ECHOING, size=1) as (pool, node):
+        with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the borrower fails after its echo
+            async with pool.acquire([ECHO], soon()) as association:
+                await echo(association, soon())
+                raise ZeroDivisionError
+        await ask(pool)
+        assert len(node.peers) == 1
+
+
+# --- every slot comes back
+
+
+async def reject(peer: ScriptedPeer) -> None:
+    await peer.recv(pdus.A_ASSOCIATE_RQ)
+    await peer.send(pdus.associate_rj(1, 1, 7))
+    await peer.hold()
+
+
+async def reject_for_now(peer: ScriptedPeer) -> None:
+    await peer.recv(pdus.A_ASSOCIATE_RQ)
+    await peer.send(pdus.associate_rj(2, 3, 2))
+    await peer.hold()
+
+
+async def refuse_contexts(peer: ScriptedPeer) -> None:
+    await peer.recv(pdus.A_ASSOCIATE_RQ)
+    await peer.send(pdus.associate_ac([(1, pdus.IMPLICIT_LE, 3)]))
+    await peer.hold()
+
+
+async def abort_at_once(peer: ScriptedPeer) -> None:
+    await peer.recv(pdus.A_ASSOCIATE_RQ)
+    await peer.send(pdus.abort(2, 1))
+    await peer.hold()
+
+
+async def accept_and_reset(peer: ScriptedPeer) -> None:
+    await peer.accept()
+    await peer.rst()
+
+
+async def accept_and_abort(peer: ScriptedPeer) -> None:
+    await peer.accept()
+    await peer.send(pdus.abort(0, 0))
+    await peer.hold()
+
+
+async def accept_and_hang(peer: ScriptedPeer) -> None:
+    await peer.accept()
+    await peer.hold()
+
+
+async def talk_nonsense(peer: ScriptedPeer) -> None:
+    await peer.recv()
+    await peer.send(b"SSH-2.0-OpenSSH_9.2\r\n")
+    await peer.hold()
+
+
+@pytest.mark.parametrize(
+    ("script", "kinds"),
+    [
+        (reject, {Rejected}),
+        (reject_for_now, {Busy}),
+        (refuse_contexts, {Rejected}),
+        (abort_at_once, {Aborted}),
+        (ScriptedPeer.rst, {Reset, Closed}),
+        (accept_and_reset, {Reset, Closed}),
+        (accept_and_abort, {Aborted}),
+        (accept_and_hang, {Stalled}),
+        (talk_nonsense, {RemoteProtocolError}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+async def test_a_failure_of_any_kind_frees_the_slot(script: Script, kinds: set[type[GatewayError]]) -> None:
+    async with pooled(script, script, script, script, ECHOING, size=1) as (pool, _):
+        for _ in range(4):
+            with pytest.raises(GatewayError) as caught:
+                async with pool.acquire([ECHO], soon()) as association:
+                    await echo(association, Deadline.after(0.1))
+            assert type(caught.value) in kinds
+            await until(lambda: state(pool) == "active=0 idle=0 opening=0 waiting=0 size=1")
+        await ask(pool)
+
+
+async def test_a_refused_connection_frees_the_slot() -> None:
+    async with pool_of(DicomNode("SCRIPTED", "127.0.0.1", free_port()), size=1) as pool:
+        for _ in range(5):
+            with pytest.raises(Refused):
+                await ask(pool)
+            assert state(pool) == "active=0 idle=0 opening=0 waiting=0 size=1"
+
+
+async def serve_all(peer: ScriptedPeer, request: Message) -> None:
+    """Answer whatever is asked, a C-GET with two instances."""
+    field = request.command["command_field"]
+    if field == pdus.C_FIND_RQ:
+        await matches([row(1), row(2), row(3)])(peer, request)
+    elif field == pdus.C_GET_RQ:
+        context_id = next(n for n, name in peer.contexts.items() if name == pdus.CT_IMAGE)
+        for number in (1, 2):
+            command = {
+                "affected_sop_class_uid": pdus.CT_IMAGE,
+                "command_field": pdus.C_STORE_RQ,
+                "message_id": number,
+                "priority": 0,
+                "command_data_set_type": pdus.DATA_SET,
+                "affected_sop_instance_uid": dicom.uid(1, 1, number),
+            }
+            await peer.send(pdus.message(context_id, command, bytes(50_000)))
+            answer = await peer.recv_message()
+            if answer.command["command_field"] == pdus.C_CANCEL_RQ:
+                await peer.recv_message()
+                break
+        await peer.send(pdus.message(request.context_id, pdus.response(request.command)))
+    elif field == pdus.C_MOVE_RQ:
+        pending = pdus.response(request.command, 0xFF00, number_of_remaining_suboperations=1)
+        await peer.send(pdus.message(request.context_id, pending))
+        await peer.send(pdus.message(request.context_id, pdus.response(request.command)))
+    else:
+        await echo_answer(peer, request)
+
+
+GET_ROLES = pdus.user_information(16_384, pdus.role_selection(pdus.CT_IMAGE, 0, 1))
+SERVING = serve(serve_all, user=GET_ROLES)
+EVERYTHING = [ECHO, FIND, MOVE, GET, CT_AS_SCP]
+
+
+async def do_echo(association: Association) -> None:
+    await echo(association, soon())
+
+
+async def do_find(association: Association) -> None:
+    assert [each async for each in find(association, pdus.STUDY_FIND, identifier(), soon())]
+
+
+async def do_move(association: Association) -> None:
+    await move(association, pdus.STUDY_MOVE, identifier(), "GATEWAY", soon())
+
+
+async def do_get(association: Association) -> None:
+    await get(association, pdus.STUDY_GET, identifier(), soon())
+
+
+async def swallow(incoming: IncomingStore) -> int:
+    await incoming.peek(10)
+    async for _ in incoming:
+        await asyncio.sleep(0)
+    return 0
+
+
+@pytest.mark.parametrize("start", ["cold", "warm"])
+@pytest.mark.parametrize("operation", [do_echo, do_find, do_move, do_get])
+async def test_cancelled_at_any_point_the_slot_is_free_again(
+    operation: Callable[[Association], Awaitable[None]], start: str
+) -> None:
+    idle_seconds = 0.02 if start == "cold" else 60.0
+    async with pooled(SERVING, size=1, idle_seconds=idle_seconds) as (pool, _):
+
+        async def scenario() -> None:
+            async with pool.acquire(EVERYTHING, soon(), serve_store=swallow) as association:
+                await operation(association)
+
+        async def check(point: int) -> None:
+            await until(lambda: "active=0" in repr(pool) and "opening=0 waiting=0" in repr(pool))
+            await scenario()
+            await until(lambda: ("idle=1" if start == "warm" else "active=0 idle=0") in repr(pool))
+
+        await check(0)
+        assert await cancelled_at_every_point(scenario, check) >= (1 if start == "warm" else 3)
+
+
+async def test_cancelled_while_waiting_nobody_loses_a_turn() -> None:
+    async with pooled(ECHOING, size=1) as (pool, _):
+
+        async def scenario() -> None:
+            await ask(pool)
+
+        async def check(point: int) -> None:
+            async with pool.acquire([ECHO], soon()):
+                first, second, third = (asyncio.ensure_future(ask(pool)) for _ in range(3))
+                await until(lambda: "waiting=3" in repr(pool))
+                for _ in range(point):
+                    await asyncio.sleep(0)
+                second.cancel()
+            # The grant may already be on its way to the one who is cancelled in the same turn of the loop.
+            first.cancel()
+            await asyncio.wait([first, second])
+            await third
+            assert state(pool) == "active=0 idle=1 opening=0 waiting=0 size=1"
+
+        await cancelled_at_every_point(scenario, check)
+
+
+async def test_a_hundred_borrowers_cancelled_at_random_leave_nothing_behind() -> None:
+    async with pooled(SERVING, size=3, wait_seconds=10.0, max_waiting=200) as (pool, _):
+        operations = [do_echo, do_find, do_move, do_get]
+
+        async def borrow(number: int) -> None:
+            async with pool.acquire(EVERYTHING, soon(), serve_store=swallow) as association:
+                await operations[number % 4](association)
+
+        tasks = [asyncio.ensure_future(borrow(number)) for number in range(100)]
+        for number, task in enumerate(tasks):
+            await asyncio.sleep(0)
+            if number % 3 == 0:
+                task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(result) for result in results} <= {type(None), asyncio.CancelledError}
+        assert len([result for result in results if result is None]) >= 66
+        await until(lambda: "active=0" in repr(pool))
+        assert "opening=0 waiting=0" in repr(pool)
+
+
+# --- the end
+
+
+async def test_a_closed_pool_has_released_what_was_idle_and_aborted_the_rest() -> None:
+    async with scripted_acceptor(ECHOING) as node:
+        pool = AssociationPool(peer_of(node), limits=QUICK)
+        async with pool.acquire([ECHO], soon()) as busy:
+            await ask(pool)
+            waiting = [asyncio.ensure_future(ask(pool)) for _ in range(5)]
+            await asyncio.sleep(0)
+            await pool.aclose()
+            assert busy.closed
+            await asyncio.gather(*waiting, return_exceptions=True)
+        assert state(pool).startswith("active=0 idle=0 opening=0 waiting=0")
+        with pytest.raises(Saturated):
+            await ask(pool)
+        assert any(pdu.type == pdus.A_ABORT for pdu in node.peers[0].received)
+
+
+async def test_closing_twice_and_closing_unused_is_harmless() -> None:
+    pool = AssociationPool(peer_of(DicomNode("SCRIPTED", "127.0.0.1", free_port())), limits=QUICK)
+    await pool.aclose()
+    await pool.aclose()
+
+
+async def test_a_pool_closed_while_it_opens_leaves_no_connection() -> None:
+    async with scripted_acceptor(ScriptedPeer.hold) as node:
+        pool = AssociationPool(peer_of(node), limits=QUICK)
+        opening = asyncio.ensure_future(ask(pool))
+        await until(lambda: node.peers)
+        await pool.aclose()
+        with pytest.raises(GatewayError):
+            await opening
+        assert state(pool).startswith("active=0 idle=0 opening=0 waiting=0")
+        await until(lambda: node.peer.reader.at_eof() or node.peer.reader.exception())

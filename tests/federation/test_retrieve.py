@@ -1,0 +1,494 @@
+"""A retrieve over regions of which some break: each instance once, and never an incomplete answer that looks complete.
+
+Promises R16, R20 and H07 from the federation's side.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.dataset.query import Level, Selection
+from gateway.deadline import Deadline
+from gateway.dimse.suboperations import SubOperations
+from gateway.errors import (
+    Aborted,
+    DimseFailure,
+    GatewayError,
+    IncompleteRetrieve,
+    NoRegionAnswered,
+    NotFound,
+    Refused,
+    Stalled,
+)
+from gateway.events import RegionOperation
+from gateway.federation.retrieve import FederatedRetrieve, Retrieval
+from gateway.region.inbox import Receiver
+from tests.federation.scripted_region import Holdings, ScriptedRegion, breaks_off_inside, sends, study_row
+from tests.region.virtual_time import settled
+from tests.region.witness import Witness
+
+STUDY = Selection("1")
+CT: Holdings = {"1": {"1.1": ["1.1.1", "1.1.2", "1.1.3"]}}
+MR: Holdings = {"1": {"1.2": ["1.2.1", "1.2.2"]}}
+EVERYTHING = ["1.1.1", "1.1.2", "1.1.3", "1.2.1", "1.2.2"]
+
+
+class Province:
+    """Some regions behind one retrieve, and a reader."""
+
+    def __init__(self, *regions: ScriptedRegion, **settings: Any) -> None:
+        self.events = Witness()
+        self.regions = regions
+        self.federation = FederatedRetrieve(regions, self.events, **settings)
+        self.got: list[tuple[str, str, bytes]] = []
+        self.completeness = ""
+
+    async def read(
+        self, selection: Selection = STUDY, *, seconds: float = 60.0, pause: float = 0.0, first: int | None = None
+    ) -> "Province":
+        """Read the selection to its end, or the first so many instances."""
+        async with self.federation.retrieve(selection, Deadline.after(seconds)) as retrieval:
+            try:
+                await self._read(retrieval, pause, first)
+            finally:
+                self.completeness = retrieval.completeness.header()
+        return self
+
+    async def _read(self, retrieval: Retrieval, pause: float, first: int | None) -> None:
+        async with aclosing(aiter(retrieval)) as instances:  # type: ignore[type-var]
+            async for instance in instances:
+                data = b""
+                async for fragment in instance:
+                    await asyncio.sleep(pause)
+                    data += fragment
+                self.got.append((instance.sop_instance_uid, instance.region, data))
+                if len(self.got) == first:
+                    return
+
+    @property
+    def uids(self) -> list[str]:
+        return sorted(uid for uid, _, _ in self.got)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way any more and nothing of what was on its way is kept."""
+        return not any(region.under_way or any(x.buffered for x in region.stores) for region in self.regions)
+
+
+def holding(name: str, held: Holdings, how: Any = None, **more: Any) -> ScriptedRegion:
+    return ScriptedRegion(name, held, sends=how, **more)
+
+
+async def forever(region: ScriptedRegion, selection: Selection, receive: Receiver) -> SubOperations:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+def then(*steps: Callable[[ScriptedRegion, Selection, Receiver], Awaitable[SubOperations]]) -> Any:
+    """Do one after the other; the last one tells how it went."""
+
+    async def send(region: ScriptedRegion, selection: Selection, receive: Receiver) -> SubOperations:
+        results = [await step(region, selection, receive) for step in steps]
+        return results[-1]
+
+    return send
+
+
+# --- all is well
+
+
+async def test_a_study_of_one_region_comes_whole() -> None:
+    province = await Province(holding("A", CT), holding("B", {})).read()
+    assert province.got == [(uid, "a", b"pixels" * 100) for uid in CT["1"]["1.1"]]
+    assert province.completeness == "a;state=complete;instances=3, b;state=complete;instances=0"
+
+
+async def test_a_study_split_over_two_regions_comes_whole() -> None:
+    province = await Province(holding("A", CT), holding("B", MR)).read()
+    assert province.uids == EVERYTHING
+    assert {uid: region for uid, region, _ in province.got} == {uid: "a" if uid < "1.2" else "b" for uid in EVERYTHING}
+    assert province.completeness == "a;state=complete;instances=3, b;state=complete;instances=2"
+
+
+async def test_an_instance_that_two_regions_hold_comes_once() -> None:
+    province = await Province(holding("A", CT), holding("B", {"1": {"1.1": ["1.1.3", "1.1.4"]}})).read()
+    assert province.uids == ["1.1.1", "1.1.2", "1.1.3", "1.1.4"]
+
+
+async def test_an_instance_that_a_region_sends_twice_comes_once() -> None:
+    province = await Province(holding("A", CT, then(sends(3), sends(3)))).read()
+    assert province.uids == CT["1"]["1.1"]
+    assert province.idle
+
+
+async def test_the_first_of_two_different_copies_is_the_one_that_comes() -> None:
+    async def twice(region: ScriptedRegion, selection: Selection, receive: Receiver) -> SubOperations:
+        for data in (b"first", b"second"):
+            await receive(region.arriving("1.1.1", data).arrive(), None)
+        return SubOperations(status=0, completed=2)
+
+    province = await Province(holding("A", CT, twice)).read()
+    assert province.got == [("1.1.1", "a", b"first")]
+
+
+async def test_instances_come_in_the_order_of_their_arrival_whatever_the_region() -> None:
+    async def slowly(region: ScriptedRegion, selection: Selection, receive: Receiver) -> SubOperations:
+        for uid in region.selected(selection):
+            await asyncio.sleep(1.0 if region.name == "A" else 1.6)
+            await receive(region.arriving(uid).arrive(), None)
+        return SubOperations(status=0)
+
+    province = await Province(holding("A", CT, slowly), holding("B", MR, slowly)).read()
+    assert [uid for uid, _, _ in province.got] == ["1.1.1", "1.2.1", "1.1.2", "1.1.3", "1.2.2"]
+
+
+async def test_an_instance_is_read_while_it_arrives() -> None:
+    async def dripping(region: ScriptedRegion, selection: Selection, receive: Receiver) -> SubOperations:
+        store = region.arriving("1.1.1", b"x" * 5000)
+        taking = asyncio.ensure_future(receive(store, None))
+        for _ in range(5):
+            await settled()
+            assert store.buffered == 0
+            store.arrive(1000)
+        await taking
+        return SubOperations(status=0, completed=1)
+
+    province = await Province(holding("A", CT, dripping)).read()
+    assert province.got == [("1.1.1", "a", b"x" * 5000)]
+
+
+@pytest.mark.parametrize("counters", [{}, {"completed": 1}, {"completed": 0, "failed": 0, "warning": 0}])
+async def test_a_region_that_counts_less_than_it_sends_is_believed_no_less(counters: dict[str, int]) -> None:
+    async def send(region: ScriptedRegion, selection: Selection, receive: Receiver) -> SubOperations:
+        await sends(3)(region, selection, receive)
+        return SubOperations(status=0, **counters)
+
+    assert (await Province(holding("A", CT, send)).read()).uids == CT["1"]["1.1"]
+
+
+async def test_a_warning_is_an_instance_that_came() -> None:
+    province = Province(holding("A", CT, sends(3, completed=1, warning=2)))
+    assert (await province.read()).uids == CT["1"]["1.1"]
+
+
+async def test_each_part_is_an_event() -> None:
+    province = Province(holding("A", CT), holding("B", MR, sends(1, Aborted("gone"))))
+    with pytest.raises(IncompleteRetrieve):
+        await province.read()
+    told = [x for x in province.events.of(RegionOperation) if x.verb == "retrieve"]
+    assert sorted((x.region, x.outcome, x.count) for x in told) == [("a", "complete", 3), ("b", "aborted", 1)]
+
+
+# --- nothing there
+
+
+async def test_a_study_that_nobody_holds_is_not_found() -> None:
+    with pytest.raises(NotFound):
+        await Province(holding("A", {}), holding("B", {})).read()
+
+
+async def test_without_any_answer_no_region_answered() -> None:
+    with pytest.raises(NoRegionAnswered):
+        await Province(holding("A", CT, failures={Level.STUDY: (0, Refused("down"))})).read()
+
+
+@pytest.mark.parametrize("selection", [Selection("1", "1.9"), Selection("1", "1.1", ("1.1.9",))])
+@pytest.mark.parametrize("holders", [1, 2])
+async def test_a_series_or_instance_that_nobody_holds_is_not_found(selection: Selection, holders: int) -> None:
+    regions = [holding(name, CT) for name in "AB"[:holders]]
+    with pytest.raises(NotFound) as caught:
+        await Province(*regions).read(selection)
+    assert "a;state=complete" in caught.value.federation_status
+
+
+# --- something is missing
+
+
+@pytest.mark.parametrize("error", [Aborted("gone"), Refused("down"), DimseFailure("no", status=0xA701)])
+async def test_a_failure_before_the_first_instance_is_that_failure(error: GatewayError) -> None:
+    with pytest.raises(type(error)):
+        await Province(holding("A", CT, sends(0, error))).read()
+
+
+async def test_a_failure_after_the_first_instance_leaves_the_retrieve_incomplete() -> None:
+    province = Province(holding("A", CT, sends(2, Aborted("gone"))))
+    with pytest.raises(IncompleteRetrieve) as caught:
+        await province.read()
+    assert isinstance(caught.value.__cause__, Aborted)
+    assert province.uids == ["1.1.1", "1.1.2"]
+    assert province.completeness == "a;state=aborted;instances=2"
+
+
+async def test_what_the_others_hold_comes_before_a_failure_is_told() -> None:
+    province = Province(holding("A", CT, sends(0, Refused("down"))), holding("B", MR))
+    with pytest.raises(IncompleteRetrieve):
+        await province.read()
+    assert province.uids == MR["1"]["1.2"]
+    assert province.completeness == "a;state=refused;instances=0, b;state=complete;instances=2"
+
+
+async def test_an_instance_that_breaks_off_is_an_error_where_it_is_read() -> None:
+    province = Province(holding("A", CT, breaks_off_inside(1)))
+    with pytest.raises(Aborted):
+        await province.read()
+    assert province.uids == ["1.1.1"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "reported"),
+    [
+        (2, {"completed": 3}),
+        (2, {"completed": 2, "warning": 1}),
+        (2, {"status": 0xB000, "completed": 2, "failed": 1}),
+        (3, {"status": 0xB000, "completed": 3, "failed": 1}),
+    ],
+)
+async def test_a_region_that_sends_less_than_it_says_is_never_complete(sent: int, reported: dict[str, int]) -> None:
+    province = Province(holding("A", CT, sends(sent, **reported)))
+    with pytest.raises(IncompleteRetrieve):
+        await province.read()
+    assert province.completeness == f"a;state=incomplete;instances={sent}"
+
+
+async def test_a_region_that_sends_less_than_it_listed_is_never_complete() -> None:
+    """Of a split series it is known how much there is, whatever the region counts."""
+    province = Province(holding("A", CT, sends(2)), holding("B", {"1": {"1.1": ["1.1.4"]}}))
+    with pytest.raises(IncompleteRetrieve):
+        await province.read()
+
+
+async def test_what_is_known_to_be_there_and_does_not_come_is_not_not_found() -> None:
+    province = Province(holding("A", CT, sends(0)), holding("B", {"1": {"1.1": ["1.1.4"]}}, sends(0)))
+    with pytest.raises(IncompleteRetrieve):
+        await province.read()
+
+
+@pytest.mark.parametrize(("how", "partial"), [(sends(2), False), (sends(0, Refused("down")), True)])
+async def test_it_is_partial_as_soon_as_an_instance_that_exists_will_not_come(how: Any, partial: bool) -> None:
+    async def late(region: ScriptedRegion, selection: Selection, receive: Receiver) -> SubOperations:
+        await asyncio.sleep(1.0)
+        result: SubOperations = await sends(3)(region, selection, receive)
+        return result
+
+    federation = Province(holding("A", CT, late), holding("B", MR, how)).federation
+    async with federation.retrieve(STUDY, Deadline.after(60.0)) as retrieval:
+        assert not retrieval.partial
+        await asyncio.sleep(0.5)
+        assert retrieval.partial is partial
+
+
+async def test_a_region_that_did_not_answer_at_all_makes_nothing_partial() -> None:
+    federation = Province(holding("A", CT), holding("B", MR, failures={Level.STUDY: (0, Refused("down"))})).federation
+    async with federation.retrieve(STUDY, Deadline.after(60.0)) as retrieval:
+        assert [instance.sop_instance_uid async for instance in retrieval] == CT["1"]["1.1"]
+        assert not retrieval.partial
+        assert retrieval.completeness.header() == "a;state=complete;instances=3, b;state=refused"
+
+
+async def test_another_patients_instances_are_named_and_do_not_come() -> None:
+    stranger = holding("B", MR, rows=[study_row("1", name="Tremblay^Luc")])
+    province = await Province(holding("A", CT), stranger).read()
+    assert province.uids == CT["1"]["1.1"]
+    assert province.completeness == "a;state=complete;instances=3, b;state=identity-conflict"
+    assert stranger.told == []
+
+
+# --- time
+
+
+async def test_no_first_instance_in_time_is_a_timeout() -> None:
+    province = Province(holding("A", CT, forever), first_instance_seconds=30.0)
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(Stalled):
+        await province.read()
+    assert asyncio.get_running_loop().time() - began == pytest.approx(30.0)
+    assert province.idle
+
+
+async def test_a_caller_in_a_hurry_waits_no_longer_than_he_said() -> None:
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(Stalled):
+        await Province(holding("A", CT, forever)).read(seconds=2.0)
+    assert asyncio.get_running_loop().time() - began == pytest.approx(2.0)
+
+
+async def test_a_slow_reader_gets_everything_however_long_it_takes() -> None:
+    province = await Province(holding("A", CT), holding("B", MR)).read(seconds=5.0, pause=1000.0)
+    assert province.uids == EVERYTHING
+
+
+async def test_a_region_that_ends_while_the_last_instance_is_read_ends_the_answer() -> None:
+    federation = Province(holding("A", CT)).federation
+    async with federation.retrieve(STUDY, Deadline.after(60.0)) as retrieval:
+        got = []
+        async for instance in retrieval:
+            await asyncio.sleep(100.0)
+            got.append(instance.sop_instance_uid)
+    assert got == CT["1"]["1.1"]
+
+
+async def test_a_region_is_held_up_only_while_bytes_wait_for_the_reader() -> None:
+    gate = asyncio.Event()
+
+    async def half(region: ScriptedRegion, selection: Selection, receive: Receiver) -> SubOperations:
+        store = region.arriving("1.1.1", b"x" * 2000).arrive(1000)
+        taking = asyncio.ensure_future(receive(store, None))
+        await gate.wait()
+        store.arrive()
+        await taking
+        return SubOperations(status=0, completed=1)
+
+    region = holding("A", CT, half)
+    async with Province(region).federation.retrieve(STUDY, Deadline.after(60.0)) as retrieval:
+        assert not region.held_up()
+        await settled()
+        assert region.held_up()  # half an instance has come, and nobody reads it
+        async with aclosing(aiter(retrieval)) as instances:  # type: ignore[type-var]
+            fragments = aiter(await anext(instances))
+            await anext(fragments)
+            assert not region.held_up()  # the reader has all there is: the silence is the region's
+            gate.set()
+            await settled()
+            assert region.held_up()
+    assert not region.held_up()
+
+
+# --- the reader leaves
+
+
+@pytest.mark.parametrize("how", [None, forever, breaks_off_inside(1)], ids=["all", "silent", "broken"])
+async def test_a_reader_who_leaves_at_once_leaves_nothing_behind(how: Any) -> None:
+    province = Province(holding("A", CT, how), holding("B", MR, how))
+    async with province.federation.retrieve(STUDY, Deadline.after(60.0)):
+        pass
+    assert province.idle
+    async with province.federation.retrieve(STUDY, Deadline.after(60.0)):
+        await settled()
+    assert province.idle
+
+
+async def test_a_reader_who_leaves_midway_stops_every_region() -> None:
+    province = Province(holding("A", CT, then(sends(1), forever)), holding("B", MR, forever))
+    await province.read(first=1)
+    assert province.uids == ["1.1.1"]
+    assert province.idle
+
+
+async def test_a_reader_who_leaves_inside_an_instance_leaves_nothing_of_it() -> None:
+    province = Province(holding("A", CT))
+    async with province.federation.retrieve(STUDY, Deadline.after(60.0)) as retrieval:
+        async with aclosing(aiter(retrieval)) as instances:  # type: ignore[type-var]
+            async with aclosing(aiter(await anext(instances))) as fragments:  # type: ignore[type-var]
+                await anext(fragments)
+    assert province.idle
+
+
+async def test_an_error_of_the_reader_is_his_own() -> None:
+    province = Province(holding("A", CT, then(sends(1), forever)))
+    with pytest.raises(ZeroDivisionError):
+        async with province.federation.retrieve(STUDY, Deadline.after(60.0)):
+            raise ZeroDivisionError
+    assert province.idle
+
+
+async def test_a_reader_who_is_cancelled_stops_every_region() -> None:
+    province = Province(holding("A", CT, then(sends(1), forever)), holding("B", MR, forever))
+    reading = asyncio.ensure_future(province.read())
+    await settled()
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert province.idle
+
+
+async def test_what_comes_after_the_reader_left_is_refused_and_kept_nowhere() -> None:
+    receivers: list[Receiver] = []
+
+    async def remember(region: ScriptedRegion, selection: Selection, receive: Receiver) -> SubOperations:
+        receivers.append(receive)
+        return SubOperations(status=0, completed=0)
+
+    region = holding("A", CT, remember)
+    async with Province(region).federation.retrieve(STUDY, Deadline.after(60.0)):
+        await settled()
+    late = region.arriving("1.1.1").arrive(300)
+    assert await receivers[0](late, None) == 0xA700
+    late.arrive()
+    assert late.buffered == 0
+
+
+async def test_an_instance_that_the_reader_passes_over_is_dropped() -> None:
+    region = holding("A", CT)
+    async with Province(region).federation.retrieve(STUDY, Deadline.after(60.0)) as retrieval:
+        async for instance in retrieval:
+            unread = [x.sop_instance_uid for x in region.stores if x.buffered]
+            assert all(uid >= instance.sop_instance_uid for uid in unread)
+
+
+async def test_two_readers_of_one_study_do_not_disturb_each_other() -> None:
+    province = Province(holding("A", CT), holding("B", MR))
+    leaving = Province(*province.regions)
+    await asyncio.gather(province.read(pause=1.0), leaving.read(first=1))
+    assert province.uids == EVERYTHING
+
+
+# --- whatever happens
+
+ends = st.sampled_from([None, Aborted("gone"), Refused("down"), DimseFailure("no", status=0xC000)])
+scripts = st.builds(
+    lambda count, again, end, claim: (count, again, end, claim),
+    st.integers(0, 4),
+    st.booleans(),
+    ends,
+    st.integers(-1, 1),
+)
+
+
+@st.composite
+def provinces(draw: st.DrawFn) -> list[ScriptedRegion]:
+    made = []
+    for name in "ABC":
+        numbers = draw(st.lists(st.integers(1, 5), unique=True, max_size=4))
+        series = draw(st.sampled_from(["1.1", "1.2"]))
+        held: Holdings = {"1": {series: [f"{series}.{number}" for number in numbers]}} if numbers else {}
+        count, again, end, claim = draw(scripts)
+        step = sends(count, end, completed=max(0, min(count, len(numbers)) + claim))
+        made.append(holding(name, held, then(sends(count), step) if again else step))
+    return made
+
+
+def held_by(regions: Sequence[ScriptedRegion]) -> list[str]:
+    return sorted({uid for region in regions for uid in region.selected(STUDY)})
+
+
+@given(provinces(), st.sampled_from([0.0, 1.0]))
+async def test_an_answer_that_ends_well_is_whole_and_each_instance_comes_once(
+    regions: list[ScriptedRegion], pause: float
+) -> None:
+    province = Province(*regions)
+    try:
+        await province.read(pause=pause)
+    except GatewayError:
+        complete = False
+    else:
+        complete = True
+    assert len(province.uids) == len(set(province.uids))
+    assert set(province.uids) <= set(held_by(regions))
+    assert province.idle
+    # One holder that sends less than it has and says so too is the one thing that nobody can know.
+    counted = [region for region in regions if region.holdings]
+    if complete and len(counted) > 1:
+        assert len(province.uids) >= min(len(held_by([region])) for region in counted)
+    if any(region.told and region.selected(STUDY) and not told_well(region) for region in regions):
+        assert not complete
+
+
+def told_well(region: ScriptedRegion) -> bool:
+    """Whether the region sent, over all parts, all that it was asked for."""
+    sent = {store.sop_instance_uid for store in region.stores}
+    return {uid for selection in region.told for uid in region.selected(selection)} <= sent
