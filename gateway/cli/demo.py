@@ -7,11 +7,11 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeAlias
 
 import orjson
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from gateway.assembly import running
 from gateway.cli.serve import announce, base_url, stop_signals
@@ -20,7 +20,11 @@ from gateway.errors import GatewayError
 from gateway.ops.log import EventLog
 from gateway.region import profile
 
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 8.0
+"""For the archives to end; they take five at the most before they are killed."""
+
+Report: TypeAlias = dict[str, Any]
+"""One JSON line of what the province says of itself."""
 
 
 class ProvinceFailed(GatewayError):
@@ -39,12 +43,13 @@ async def run(settings: Settings, region_base_port: int, scale: str) -> None:
         with tempfile.TemporaryDirectory(prefix="province-") as folder:
             command = _command(settings, region_base_port, scale, folder)
             async with _process(command) as province:
-                if not await _ready(province, stop):
+                report = await _ready(province, stop)
+                if report is None:
                     return
                 profiles = profile.load(Path(folder))
                 async with running(settings, profiles, EventLog(sys.stderr)) as gateway:
                     announce(settings, gateway)
-                    _suggest(base_url(settings, gateway))
+                    _suggest(base_url(settings, gateway), report["split_study"])
                     await stop.wait()
 
 
@@ -72,8 +77,8 @@ async def _process(command: list[str]) -> AsyncIterator[Process]:
             await process.wait()
 
 
-async def _ready(province: Process, stop: asyncio.Event) -> bool:
-    """Show progress until the archives answer; False when told to stop before."""
+async def _ready(province: Process, stop: asyncio.Event) -> Report | None:
+    """Show progress until the archives answer, and return what they report; None when told to stop before."""
     async with asyncio.TaskGroup() as group:
         watching = group.create_task(_watch(province))
         stopping = group.create_task(stop.wait())
@@ -81,29 +86,54 @@ async def _ready(province: Process, stop: asyncio.Event) -> bool:
         watching.cancel()
         stopping.cancel()
     if watching.cancelled():
-        return False
-    if not watching.result():
+        return None
+    report = watching.result()
+    if report is None:
         raise ProvinceFailed("the embedded province did not come up: the lines above say why")
-    return True
+    return report
 
 
-async def _watch(province: Process) -> bool:
-    """Draw what the province reports; True once it is ready, False if it ended instead."""
+async def _watch(province: Process) -> Report | None:
+    """Draw what the province reports until it is ready; None if it ended instead."""
     if province.stdout is None:
-        return False
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        phases: dict[str, Any] = {}
+        return None
+    with _Drawing() as drawing:
         async for line in province.stdout:
-            report = orjson.loads(line)
+            report: Report = orjson.loads(line)
             if report["event"] == "ready":
-                return True
+                return report
             if report["event"] == "progress":
-                name = report["phase"]
-                if name not in phases:
-                    phases[name] = progress.add_task(f"province: {name}", total=report["total"])
-                progress.update(phases[name], completed=report["done"], total=report["total"])
-    return False
+                drawing.update(report["phase"], report["done"], report["total"])
+    return None
+
+
+class _Drawing:
+    """Progress as bars on a terminal, and as a line a quarter elsewhere."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bars = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
+        self._phases: dict[str, TaskID] = {}
+        self._told: tuple[str, int] = "", 0
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def update(self, phase: str, done: int, total: int) -> None:
+        """Show how far a phase is."""
+        name = f"province: {phase}"
+        if phase not in self._phases:
+            self._phases[phase] = self._bars.add_task(name, total=total)
+        self._bars.update(self._phases[phase], completed=done, total=total)
+        quarter = phase, 4 * done // max(total, 1)
+        if not self._console.is_terminal and quarter != self._told:
+            self._told = quarter
+            self._console.print(f"{name} {done}/{total}", highlight=False)
 
 
 def _suggest(url: str, study: str) -> None:

@@ -1,6 +1,7 @@
 """Running the gateway until it is told to stop."""
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -30,6 +31,8 @@ async def serve_until_stopped(settings: Settings, profiles: Sequence[Profile]) -
     """Serve in front of the profiles' regions until SIGINT or SIGTERM."""
     async with stop_signals() as stop, running(settings, profiles, EventLog(sys.stderr)) as gateway:
         announce(settings, gateway)
+        # What was imported stays: a collection that walks it costs a search of 500 rows 20 ms.
+        gc.freeze()
         await stop.wait()
 
 

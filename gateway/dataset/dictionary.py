@@ -56,7 +56,7 @@ def _key(tag: int) -> str:
 def keys(*, little_endian: bool) -> Mapping[int, str]:
     """Map each tag, read as one 32-bit number in the byte order, to its key (PS3.18 F.2.2)."""
     order = _swapped if little_endian else int
-    return MappingProxyType({order(tag): _key(tag) for tag in DicomDictionary if tag & 0xFFFF})
+    return {order(tag): _key(tag) for tag in DicomDictionary if tag & 0xFFFF}
 
 
 @cache
@@ -68,7 +68,7 @@ def entries() -> Mapping[int, Entry]:
             vr = AMBIGUOUS.get(name, name)
             key = _key(tag)
             table[_swapped(tag)] = Entry(key, vr, vr.islower() or key == PIXEL_REPRESENTATION)
-    return MappingProxyType(table)
+    return table
 
 
 @cache
@@ -123,6 +123,12 @@ def vr_of(key: str) -> str:
     """Return the VR that an attribute has when it is written by us: the first of several, UN when unknown."""
     vr = entry_of(key).vr
     return {"xs": "US", "ox": "OW", "lt": "OW"}.get(vr, vr)
+
+
+def known_vr(key: str) -> str:
+    """Return the VR that the dictionary gives to what came as UN, unless it leaves a choice."""
+    entry = entry_of(key) if key else None
+    return entry.vr if entry and not entry.special else "UN"
 
 
 @cache

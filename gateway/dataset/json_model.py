@@ -191,7 +191,7 @@ def to_json_model(
 ) -> Row:
     """Return the DICOM JSON Model of a whole Data Set (PS3.18 F.2); see ``JsonModelBuilder``."""
     sink = _RowSink(character_set, bulk_data, bulk_threshold, limits)
-    reader = Reader(transfer_syntax_uid, sink, limits)
+    reader = Reader(transfer_syntax_uid, sink, limits, len(data))
     reader.feed(data)
     reader.finish()
     return sink.row()

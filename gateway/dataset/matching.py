@@ -178,7 +178,8 @@ def _value_test(vr: str, key: str, *, fuzzy: bool) -> _Test | None:
         return _person_name_test(key, fuzzy=fuzzy)
     keys = [part.strip() for part in key.split("\\")] if vr not in {"LT", "ST", "UT", "UR"} else [key.strip()]
     if vr == "UI":
-        return lambda value, wanted=frozenset(keys): value in wanted
+        uids = frozenset(keys)
+        return lambda value: str(value) in uids
     if vr in _DATE_VRS:
         tests = [_date_test(vr, part) for part in keys]
     elif vr in _NUMBER_VRS:

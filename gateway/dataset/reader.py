@@ -8,9 +8,10 @@ import re
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from gateway.dataset.dictionary import PIXEL_REPRESENTATION, entries, entry_of, unlisted_entry
+from gateway.dataset.dictionary import PIXEL_REPRESENTATION, entries, known_vr, unlisted_entry, vr_of
 from gateway.dataset.headers import ITEM, SHORT_FORMS, UNDEFINED, VRS, HeaderFormat, header_format
 from gateway.dataset.inflate import Inflater
+from gateway.dataset.passage import Passage
 from gateway.dataset.sink import Buffer, DatasetLimits, Sink
 from gateway.dataset.transfer_syntax import transfer_syntax
 from gateway.dataset.values import WORD_SIZES, swapped
@@ -30,18 +31,23 @@ _Frame: TypeAlias = tuple[int, int, bool, HeaderFormat, bool]
 class Reader:
     """Reads one Data Set that arrives in fragments of any size.
 
+    Args:
+        transfer_syntax_uid: how it is encoded.
+        sink: who is told.
+        limits: what it may cost.
+        size: its length where that is known, so that a length beyond it is found out at once.
+
     Raises:
         DatasetError: from ``feed`` and ``finish``, when the bytes are no Data Set.
         LimitExceeded: from both, at a limit.
     """
 
     __slots__ = (
-        *("_base", "_count", "_end", "_format", "_inflater", "_kind", "_large", "_large_from", "_left", "_limits"),
-        *("_need", "_pending", "_pending_size", "_signed", "_single_entry", "_sink", "_stack", "_swap"),
-        *("_swap_rest", "_undefined"),
+        *("_base", "_count", "_end", "_format", "_inflater", "_kind", "_large_from", "_limits", "_need", "_passage"),
+        *("_pending", "_pending_size", "_signed", "_single_entry", "_sink", "_stack", "_undefined"),
     )
 
-    def __init__(self, transfer_syntax_uid: str, sink: Sink, limits: DatasetLimits) -> None:
+    def __init__(self, transfer_syntax_uid: str, sink: Sink, limits: DatasetLimits, size: int | None = None) -> None:
         syntax = transfer_syntax(transfer_syntax_uid)
         self._sink = sink
         self._large_from = min(sink.large_from, UNDEFINED)
@@ -49,7 +55,8 @@ class Reader:
         self._inflater = Inflater(limits.max_inflated, limits.max_inflate_ratio) if syntax.deflated else None
         # The container that is being read: a Data Set or item, a Sequence, or fragments.
         self._kind = _ELEMENTS
-        self._end = _NO_END  # position in the stream where it ends at the latest
+        # Position in the stream where it ends at the latest; the Data Set itself is never left, so a little later.
+        self._end = _NO_END if size is None or syntax.deflated else size + 7
         self._undefined = False  # whether a delimiter ends it
         self._format = header_format(explicit=syntax.explicit, little_endian=syntax.little_endian)
         self._signed = False  # what Pixel Representation says, here or further out
@@ -59,10 +66,7 @@ class Reader:
         self._need = 8  # bytes without which nothing more can be read
         self._pending: list[bytes] = []
         self._pending_size = 0
-        self._left = 0  # bytes still to come of the value or fragment that is passed on in pieces
-        self._large = 0  # bytes passed on so far
-        self._swap = 1
-        self._swap_rest = b""
+        self._passage = Passage(sink)
         self._count = 0
 
     def feed(self, data: Buffer) -> None:
@@ -85,11 +89,11 @@ class Reader:
         if self._inflater:
             self._inflater.finish()
         rest = b"".join(self._pending)
-        if self._stack or self._left or len(rest) >= 8 or rest.strip(b"\0"):
+        if self._stack or self._passage.left or len(rest) >= 8 or rest.strip(b"\0"):
             raise DatasetError(f"the Data Set ends inside the element at byte {self._base}")
 
     def _take(self, data: Buffer) -> None:
-        start = self._pass_on(memoryview(data)) if self._left else 0
+        start = self._pass_on(memoryview(data)) if self._passage.left else 0
         self._base += start
         if start == len(data):
             return
@@ -109,7 +113,7 @@ class Reader:
         if self._count > limits.max_elements:
             raise LimitExceeded(f"the Data Set has more than {limits.max_elements} elements", limit="max_elements")
         value = self._need if self._need > _LONGEST_HEADER else 0
-        if self._base - self._large + value > limits.max_header:
+        if self._base - self._passage.passed + value > limits.max_header:
             raise LimitExceeded(f"the Data Set's header has more than {limits.max_header} bytes", limit="max_header")
 
     def _run(self, buffer: bytes) -> int:
@@ -117,9 +121,9 @@ class Reader:
         self._need = 0
         position = 0
         while not self._need:
-            if self._left:
+            if self._passage.left:
                 position += self._pass_on(memoryview(buffer)[position:])
-                if self._left:
+                if self._passage.left:
                     self._need = 1
             elif self._kind == _ELEMENTS:
                 read = self._explicit_elements if self._format.has_vrs else self._implicit_elements
@@ -130,21 +134,23 @@ class Reader:
                 position = self._fragments(buffer, position)
         return position
 
+    def _pass_on(self, view: memoryview) -> int:
+        size = self._passage.take(view)
+        if not self._passage.left and self._kind != _FRAGMENTS:
+            self._sink.end_large()
+        return size
+
     # --- elements
 
     def _explicit_elements(self, buffer: bytes, position: int) -> int:
         """Read elements up to a container, the end of this one, or what needs more bytes; return where."""
         headers = self._format
-        header, keys, unlisted_key, little_endian = (
-            headers.explicit,
-            headers.keys,
-            headers.unlisted_key,
-            headers.little_endian,
-        )
+        header, keys, little_endian = headers.explicit, headers.keys, headers.little_endian
         value = self._sink.value
         size, end, count = len(buffer), self._end - self._base, 0
+        last, limit = size - 8, min(size, end)
         while position < end:
-            if size - position < 8:
+            if position > last:
                 self._need = 8
                 break
             tag, code, length = header(buffer, position)
@@ -157,12 +163,12 @@ class Reader:
                     position = start
                     break
             stop = start + length
-            if stop > size or stop > end:
+            if stop > limit:
                 self._wait(position, stop, end)
                 break
             key = keys.get(tag)
             if key is None:
-                key = unlisted_key(tag)
+                key = headers.unlisted_key(tag)
             count += 1
             if key:
                 data = buffer[start:stop]
@@ -184,19 +190,16 @@ class Reader:
             self._leave(delimited=True)
             return "", 0, position + 8
         self._check_delimiter(tag, position)
+        key = headers.keys.get(tag) or headers.unlisted_key(tag)
         vr = VRS.get(code)
         if not vr and not (code.isalpha() and code.isupper()):
             # Some writers switch to Implicit VR inside private Sequences.
-            tag, length = headers.implicit(buffer, position)
-            entry = entry_of(headers.keys.get(tag) or headers.unlisted_key(tag))
-            vr, start = _OF_IMPLICIT.get(entry.vr, entry.vr), position + 8
-        elif len(buffer) - position < 12:
+            _, length = headers.implicit(buffer, position)
+            return self._open(key, vr_of(key) if key else "UL", length, position + 8)
+        if len(buffer) - position < 12:
             self._need = 12
             return "", 0, position
-        else:
-            length, start = headers.long(buffer, position + 8)[0], position + 12
-        key = headers.keys.get(tag) or headers.unlisted_key(tag)
-        return self._open(key, vr or "UN", length, start)
+        return self._open(key, vr or "UN", headers.long(buffer, position + 8)[0], position + 12)
 
     def _implicit_elements(self, buffer: bytes, position: int) -> int:
         """Do the same where VRs come from the dictionary (PS3.5 7.1.3)."""
@@ -204,8 +207,9 @@ class Reader:
         header, known = headers.implicit, entries()
         value, large_from = self._sink.value, self._large_from
         size, end, count = len(buffer), self._end - self._base, 0
+        last, limit = size - 8, min(size, end)
         while position < end:
-            if size - position < 8:
+            if position > last:
                 self._need = 8
                 break
             tag, length = header(buffer, position)
@@ -225,7 +229,7 @@ class Reader:
                     position = start
                     break
             stop = start + length
-            if stop > size or stop > end:
+            if stop > limit:
                 self._wait(position, stop, end)
                 break
             count += 1
@@ -268,7 +272,7 @@ class Reader:
         end = self._end if undefined else self._base + start + length
         if vr == "UN":
             # Whatever the Transfer Syntax, what is disguised as UN is Implicit VR Little Endian (PS3.5 6.2.2).
-            vr = "SQ" if undefined else _known_vr(key) if headers.little_endian else vr
+            vr = "SQ" if undefined else known_vr(key) if headers.little_endian else vr
             headers = header_format(explicit=False, little_endian=True)
         if vr == "SQ":
             self._nest(key)
@@ -281,8 +285,7 @@ class Reader:
             self._enter(_FRAGMENTS, end, headers, undefined=True)
         elif length >= self._large_from and key and self._sink.large(key, vr, length):
             self._check_end(end)
-            self._left = length
-            self._swap = 1 if headers.little_endian else WORD_SIZES.get(vr, 1)
+            self._passage.begin(length, 1 if headers.little_endian else WORD_SIZES.get(vr, 1))
         else:
             return vr, length, start
         self._count += 1
@@ -362,32 +365,7 @@ class Reader:
         if tag != headers.item or length == UNDEFINED or self._base + position + 8 + length > self._end:
             raise DatasetError(f"encapsulated data is no sequence of fragments at byte {self._base + position}")
         self._count += 1
-        self._large += 8
-        self._left = length
-        self._swap = 1
-        self._sink.piece(memoryview(ITEM + length.to_bytes(4, "little")))
+        self._passage.begin(8)
+        self._passage.take(memoryview(ITEM + length.to_bytes(4, "little")))
+        self._passage.begin(length)
         return position + 8
-
-    # --- values in pieces
-
-    def _pass_on(self, view: memoryview) -> int:
-        size = min(self._left, len(view))
-        self._left -= size
-        self._large += size
-        self._sink.piece(view[:size] if self._swap == 1 else self._swapped(view[:size]))
-        if not self._left and self._kind != _FRAGMENTS:
-            self._sink.end_large()
-        return size
-
-    def _swapped(self, view: memoryview) -> memoryview:
-        """Swap whole words; the bytes of a word that the fragment cuts wait for the next."""
-        data = self._swap_rest + bytes(view)
-        whole = len(data) - len(data) % self._swap if self._left else len(data)
-        self._swap_rest = data[whole:]
-        return memoryview(swapped(data[:whole], self._swap))
-
-
-def _known_vr(key: str) -> str:
-    """Return the VR that the dictionary gives an element that came as UN."""
-    entry = entry_of(key) if key else None
-    return entry.vr if entry and not entry.special else "UN"

@@ -1,9 +1,9 @@
 """Value Representations (PS3.5 6.2): little-endian value fields -> attributes of the DICOM JSON Model (PS3.18 F.2)."""
 
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import isfinite
-from struct import Struct, unpack
+from struct import Struct, calcsize, unpack
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
@@ -14,8 +14,8 @@ Decoder: TypeAlias = Callable[[bytes, CharacterSet], Attribute]
 
 PADDING: Final = " \0"
 _MAX_SAFE_INTEGER: Final = (1 << 53) - 1
+_SHORT_ARRAY: Final = 17
 _NAME_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
-_NUMBER_CHARACTERS: Final = frozenset("0123456789+-.eE ")
 
 WORD_SIZES: Final = MappingProxyType(
     {
@@ -133,17 +133,28 @@ def _parsed(
     return _attribute(vr, [parse(part) for part in text.split("\\")])
 
 
+def _arrays(code: str) -> tuple[int, Callable[[bytes], tuple[Any, ...]]]:
+    """Return the size of a number and the reader of a whole value field of them.
+
+    A length that is no multiple of the size is malformed: the whole numbers are kept.
+    """
+    size = calcsize("<" + code)
+    short = tuple(Struct(f"<{count}{code}").unpack for count in range(_SHORT_ARRAY))
+
+    def read(value: bytes) -> tuple[Any, ...]:
+        count, left = divmod(len(value), size)
+        if left:
+            value = value[:-left]
+        return short[count](value) if count < _SHORT_ARRAY else unpack(f"<{count}{code}", value)
+
+    return size, read
+
+
 def _integers(vr: str, code: str) -> Decoder:
-    single = Struct("<" + code)
-    size = single.size
+    size, read = _arrays(code)
 
     def decode(value: bytes, _charset: CharacterSet) -> Attribute:
-        length = len(value)
-        if length == size:
-            return {"vr": vr, "Value": [single.unpack(value)[0]]}
-        # A length that is no multiple of the word is malformed: the whole words are kept.
-        count = length // size
-        return {"vr": vr, "Value": list(unpack(f"<{count}{code}", value[: count * size]))} if count else {"vr": vr}
+        return {"vr": vr, "Value": [*read(value)]} if len(value) >= size else {"vr": vr}
 
     return decode
 
@@ -163,14 +174,15 @@ def _long_integers(vr: str, code: str) -> Decoder:
 
 
 def _floats(vr: str, code: str) -> Decoder:
-    size = Struct("<" + code).size
+    size, read = _arrays(code)
 
     def decode(value: bytes, _charset: CharacterSet) -> Attribute:
-        count = len(value) // size
-        numbers: list[float | None] = list(unpack(f"<{count}{code}", value[: count * size]))
-        if all(map(isfinite, numbers)):  # type: ignore[arg-type]
-            return {"vr": vr, "Value": numbers} if numbers else {"vr": vr}
-        return _attribute(vr, [n if n is not None and isfinite(n) else None for n in numbers])
+        if len(value) < size:
+            return {"vr": vr}
+        numbers = read(value)
+        if all(map(isfinite, numbers)):
+            return {"vr": vr, "Value": [*numbers]}
+        return _attribute(vr, [number if isfinite(number) else None for number in numbers])
 
     return decode
 
@@ -191,21 +203,19 @@ def _binary(vr: str) -> Decoder:
 
 BINARY_VRS: Final = ("OB", "OD", "OF", "OL", "OV", "OW", "UN")
 
-DECODERS: Final = MappingProxyType(
-    {
-        **{vr: _strings(vr) for vr in ("AE", "AS", "CS", "DA", "DT", "LO", "SH", "TM", "UI")},
-        "UC": _text("UC", "\\"),
-        **{vr: _text(vr) for vr in ("LT", "ST", "UR", "UT")},
-        "PN": _person_name,
-        "IS": _integer_strings,
-        "DS": _decimal_strings,
-        **{vr: _integers(vr, code) for vr, code in (("SS", "h"), ("US", "H"), ("SL", "i"), ("UL", "I"))},
-        "SV": _long_integers("SV", "q"),
-        "UV": _long_integers("UV", "Q"),
-        "FL": _floats("FL", "f"),
-        "FD": _floats("FD", "d"),
-        "AT": _tags,
-        **{vr: _binary(vr) for vr in BINARY_VRS},
-    }
-)
+DECODERS: Final[Mapping[str, Decoder]] = {
+    **{vr: _strings(vr) for vr in ("AE", "AS", "CS", "DA", "DT", "LO", "SH", "TM", "UI")},
+    "UC": _text("UC", "\\"),
+    **{vr: _text(vr) for vr in ("LT", "ST", "UR", "UT")},
+    "PN": _person_name,
+    "IS": _integer_strings,
+    "DS": _decimal_strings,
+    **{vr: _integers(vr, code) for vr, code in (("SS", "h"), ("US", "H"), ("SL", "i"), ("UL", "I"))},
+    "SV": _long_integers("SV", "q"),
+    "UV": _long_integers("UV", "Q"),
+    "FL": _floats("FL", "f"),
+    "FD": _floats("FD", "d"),
+    "AT": _tags,
+    **{vr: _binary(vr) for vr in BINARY_VRS},
+}
 """One decoder per VR but SQ; a value field has at least one byte."""

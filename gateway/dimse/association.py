@@ -312,7 +312,7 @@ class Association:
             move_originator_ae_title=command.move_originator_ae_title,
             move_originator_message_id=command.move_originator_message_id,
         )
-        return IncomingStore(request, start.context_id, self._inbox.account, self.limits.high_water)
+        return IncomingStore(request, start.context_id, self._inbox.unread.add, self.limits.high_water)
 
     # --- operations
 
@@ -327,6 +327,7 @@ class Association:
         """End the operation: its final response is in."""
         self._busy = False
         self._sink = None
+        self._inbox.renew_account()
         self._set_timer(None)
         self._inbox.wake()
         self.on_change()
@@ -340,6 +341,7 @@ class Association:
         self._set_timer(self.limits.cancel_seconds, self.abort)
         while self._inbox:
             sink(self._inbox.pop())
+        self._inbox.renew_account()
         if self._unanswered is not None:
             self._unanswered.discard()
             self._refuse_if_abandoned()

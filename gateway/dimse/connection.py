@@ -67,11 +67,6 @@ class Connection(asyncio.BufferedProtocol):
     # --- what the association asks for
 
     @property
-    def is_associated(self) -> bool:
-        """Whether the association is established, or on its way to being or no longer being it."""
-        return self.error is None and self._upper_layer.is_associated
-
-    @property
     def is_established(self) -> bool:
         """Whether messages can be sent (Sta6)."""
         return self.error is None and self._upper_layer.state is State.ESTABLISHED

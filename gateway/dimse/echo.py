@@ -1,16 +1,13 @@
 """C-ECHO (PS3.7 9.1.5), both roles."""
 
-from typing import Final
-
 from gateway.deadline import Deadline
 from gateway.dimse.association import Association
 from gateway.dimse.inbound import Inbound, Message
 from gateway.dimse.operation import Operation
+from gateway.dimse.sop_classes import VERIFICATION
 from gateway.errors import DimseFailure
 from gateway.wire.command import RESPONSE, Command, CommandField
 from gateway.wire.status import SUCCESS, describe
-
-VERIFICATION: Final = "1.2.840.10008.1.1"
 
 
 async def echo(association: Association, deadline: Deadline) -> None:

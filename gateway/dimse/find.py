@@ -1,17 +1,14 @@
 """C-FIND (PS3.7 9.1.2) in the role of SCU."""
 
 from collections.abc import AsyncGenerator
-from typing import Final
 
 from gateway.deadline import Deadline
 from gateway.dimse.association import Association
 from gateway.dimse.operation import Operation
 from gateway.errors import DimseFailure, LimitExceeded, RemoteProtocolError
-from gateway.wire.command import Command, CommandField
+from gateway.wire.command import MEDIUM_PRIORITY, Command, CommandField
 from gateway.wire.limits import MIB
 from gateway.wire.status import StatusClass, describe, status_class
-
-MEDIUM_PRIORITY: Final = 0
 
 
 async def find(

@@ -80,18 +80,43 @@ class Assembler:
         return Message(start.context_id, start.command)
 
 
-class Inbox:
-    """Messages in the order of their arrival, for one reader, and the account of all bytes that are not yet read.
+class Unread:
+    """The account of bytes that have arrived and are not read.
 
-    While more than the high water is unread, the connection does not read: the peer's socket fills.
+    While they are more than the high water, the connection does not read: the peer's socket fills.
     """
+
+    def __init__(self, connection: Connection, high_water: int) -> None:
+        self._connection = connection
+        self._high_water = high_water
+        self._size = 0
+        self._is_closed = False
+
+    def add(self, size: int) -> None:
+        """Add to what is unread or, with a negative size, take from it."""
+        self._size += size
+        if self._is_closed:
+            return
+        if self._size > self._high_water:
+            self._connection.pause_reading()
+        elif self._connection.is_reading_paused and self._size <= self._high_water // 2:
+            self._connection.resume_reading()
+
+    def close(self) -> None:
+        """Never hold up the connection again."""
+        self._is_closed = True
+        self._connection.resume_reading()
+
+
+class Inbox:
+    """Messages in the order of their arrival, for one reader."""
 
     def __init__(self, connection: Connection, limits: Limits) -> None:
         self._connection = connection
         self._limits = limits
         self._messages: deque[Inbound] = deque()
         self._waiter: asyncio.Future[None] | None = None
-        self._unread = 0
+        self.unread = Unread(connection, limits.high_water)
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -99,13 +124,13 @@ class Inbox:
     def put(self, inbound: Inbound) -> None:
         """Queue a message."""
         self._messages.append(inbound)
-        self.account(_weight(inbound))
+        self.unread.add(_weight(inbound))
         self.wake()
 
     def pop(self) -> Inbound:
         """Return the oldest message."""
         inbound = self._messages.popleft()
-        self.account(-_weight(inbound))
+        self.unread.add(-_weight(inbound))
         return inbound
 
     async def wait(self, deadline: Deadline, patience: float, held_up: Callable[[], bool]) -> None:
@@ -144,13 +169,10 @@ class Inbox:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def account(self, size: int) -> None:
-        """Add to the bytes that are unread, or take from them."""
-        self._unread += size
-        if self._unread > self._limits.high_water:
-            self._connection.pause_reading()
-        elif self._connection.is_reading_paused and self._unread <= self._limits.high_water // 2:
-            self._connection.resume_reading()
+    def renew_account(self) -> None:
+        """Let what is under way no longer depend on who still reads what came before."""
+        self.unread.close()
+        self.unread = Unread(self._connection, self._limits.high_water)
 
 
 def not_held_up() -> bool:

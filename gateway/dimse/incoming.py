@@ -33,8 +33,9 @@ class IncomingStore:
     """A C-STORE whose Data Set is read while it arrives, by one reader, fragment by fragment (PS3.7 9.1.1).
 
     The handler and the reader may be two tasks; the reader may go on after the handler returned and the association
-    moved on. What has arrived and is not read counts against the association's high water, over all its C-STOREs that
-    someone holds: so they are read in the order of their arrival, discarded, or let go.
+    moved on. What has arrived and is not read counts against the association's high water, over all C-STOREs of one
+    C-GET, or of one inbound association, that someone holds: read them in the order of their arrival, discard them, or
+    let them go.
     """
 
     def __init__(self, request: StoreRequest, context_id: int, account: Callable[[int], None], high_water: int) -> None:

@@ -4,11 +4,10 @@ from collections.abc import Callable
 
 from gateway.deadline import Deadline
 from gateway.dimse.association import Association
-from gateway.dimse.find import MEDIUM_PRIORITY
 from gateway.dimse.inbound import not_held_up
 from gateway.dimse.operation import Operation
 from gateway.dimse.suboperations import SubOperations, final, sub_operations
-from gateway.wire.command import Command, CommandField
+from gateway.wire.command import MEDIUM_PRIORITY, Command, CommandField
 from gateway.wire.status import StatusClass, status_class
 
 

@@ -5,11 +5,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 
 from gateway.deadline import Deadline
 from gateway.dimse.association import Association
-from gateway.dimse.find import MEDIUM_PRIORITY
 from gateway.dimse.incoming import IncomingStore, StoreHandler
 from gateway.dimse.operation import Operation
 from gateway.errors import DimseFailure, GatewayError, Stalled
-from gateway.wire.command import DATA_SET, Command, CommandField
+from gateway.wire.command import DATA_SET, MEDIUM_PRIORITY, Command, CommandField
 from gateway.wire.message import FragmentWriter, command_pdus
 from gateway.wire.negotiation import AcceptedContext
 from gateway.wire.pdu import Buffer

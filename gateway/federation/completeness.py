@@ -1,6 +1,5 @@
 """Which regions answered: said in headers that a program can read."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 COMPLETE = "complete"
@@ -68,7 +67,3 @@ def _warning(state: RegionState) -> str:
         return f"region {state.region} has more matches than are taken from one region: narrow the search"
     return f"region {state.region} unavailable ({state.state}): results incomplete"
 
-
-def merged(unit: str, states: Iterable[RegionState]) -> Completeness:
-    """Make one of the states, in the order given."""
-    return Completeness(unit, tuple(states))

@@ -17,6 +17,8 @@ UNIONS = frozenset({MODALITIES_IN_STUDY, SOP_CLASSES_IN_STUDY, RETRIEVE_AE_TITLE
 AVAILABILITIES = ("UNAVAILABLE", "OFFLINE", "NEARLINE", "ONLINE")
 PATIENT_GROUP = "0010"
 ACCESSION = frozenset({"00080050", "00080051"})
+DATA_SET_WIDE = frozenset({"00080005", "00080201"})
+"""Specific Character Set and Timezone Offset From UTC say how the other attributes of the same row are meant."""
 
 Holder: TypeAlias = tuple[Profile, Row]
 """A region that holds an entity, and its row of it."""
@@ -63,12 +65,13 @@ def one_patient(holders: list[Holder]) -> tuple[list[Holder], list[Holder]]:
         return holders, []
     ranked = sorted(holders, key=lambda holder: is_foreign_copy(holder[1], holder[0].issuer_of_patient_id))
     best, row = ranked[0]
-    same = [
-        x
-        for x in ranked
-        if x[1] is row or same_patient(row, best.issuer_of_patient_id, x[1], x[0].issuer_of_patient_id)
-    ]
+    same = [x for x in ranked if x[1] is row or same_patient(row, _namespace(best), x[1], _namespace(x[0]))]
     return same, [x for x in ranked if x not in same]
+
+
+def _namespace(profile: Profile) -> str:
+    """Return the namespace of Patient IDs without an issuer; where none is configured, the region's is its own."""
+    return profile.issuer_of_patient_id or profile.id
 
 
 def _joined(holders: list[Holder]) -> Row:
@@ -93,8 +96,8 @@ def _join(row: Row, other: Row) -> None:
 
 
 def _is_of_one_holder(tag: str) -> bool:
-    """Whether an attribute is of the patient or the accession: whole from one holder, never filled from another."""
-    return tag.startswith(PATIENT_GROUP) or tag in ACCESSION
+    """Whether an attribute is of the patient, the accession or the row itself: never filled from another holder."""
+    return tag.startswith(PATIENT_GROUP) or tag in ACCESSION or tag in DATA_SET_WIDE
 
 
 def _union(one: Attribute | None, other: Attribute) -> Attribute:

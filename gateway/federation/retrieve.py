@@ -47,7 +47,6 @@ class Retrieval:
         self._states = {state.region: state for state in plan.completeness.states}
         self._flight = flight
         self._first_by = first_by
-
         self._failures: list[GatewayError] = []
         self._arrived = 0
 
@@ -139,14 +138,12 @@ class FederatedRetrieve:
 
     async def _bring(self, part: Part, flight: Flight, retrieval: Retrieval) -> None:
         """Run one part to its end and tell how it went."""
-        arrived = 0
-
+        arrived: list[str] = []
         region = self._regions[part.region]
 
         async def receive(store: IncomingStore, series: str | None) -> int:
-            nonlocal arrived
             status = await flight.receive(store, series, region.profile)
-            arrived += 1
+            arrived.append(store.sop_instance_uid)
             return status
 
         failure: GatewayError | None = None
@@ -158,13 +155,19 @@ class FederatedRetrieve:
         except GatewayError as error:
             failure = error
         outcome = COMPLETE if failure is None else failure.slug
-        self._observer(RegionOperation(part.region, "retrieve", outcome, time.monotonic() - began, arrived))
-        retrieval.ended(part, failure, arrived)
+        count = len(set(arrived))
+        self._observer(RegionOperation(part.region, "retrieve", outcome, time.monotonic() - began, count))
+        retrieval.ended(part, failure, count)
 
 
-def shortfall(part: Part, result: SubOperations, arrived: int) -> GatewayError | None:
-    """Compare what a region says it sent with what arrived (promise R16); None when nothing is missing."""
-    if result.failed or arrived < max(result.sent, part.known):
+def shortfall(part: Part, result: SubOperations, arrived: Sequence[str]) -> GatewayError | None:
+    """Compare what a region says it sent with what arrived (promise R16); None when nothing is missing.
+
+    What a region sent twice counts once, unless that is how the region counts.
+    """
+    distinct = len(set(arrived))
+    counted = len(arrived) if len(arrived) == result.sent else distinct
+    if result.failed or counted < result.sent or distinct < part.known:
         reported = f"it reports {result.sent} sent and {result.failed or 0} failed"
-        return IncompleteRetrieve(f"{arrived} instances of region {part.region} arrived: {reported}")
+        return IncompleteRetrieve(f"{distinct} instances of region {part.region} arrived: {reported}")
     return None

@@ -99,9 +99,6 @@ class Inbox:
         self._observer = observer
         self._leases: list[Lease] = []
 
-    def expects(self, called_ae_title: str, calling_ae_title: str) -> bool:
-        """Whether any lease is waiting for an association between these two."""
-        return any((x.destination, x.region_ae_title) == (called_ae_title, calling_ae_title) for x in self._leases)
 
     @contextmanager
     def open(self, lease: Lease) -> Iterator[None]:
@@ -116,7 +113,7 @@ class Inbox:
         """Answer one C-STORE (PS3.7 9.1.1)."""
         candidates = [lease for lease in self._leases if lease.permits(store)]
         if not candidates:
-            return self._refuse(store)
+            return self.refuse(store)
         with ExitStack() as arriving:
             for lease in candidates:
                 arriving.enter_context(lease.arriving())
@@ -124,9 +121,10 @@ class Inbox:
             for lease in candidates:
                 if lease in self._leases and fits(lease.selection, found):
                     return await lease.take(store, found[1])
-        return self._refuse(store)
+        return self.refuse(store)
 
-    def _refuse(self, store: IncomingStore) -> int:
+    def refuse(self, store: IncomingStore) -> int:
+        """Keep nothing of a C-STORE, tell the observer, and return the status that answers it."""
         store.discard()
         self._observer(StoreRefused(store.calling_ae_title, store.called_ae_title, store.address))
         return UnsolicitedStore.dimse_status

@@ -15,17 +15,20 @@ from gateway.dimse.pool import AssociationPool
 from gateway.dimse.requestor import Peer
 from gateway.dimse.sop_classes import COMMON_STORAGE
 from gateway.dimse.suboperations import SubOperations
-from gateway.errors import DatasetError, Stalled
+from gateway.errors import DatasetError, LimitExceeded
 from gateway.events import CircuitChanged, Observer
 from gateway.region.breaker import Breaker
 from gateway.region.contexts import FIND, QUERY_CONTEXTS
 from gateway.region.inbox import Inbox, Receiver
-from gateway.region.outcome import ANSWERED, BROKEN
+from gateway.region.outcome import ANSWERED, BROKEN, is_answer
 from gateway.region.profile import Profile
 from gateway.region.transfer import Transfer
 from gateway.wire.limits import Limits
 
 STUDY, SERIES, SOP_CLASS, SOP_CLASSES_IN_STUDY = "0020000D", "0020000E", "00080016", "00080062"
+
+OF_THE_RESPONSE = ("00080005", "00080052")
+"""What describes a C-FIND response, not the entity: how its text was encoded, and its Query/Retrieve Level."""
 
 BREAKER_PATIENCE = 2.0
 """Seconds. A caller that waits less than this proves nothing about the region by giving up."""
@@ -54,21 +57,17 @@ class Region:
             LimitExceeded: it has more matches than are taken from one region.
             DatasetError: at the end, where a match could not be decoded.
         """
-        malformed: DatasetError | None = None
-        async with self._guarded(deadline), self._pool.acquire(QUERY_CONTEXTS, deadline) as association:
-            syntax = association.transfer_syntax(FIND)
-            identifier = find_identifier(query, syntax, character_set=self.profile.character_set)
-            matches = find(association, FIND, identifier, deadline, max_matches=self._max_matches)
-            async with aclosing(matches):
-                async for match in matches:
-                    try:
-                        row = to_json_model(match, syntax, character_set=self.profile.character_set)
-                    except DatasetError as error:
-                        malformed = error
-                        continue
-                    yield row
-        if malformed is not None:
-            raise malformed
+        malformed = 0
+        async with self._guarded(deadline), aclosing(self._matches(query, deadline)) as matches:
+            async for syntax, match in matches:
+                try:
+                    row = to_json_model(match, syntax, character_set=self.profile.character_set)
+                except (DatasetError, LimitExceeded):
+                    malformed += 1
+                    continue
+                yield row
+        if malformed:
+            raise DatasetError(f"{malformed} matches of region {self.profile.id} could not be decoded")
 
     async def retrieve(
         self, selection: Selection, receive: Receiver, deadline: Deadline, *, held_up: Callable[[], bool]
@@ -90,35 +89,59 @@ class Region:
         """Release all associations."""
         await self._pool.aclose()
 
+    async def _matches(self, query: Query, deadline: Deadline) -> AsyncGenerator[tuple[str, bytes], None]:
+        """Yield the transfer syntax and the bytes of each matching Identifier.
+
+        An idle association may have died unnoticed: one that ends before it has said anything is replaced, once.
+        """
+        for may_be_dead in (True, False):
+            async with self._pool.acquire(QUERY_CONTEXTS, deadline) as association:
+                syntax = association.transfer_syntax(FIND)
+                identifier = find_identifier(query, syntax, character_set=self.profile.character_set)
+                try:
+                    found = find(association, FIND, identifier, deadline, max_matches=self._max_matches)
+                    async with aclosing(found):
+                        async for match in found:
+                            yield syntax, match
+                except BROKEN:
+                    if not (may_be_dead and association.stale):
+                        raise
+                else:
+                    return
+
     @asynccontextmanager
     async def _guarded(self, deadline: Deadline) -> AsyncIterator[None]:
         """Let an operation through the circuit breaker and tell it how that went."""
-        began = time.monotonic()
         if self.breaker.check():
             await self._probe(deadline)
+        began = time.monotonic()
         try:
             yield
-        except BROKEN as error:
-            if not isinstance(error, Stalled) or time.monotonic() - began >= BREAKER_PATIENCE:
-                self.breaker.fail()
-            raise
-        except ANSWERED:
-            self.breaker.succeed()
+        except (*BROKEN, *ANSWERED) as error:
+            self._judge(error, deadline, began)
             raise
         else:
             self.breaker.succeed()
 
     async def _probe(self, deadline: Deadline) -> None:
         """Try a region that was left alone with a C-ECHO; only an answer closes its circuit."""
+        began = time.monotonic()
         try:
             await self.verify(deadline)
-        except BROKEN:
-            self.breaker.fail()
+        except BROKEN as error:
+            self._judge(error, deadline, began)
             raise
-        except BaseException:
+        else:
+            self.breaker.succeed()
+        finally:
             self.breaker.abandon()
-            raise
-        self.breaker.succeed()
+
+    def _judge(self, error: Exception, deadline: Deadline, began: float) -> None:
+        """Tell the circuit breaker of an error, unless all it tells is that the caller was in a hurry."""
+        if is_answer(error):
+            self.breaker.succeed()
+        elif not deadline.passed or time.monotonic() - began >= BREAKER_PATIENCE:
+            self.breaker.fail()
 
     async def _sop_classes(self, selection: Selection, deadline: Deadline) -> Collection[str]:
         """Find the SOP Classes that a retrieve will meet: as the region tells, else by walking it.
@@ -140,5 +163,6 @@ class Region:
         return found or COMMON_STORAGE
 
     async def _values(self, query: Query, tag: str, deadline: Deadline) -> set[str]:
-        async with aclosing(self.search(query, deadline)) as rows:
-            return {value async for row in rows for value in row.get(tag, {}).get("Value") or () if value}
+        async with aclosing(self._matches(query, deadline)) as matches:
+            rows = [to_json_model(match, syntax) async for syntax, match in matches]
+        return {value for row in rows for value in row.get(tag, {}).get("Value") or () if value}

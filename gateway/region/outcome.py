@@ -19,3 +19,9 @@ BROKEN = (Refused, Unreachable, Reset, Closed, Truncated, Stalled, Aborted, Reje
 
 ANSWERED = (DimseFailure, LimitExceeded)
 """Errors that a region in good health may cause."""
+
+
+def is_answer(error: Exception) -> bool:
+    """Whether an error is an answer of a region in good health, such as that it does not offer a service."""
+    # Reason 0 is none that an A-ASSOCIATE-RJ can give: the association was accepted, a Presentation Context was not.
+    return isinstance(error, ANSWERED) or (isinstance(error, Rejected) and error.reason == 0)

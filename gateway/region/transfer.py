@@ -13,7 +13,7 @@ from gateway.dimse.incoming import IncomingStore
 from gateway.dimse.move import move
 from gateway.dimse.pool import AssociationPool
 from gateway.dimse.suboperations import SubOperations
-from gateway.errors import DimseFailure, Rejected, UnsolicitedStore
+from gateway.errors import DimseFailure, Rejected
 from gateway.region.contexts import GET, MOVE, QUERY_CONTEXTS, get_contexts
 from gateway.region.destinations import MoveDestinations
 from gateway.region.inbox import Inbox, Lease, Receiver, fits, study_and_series
@@ -44,7 +44,7 @@ class Transfer:
         self._destinations = MoveDestinations(profile.move_destinations)
         self._at_once = asyncio.Semaphore(max(1, profile.max_associations - 1))
         self._message_ids = cycle(range(1, 1 << 16))
-        self._services = services(profile)
+        self._services = retrieve_services(profile)
 
     async def run(
         self, selection: Selection, receive: Receiver, deadline: Deadline, held_up: Callable[[], bool]
@@ -62,16 +62,19 @@ class Transfer:
             return await receive(store, series)
 
         async with self._at_once:
-            for service in self._services:
+            services = self._services  # another retrieve may change the order meanwhile
+            for service in services:
                 bring = self._move if service == MOVE else self._get
                 try:
                     result = await bring(selection, arriving, deadline, held_up)
                 except (Rejected, DimseFailure) as error:
                     refused = not isinstance(error, DimseFailure) or error.status in CANNOT_SERVE
-                    if arrived or not refused or service == self._services[-1]:
+                    if arrived or not refused or service == services[-1]:
                         raise
-                else:
-                    self._services = (service, *(x for x in self._services if x != service))
+                    continue
+                if arrived:
+                    self._services = (service, *(x for x in services if x != service))
+                if arrived or not result.failed or service == services[-1]:
                     return result
         raise Rejected(f"region {self._profile.name}: no retrieve service is configured")
 
@@ -83,7 +86,7 @@ class Transfer:
 
             async def receiving(store: IncomingStore, series: str | None) -> int:
                 if store.move_originator_message_id is not None:
-                    self._destinations.names_originator = True
+                    self._destinations.originator_named()
                 return await receive(store, series)
 
             lease = Lease(destination, self._profile.ae_title, (self._ae_title, message_id), selection, receiving)
@@ -105,9 +108,9 @@ class Transfer:
 
         async def receiving(store: IncomingStore) -> int:
             found = await study_and_series(store)
-            if not fits(selection, found):
-                store.discard()
-                return UnsolicitedStore.dimse_status
+            asked_for = not selection.instances or store.sop_instance_uid in selection.instances
+            if not asked_for or not fits(selection, found):
+                return self._inbox.refuse(store)
             return await receive(store, found[1])
 
         async with self._pool.acquire(contexts, deadline, serve_store=receiving) as association:
@@ -115,7 +118,7 @@ class Transfer:
             return await get(association, GET, identifier, deadline, held_up=held_up)
 
 
-def services(profile: Profile) -> tuple[str, ...]:
+def retrieve_services(profile: Profile) -> tuple[str, ...]:
     """Return the retrieve services to try, in order."""
     by_move = (MOVE,) if profile.move_destinations and profile.retrieve != "c-get" else ()
     return by_move if profile.retrieve == "c-move" else (*by_move, GET)

@@ -11,6 +11,7 @@ from gateway.wire.pdu import Buffer
 NO_DATA_SET: Final = 0x0101
 DATA_SET: Final = 0x0001
 RESPONSE: Final = 0x8000
+MEDIUM_PRIORITY: Final = 0x0000
 
 
 class CommandField(IntEnum):

@@ -34,7 +34,7 @@ class MessageReader:
         self._command = bytearray()
         # The latest Command Set: a thousand pending responses differ in nothing.
         self._latest_bytes = b""
-        self._latest = Command(command_field=0)
+        self._latest: Command | None = None
         self._inside = False
         self._in_data_set = False
         self._data_left = 0
@@ -90,7 +90,7 @@ class MessageReader:
             raise RemoteProtocolError("a Command Set longer than this association takes")
         if not is_last:
             return None
-        if self._command != self._latest_bytes:
+        if self._latest is None or self._command != self._latest_bytes:
             self._latest = command_set.decode(self._command)
             self._latest_bytes = bytes(self._command)
         command = self._latest

@@ -24,7 +24,6 @@ from gateway.wire.states import OTHERWISE, TRANSITIONS, Action, Event, Role, Sta
 
 UpperLayerEvent: TypeAlias = ControlPdu | Fragment
 
-_NOT_ASSOCIATED: Final = frozenset({State.IDLE, State.TRANSPORT_OPEN, State.AWAITING_TRANSPORT, State.AWAITING_CLOSE})
 _RECEIVED: Final[dict[int, Event]] = {
     PduType.ASSOCIATE_RQ: Event.ASSOCIATE_RQ_RECEIVED,
     PduType.ASSOCIATE_AC: Event.ASSOCIATE_AC_RECEIVED,
@@ -172,11 +171,6 @@ class UpperLayer:
     def inside_pdu(self) -> bool:
         """Whether the last byte received left a PDU unfinished."""
         return self._framer.inside_pdu
-
-    @property
-    def is_associated(self) -> bool:
-        """Whether an association exists or is being made or released."""
-        return self.state not in _NOT_ASSOCIATED
 
     def data_to_send(self) -> list[Buffer]:
         """Return what has to be written, and forget it."""

@@ -96,7 +96,7 @@ def differences(ours: Row, theirs: dict[str, Any], path: tuple[Any, ...] = ()) -
             continue
         items = [attribute.get("Value", []) if attribute else [] for attribute in (mine, other)]
         if mine and other and mine["vr"] == other["vr"] == "SQ" and len(items[0]) == len(items[1]) > 0:
-            for index, pair in enumerate(zip(*items, strict=True)):
-                yield from differences(*pair, (*path, key, index))
+            for index, (one, two) in enumerate(zip(*items, strict=True)):
+                yield from differences(one, two, (*path, key, index))
         else:
             yield (*path, key), mine, other

@@ -110,7 +110,7 @@ def test_list_of_uids_is_sent_and_a_list_of_anything_else_is_left_to_the_gateway
 
 
 def test_combined_ranges_are_asked_by_date_only() -> None:
-    keys = {("00080020",): "20240101-20240131", ("00080030",): "1000-1200"}
+    keys: dict[TagPath, str] = {("00080020",): "20240101-20240131", ("00080030",): "1000-1200"}
     row = ask(Query(Level.STUDY, keys=keys))
     assert row["00080020"]["Value"] == ["20240101-20240131"]
     assert row["00080030"] == {"vr": "TM"}
@@ -137,7 +137,9 @@ def test_key_beyond_ascii_is_sent_in_the_set_of_the_region(terms: str, declared:
 
 @pytest.mark.parametrize("terms", ["ISO_IR 144", "ISO_IR 6", "ISO 2022 IR 87"])
 def test_letter_that_the_region_cannot_write_is_a_wildcard(terms: str) -> None:
-    assert asked(Query(Level.STUDY, keys={NAME: "Gagné*"}), "00100010", character_set=terms) == [{"Alphabetic": "Gagn?*"}]
+    assert asked(Query(Level.STUDY, keys={NAME: "Gagné*"}), "00100010", character_set=terms) == [
+        {"Alphabetic": "Gagn?*"}
+    ]
 
 
 def test_fuzzy_name_is_sent_broadly_enough_for_accents_hyphens_and_given_names() -> None:
@@ -155,7 +157,9 @@ def test_private_key_is_sent_with_its_creator() -> None:
 @pytest.mark.parametrize("syntax", [IMPLICIT_VR_LE, EXPLICIT_VR_LE, EXPLICIT_VR_BE])
 def test_identifier_is_the_same_in_every_transfer_syntax(syntax: str) -> None:
     query = Query(Level.SERIES, study="1.2", keys={("00080060",): "CT"})
-    assert decode(find_identifier(query, syntax), syntax) == decode(find_identifier(query, EXPLICIT_VR_LE), EXPLICIT_VR_LE)
+    assert decode(find_identifier(query, syntax), syntax) == decode(
+        find_identifier(query, EXPLICIT_VR_LE), EXPLICIT_VR_LE
+    )
 
 
 # --- retrieve

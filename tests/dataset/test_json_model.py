@@ -1,6 +1,7 @@
 """Every VR, Sequences, bulk data and malformed values in the DICOM JSON Model, byte by byte."""
 
 import json
+import zlib
 from base64 import b64encode
 from math import inf, nan
 from struct import pack
@@ -105,7 +106,9 @@ def test_value_of_padding_alone_is_empty(vr: str) -> None:
     assert value_of(vr, b"  \0\0") == {"vr": vr}
 
 
-@pytest.mark.parametrize(("vr", "value"), [("CS", b"\\\\"), ("PN", b"\\"), ("IS", b"\\ "), ("DS", b"\\"), ("PN", b"==")])
+@pytest.mark.parametrize(
+    ("vr", "value"), [("CS", b"\\\\"), ("PN", b"\\"), ("IS", b"\\ "), ("DS", b"\\"), ("PN", b"==")]
+)
 def test_several_empty_values_are_an_empty_attribute(vr: str, value: bytes) -> None:
     assert value_of(vr, value) == {"vr": vr}
 
@@ -154,7 +157,11 @@ def test_malformed_value_keeps_what_can_be_kept(vr: str, value: bytes, expected:
 
 
 def test_keys_ascend_without_group_lengths() -> None:
-    data = explicit("00080000", "UL", pack("<I", 0)) + explicit("00100020", "LO", b"1 ") + explicit("00080060", "CS", b"CT")
+    data = (
+        explicit("00080000", "UL", pack("<I", 0))
+        + explicit("00100020", "LO", b"1 ")
+        + explicit("00080060", "CS", b"CT")
+    )
     row = to_json_model(data, EXPLICIT_VR_LE)
     assert list(row) == ["00080060", "00100020"]
     assert dumps(row) == b'{"00080060":{"Value":["CT"],"vr":"CS"},"00100020":{"Value":["1"],"vr":"LO"}}'
@@ -287,8 +294,6 @@ def test_big_endian_values_and_binaries_come_out_little_endian() -> None:
 
 
 def test_deflated_data_set_is_inflated() -> None:
-    import zlib
-
     stream = zlib.compressobj(wbits=-15)
     data = stream.compress(explicit("00100020", "LO", b"1 ") * 500) + stream.flush() + b"\0"
     assert to_json_model(data, DEFLATED_EXPLICIT_VR_LE) == {"00100020": {"vr": "LO", "Value": ["1"]}}
@@ -367,7 +372,11 @@ def test_encapsulated_pixel_data_is_walked_and_what_follows_is_read(size: int) -
 
 
 def test_long_text_and_numbers_stay_in_the_row() -> None:
-    data = explicit("00080119", "UC", b"x" * 4000) + explicit("00281201", "OW", bytes(10)) + explicit("0040A160", "UT", b"y" * 4000)
+    data = (
+        explicit("00080119", "UC", b"x" * 4000)
+        + explicit("00281201", "OW", bytes(10))
+        + explicit("0040A160", "UT", b"y" * 4000)
+    )
     row, bulk = build(data, EXPLICIT_VR_LE, 100)
     assert bulk.asked == []
     assert row["0040A160"]["Value"] == ["y" * 4000]

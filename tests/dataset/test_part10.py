@@ -115,7 +115,10 @@ def test_several_uids_are_seen_at_once() -> None:
 def test_uid_is_seen_in_every_transfer_syntax(syntax: str) -> None:
     order = ">" if syntax == EXPLICIT_VR_BE else "<"
     value = b"1.2\0"
-    assert peek(implicit(STUDY, value) if syntax == IMPLICIT_VR_LE else explicit(STUDY, "UI", value, order=order), syntax) == "1.2"
+    assert (
+        peek(implicit(STUDY, value) if syntax == IMPLICIT_VR_LE else explicit(STUDY, "UI", value, order=order), syntax)
+        == "1.2"
+    )
 
 
 def test_uid_that_is_absent_or_empty_is_none() -> None:

@@ -4,7 +4,7 @@ import tracemalloc
 import zlib
 from base64 import b64decode
 from struct import pack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from gateway.dataset.json_model import to_json_model
-from gateway.dataset.sink import Buffer
 from gateway.dataset.transcode import Reencoder
 from gateway.dataset.transfer_syntax import (
     DEFLATED_EXPLICIT_VR_LE,
@@ -32,6 +31,9 @@ from tests.dataset.elements import (
     sequence,
 )
 from tests.dataset.oracle import Sample, chunks, decode, encode, samples
+
+if TYPE_CHECKING:
+    from gateway.dataset.sink import Buffer
 
 SOURCES = (IMPLICIT_VR_LE, EXPLICIT_VR_BE, DEFLATED_EXPLICIT_VR_LE)
 NOT_READ = {"rtplan_truncated.dcm", "MR_truncated.dcm", "DICOMDIR-nooffset"}
@@ -58,7 +60,9 @@ def without_group_lengths(dataset: Dataset) -> Dataset:
 
 
 SUITABLE = [
-    sample for sample in samples() if sample.name not in NOT_READ and not transfer_syntax(sample.transfer_syntax_uid).encapsulated
+    sample
+    for sample in samples()
+    if sample.name not in NOT_READ and not transfer_syntax(sample.transfer_syntax_uid).encapsulated
 ]
 
 
@@ -138,7 +142,9 @@ def test_made_up_data_set_re_encoded_is_equal_by_pydicom(dataset: Dataset, synta
 
 def test_implicit_element_gets_its_vr_and_keeps_its_value() -> None:
     data = implicit("00080005", b"ISO_IR 100") + implicit("00100010", b"Gagn\xe9 ") + implicit("00080000", bytes(4))
-    assert reencode(data, IMPLICIT_VR_LE) == explicit("00080005", "CS", b"ISO_IR 100") + explicit("00100010", "PN", b"Gagn\xe9 ")
+    assert reencode(data, IMPLICIT_VR_LE) == explicit("00080005", "CS", b"ISO_IR 100") + explicit(
+        "00100010", "PN", b"Gagn\xe9 "
+    )
 
 
 @pytest.mark.parametrize("undefined", [False, True])
@@ -183,12 +189,18 @@ def test_big_endian_words_are_swapped_across_chunk_borders(vr: str, word: int, s
 def test_big_endian_value_with_half_a_word_keeps_it() -> None:
     value = bytes(range(251)) * 101
     swapped = b"".join(value[start : start + 2][::-1] for start in range(0, len(value), 2))
-    assert reencode(explicit("7FE00010", "OW", value, order=">"), EXPLICIT_VR_BE, 7) == explicit("7FE00010", "OW", swapped)
+    assert reencode(explicit("7FE00010", "OW", value, order=">"), EXPLICIT_VR_BE, 7) == explicit(
+        "7FE00010", "OW", swapped
+    )
 
 
 def test_ambiguous_vr_is_resolved_as_in_the_model() -> None:
     data = implicit("00280103", b"\1\0") + implicit("00280106", b"\xfe\xff") + implicit("7FE00010", b"\1\2")
-    out = explicit("00280103", "US", b"\1\0") + explicit("00280106", "SS", b"\xfe\xff") + explicit("7FE00010", "OW", b"\1\2")
+    out = (
+        explicit("00280103", "US", b"\1\0")
+        + explicit("00280106", "SS", b"\xfe\xff")
+        + explicit("7FE00010", "OW", b"\1\2")
+    )
     assert reencode(data, IMPLICIT_VR_LE) == out
 
 

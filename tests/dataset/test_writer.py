@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dataset.json_model import from_json_model, to_json_model
-from gateway.dataset.query import Row
+from gateway.dataset.query import Attribute, Row
 from gateway.dataset.transfer_syntax import (
     DEFLATED_EXPLICIT_VR_LE,
     EXPLICIT_VR_BE,
@@ -20,7 +20,11 @@ from tests.dataset.oracle import decode, samples
 
 SYNTAXES = (IMPLICIT_VR_LE, EXPLICIT_VR_LE, EXPLICIT_VR_BE, DEFLATED_EXPLICIT_VR_LE)
 
-WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters="\\=^ \u00a0"), min_size=1, max_size=8)
+WORDS = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters="\\=^ \u00a0"),
+    min_size=1,
+    max_size=8,
+)
 INTEGERS = st.integers(-32768, 32767)
 
 
@@ -29,11 +33,13 @@ def values(vr: str, value: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str
     return st.one_of(st.just({"vr": vr}), full)
 
 
-ATTRIBUTES = {
+ATTRIBUTES: dict[str, st.SearchStrategy[Attribute]] = {
     "00080008": values("CS", st.sampled_from(["ORIGINAL", "PRIMARY", "A B"])),
     "00080020": values("DA", st.sampled_from(["20240301", "19991231"])),
     "00081030": values("LO", WORDS),
-    "00100010": values("PN", st.dictionaries(st.sampled_from(["Alphabetic", "Ideographic", "Phonetic"]), WORDS, min_size=1)),
+    "00100010": values(
+        "PN", st.dictionaries(st.sampled_from(["Alphabetic", "Ideographic", "Phonetic"]), WORDS, min_size=1)
+    ),
     "00080018": values("UI", st.sampled_from(["1.2.3", "1.2.840"])),
     "00201208": values("IS", INTEGERS),
     "00200032": values("DS", st.floats(-1e6, 1e6, width=32).map(lambda number: float(f"{number:.9g}"))),
@@ -109,7 +115,9 @@ def test_golden_bytes() -> None:
         + explicit("00100020", "LO", b"A1\\B")
     )
     assert from_json_model(row, IMPLICIT_VR_LE) == (
-        implicit("00080018", b"1.2\0") + implicit("00081140", item(implicit("00080100", b"T1"))) + implicit("00100020", b"A1\\B")
+        implicit("00080018", b"1.2\0")
+        + implicit("00081140", item(implicit("00080100", b"T1")))
+        + implicit("00100020", b"A1\\B")
     )
 
 
@@ -135,7 +143,9 @@ def test_character_set_of_an_item_does_not_outlive_its_encoding() -> None:
     assert back["00081140"]["Value"] == [{"00080104": {"vr": "LO", "Value": ["Люк"]}}]
 
 
-@pytest.mark.parametrize("number", [0.1, 1 / 3, -1 / 3, 123456789.123456789, 1e-30, -2.5e20, 512.0, 1e15, -1.2345678901234567e-300])
+@pytest.mark.parametrize(
+    "number", [0.1, 1 / 3, -1 / 3, 123456789.123456789, 1e-30, -2.5e20, 512.0, 1e15, -1.2345678901234567e-300]
+)
 def test_decimal_string_fits_its_sixteen_bytes(number: float) -> None:
     written = from_json_model({"00200032": {"vr": "DS", "Value": [number]}}, EXPLICIT_VR_LE)[8:]
     assert len(written) <= 16

@@ -87,39 +87,14 @@ def serve(answer: Answer, **accept: Any) -> Script:
     async def script(peer: ScriptedPeer) -> None:
         await peer.accept(**accept)
         while True:
-            pdu_count = len(peer.received)
-            request = await next_request(peer)
+            request = await peer.next_request()
             if request is None:
                 await peer.send(pdus.RELEASE_RP)
                 await peer.hold()
                 return
-            assert len(peer.received) > pdu_count
             await answer(peer, request)
 
     return script
-
-
-async def next_request(peer: ScriptedPeer) -> Message | None:
-    """Return the next request but C-CANCEL, None at an A-RELEASE-RQ; an A-ABORT ends the script."""
-    command, data = b"", b""
-    while True:
-        pdu = await peer.recv()
-        if pdu.type == pdus.A_RELEASE_RQ:
-            return None
-        if pdu.type == pdus.A_ABORT:
-            await peer.close()
-            await peer.hold()
-        for pdv in pdu.pdvs:
-            if pdv.is_command:
-                command += pdv.fragment
-            else:
-                data += pdv.fragment
-            if pdv.is_last:
-                parsed = pdus.read_command(command)
-                if parsed["command_field"] == pdus.C_CANCEL_RQ:
-                    command = b""
-                elif not pdv.is_command or parsed["command_data_set_type"] == pdus.NO_DATA_SET:
-                    return Message(pdv.context_id, parsed, data)
 
 
 def matches(rows: Iterable[bytes], *last: bytes) -> Answer:

@@ -1,6 +1,7 @@
 """How an association comes about or does not, told by kind; and how it ends (R01, R07, R08, R13, R14)."""
 
 import asyncio
+import errno
 import socket
 from collections.abc import Awaitable, Callable
 
@@ -19,6 +20,7 @@ from gateway.errors import (
     Rejected,
     RemoteProtocolError,
     Reset,
+    Saturated,
     Stalled,
     Truncated,
     Unreachable,
@@ -76,15 +78,31 @@ async def test_nothing_answers() -> None:
             assert asyncio.get_running_loop().time() - started < 1.5
 
 
+@pytest.mark.asyncio(loop_factories=["asyncio"])  # uvloop resolves in C
 async def test_a_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fails(*arguments: object, **options: object) -> None:
+    def fails(*arguments: object, **options: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(asyncio.get_running_loop().__class__, "getaddrinfo", fails, raising=False)
-    if asyncio.get_running_loop().__class__.__module__ == "uvloop":
-        pytest.skip("uvloop's methods cannot be replaced")
+    monkeypatch.setattr(socket, "getaddrinfo", fails)
     with pytest.raises(Unreachable):
         await connect(Peer("archive.invalid", 104, "ARCHIVE", "GATEWAY"), [ECHO], soon())
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "archive..example", "archive\0example"])
+async def test_a_name_that_cannot_even_be_asked_for(host: str) -> None:
+    with pytest.raises(GatewayError):
+        await connect(Peer(host, 104, "ARCHIVE", "GATEWAY"), [ECHO], soon())
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio"])  # uvloop's methods cannot be replaced
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL])
+async def test_our_own_exhaustion_is_not_blamed_on_the_peer(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    async def fails(*arguments: object, **options: object) -> None:
+        raise OSError(number, "none left")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", fails)
+    with pytest.raises(Saturated):
+        await connect(Peer("127.0.0.1", 104, "ARCHIVE", "GATEWAY"), [ECHO], soon())
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,6 @@ from tests.dimse.scripts import (
     MOVE,
     associated_with,
     identifier,
-    next_request,
     serve,
     settled,
     soon,
@@ -127,14 +126,14 @@ async def test_a_failure_is_raised_with_its_status(status: int) -> None:
 async def test_silence_is_a_stall_and_a_pending_resets_the_clock() -> None:
     async def answer(peer: ScriptedPeer, request: Message) -> None:
         for _ in range(4):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.07)
             await peer.send(counted(request, 0xFF00, 1, 0, 0, 0))
         await peer.hold()
 
     progress: list[SubOperations] = []
     async with associated_with(serve(answer), MOVE) as (association, peer):
         with pytest.raises(Stalled):
-            await moving(association, between=0.35, on_progress=progress.append)
+            await moving(association, between=0.25, on_progress=progress.append)
         assert len(progress) == 4
         await until(lambda: peer.saw(pdus.C_CANCEL_RQ))
         await until(lambda: association.closed)
@@ -226,7 +225,7 @@ def sending(count: int, size: int = 1000, status: int = 0x0000) -> Callable[[Scr
     async def answer(peer: ScriptedPeer, request: Message) -> None:
         for number in range(1, count + 1):
             await peer.send(store_request(ct_context(peer), number, bytes([number]) * size))
-            stored = await next_request(peer)
+            stored = await peer.next_request()
             assert stored is not None
             assert stored.command["command_field"] == pdus.C_STORE_RSP
             assert stored.command["message_id_being_responded_to"] == number
@@ -296,14 +295,14 @@ async def test_a_get_without_a_handler_is_our_mistake() -> None:
 async def test_each_c_store_resets_the_clock() -> None:
     async def slow(peer: ScriptedPeer, request: Message) -> None:
         for number in range(1, 5):
-            await asyncio.sleep(0.12)
+            await asyncio.sleep(0.08)
             await peer.send(store_request(ct_context(peer), number))
             await peer.recv_message()
         await peer.send(counted(request, 0, 0, 4, 0, 0))
 
     sink = Sink()
     async with get_from(slow, sink) as (association, _):
-        await getting(association, between=0.35)
+        await getting(association, between=0.25)
         assert len(sink.received) == 4
 
 
@@ -314,7 +313,7 @@ async def test_silence_in_a_get_is_a_stall() -> None:
 
     async with get_from(mute, Sink()) as (association, _):
         with pytest.raises(Stalled):
-            await getting(association, between=0.2)
+            await getting(association, between=0.1)
         await until(lambda: association.closed)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -61,12 +62,12 @@ class ScriptedRegion:
     failures: dict[Level, tuple[int, GatewayError | None]] = field(default_factory=dict)
     sends: "Callable[[ScriptedRegion, Selection, Receiver], Awaitable[SubOperations]] | None" = None
     changes: dict[str, Any] = field(default_factory=dict)
-    asked: list[Query] = field(default_factory=list)
-    told: list[Selection] = field(default_factory=list)
-    deadlines: list[float] = field(default_factory=list)
-    stores: list[Arriving] = field(default_factory=list)
-    under_way: int = 0
-    held_up: Callable[[], bool] = lambda: False
+    asked: list[Query] = field(default_factory=list, repr=False)
+    told: list[Selection] = field(default_factory=list, repr=False)
+    deadlines: list[float] = field(default_factory=list, repr=False)
+    stores: list[Arriving] = field(default_factory=list, repr=False)
+    under_way: int = field(default=0, repr=False)
+    held_up: Callable[[], bool] = field(default=lambda: False, repr=False)
 
     @property
     def profile(self) -> Profile:
@@ -166,8 +167,8 @@ def breaks_off_inside(count: int) -> Any:
         taking = asyncio.ensure_future(receive(half, selection.series))
         await asyncio.sleep(0)
         half.break_off(Aborted("gone"))
-        await asyncio.wait([taking])
-        taking.exception()
+        with suppress(GatewayError):
+            await taking
         raise Aborted("gone")
 
     return send

@@ -156,6 +156,8 @@ def test_text_is_never_taken_from_a_later_holder_where_the_best_has_some() -> No
 @pytest.mark.parametrize(
     "tag",
     [
+        "00080005",  # Specific Character Set
+        "00080201",  # Timezone Offset From UTC
         "00080050",  # Accession Number
         "00080051",  # Issuer of Accession Number Sequence
         "00100021",  # Issuer of Patient ID
@@ -222,6 +224,12 @@ def test_a_copy_of_another_patient_is_the_one_left_out() -> None:
 def test_the_same_number_in_two_regions_is_not_the_same_patient() -> None:
     answers = [row(Level.STUDY, UID, _00100020="7", _00100010=name) for name in ("Roy^Zoé", "Tremblay^Luc")]
     assert merged((A, answers[0]), (B, answers[1])).conflicts == [("a", "b")]
+
+
+def test_the_same_number_in_two_regions_without_a_known_issuer_proves_nothing() -> None:
+    holders = [profile(name, issuer_of_patient_id="") for name in "AB"]
+    answers = [row(Level.STUDY, UID, _00100020="7", _00100010=name) for name in ("Roy^Zoé", "Tremblay^Luc")]
+    assert merged((holders[0], answers[0]), (holders[1], answers[1])).conflicts == [("a", "b")]
 
 
 def test_two_identical_rows_of_an_unproved_patient_are_a_conflict_and_not_lost() -> None:

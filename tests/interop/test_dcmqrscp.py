@@ -21,4 +21,4 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.mark.peer("dcmtk")
 class TestDcmqrscp(RegionContract):
-    """The reference implementation."""
+    """The reference implementation; an association of its own carries one Transfer Syntax per SOP Class."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.interop.contract import INSTANCES, RegionContract, Served
+from tests.interop.contract import INSTANCES, CompressedContract, Served
 from tests.interop.serving import gateway, profile
 from tests.kit.peers import free_port, orthanc
 
@@ -21,5 +21,5 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.mark.peer("orthanc")
-class TestOrthanc(RegionContract):
+class TestOrthanc(CompressedContract):
     """An archive in wide use."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.interop.contract import INSTANCES, RegionContract, Served
+from tests.interop.contract import INSTANCES, CompressedContract, Served
 from tests.interop.serving import gateway, profile
 from tests.kit.peers import free_port, pynetdicom_archive
 
@@ -19,5 +19,5 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             yield Served(moving, getting)
 
 
-class TestPynetdicom(RegionContract):
+class TestPynetdicom(CompressedContract):
     """Python's own DICOM stack."""

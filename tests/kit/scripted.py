@@ -76,6 +76,29 @@ class ScriptedPeer:
                 if not pdv.is_command or parsed["command_data_set_type"] == pdus.NO_DATA_SET:
                     return Message(pdv.context_id, parsed, data)
 
+    async def next_request(self) -> Message | None:
+        """Return the next message but C-CANCEL, None at an A-RELEASE-RQ; an A-ABORT is met by closing."""
+        command, data = b"", b""
+        while True:
+            pdu = await self.recv()
+            if pdu.type == pdus.A_RELEASE_RQ:
+                return None
+            if pdu.type == pdus.A_ABORT:
+                await self.close()
+                await self.recv()
+            for pdv in pdu.pdvs:
+                if pdv.is_command:
+                    command += pdv.fragment
+                else:
+                    data += pdv.fragment
+                if not pdv.is_last:
+                    continue
+                parsed = pdus.read_command(command)
+                if parsed["command_field"] == pdus.C_CANCEL_RQ:
+                    command = b""
+                elif not pdv.is_command or parsed["command_data_set_type"] == pdus.NO_DATA_SET:
+                    return Message(pdv.context_id, parsed, data)
+
     async def send(self, *pieces: bytes) -> None:
         """Send bytes as they are and wait until the transport has room."""
         for piece in pieces:

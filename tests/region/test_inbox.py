@@ -246,16 +246,6 @@ async def test_a_million_bytes_without_a_series_are_not_read_for_ever(watch: Wat
     assert await watch.inbox.store(store) == REFUSED
 
 
-def test_an_association_is_expected_only_while_a_retrieve_waits_for_it(watch: Watch) -> None:
-    assert not watch.inbox.expects("GATEWAY", "NEODIN")
-    watch.lease()
-    assert watch.inbox.expects("GATEWAY", "NEODIN")
-    assert not watch.inbox.expects("GATEWAY", "HDIRS")
-    assert not watch.inbox.expects("NEODIN", "GATEWAY")
-    watch.close()
-    assert not watch.inbox.expects("GATEWAY", "NEODIN")
-
-
 # --- the end of a C-MOVE that its C-STOREs lag behind (R15)
 
 

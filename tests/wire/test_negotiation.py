@@ -113,16 +113,44 @@ def test_the_scp_role_is_proposed_once_for_each_sop_class_that_asks_for_it() -> 
     assert [(r.sop_class_uid, r.scu_role, r.scp_role) for r in roles] == [(pdus.CT_IMAGE, False, True)]
 
 
-REQUEST = asked((1, pdus.STUDY_FIND, [EXPLICIT, IMPLICIT]), (3, pdus.CT_IMAGE, [EXPLICIT]))
+def wants_role(*roles: bytes) -> bytes:
+    return pdus.user_information(16_384, *roles)
+
+
+AS_SCP = pdus.role_selection(pdus.CT_IMAGE, 0, 1)
+CONTEXTS: list[tuple[int, str, list[str]]] = [
+    (1, pdus.STUDY_FIND, [EXPLICIT, IMPLICIT]),
+    (3, pdus.CT_IMAGE, [EXPLICIT]),
+]
+REQUEST = asked(*CONTEXTS, user=wants_role(AS_SCP))
 
 
 def test_contexts_in_force_are_those_proposed_and_accepted() -> None:
-    user = pdus.user_information(16_384, pdus.role_selection(pdus.CT_IMAGE, 0, 1))
+    user = wants_role(AS_SCP)
     accept = answered((1, IMPLICIT, 0), (3, EXPLICIT, 0), user=user)
     assert accepted_contexts(REQUEST, accept) == {
         1: AcceptedContext(1, pdus.STUDY_FIND, IMPLICIT),
         3: AcceptedContext(3, pdus.CT_IMAGE, EXPLICIT, scp_role=True),
     }
+
+
+@pytest.mark.parametrize(
+    ("proposed", "answered_with", "granted"),
+    [
+        ([AS_SCP], [AS_SCP], True),
+        ([AS_SCP], [pdus.role_selection(pdus.CT_IMAGE, 0, 0)], False),
+        ([AS_SCP], [], True),  # PS3.7 D.3.3.4 wants an answer; many an SCP of C-GET forgets it and goes on
+        ([], [AS_SCP], False),
+        ([], [], False),
+    ],
+    ids=["granted", "declined", "not answered", "not proposed", "neither"],
+)
+def test_the_scp_role_is_ours_when_we_proposed_it_and_nobody_declined(
+    proposed: list[bytes], answered_with: list[bytes], granted: bool
+) -> None:
+    request = asked(*CONTEXTS, user=wants_role(*proposed))
+    accept = answered((1, IMPLICIT, 0), (3, EXPLICIT, 0), user=wants_role(*answered_with))
+    assert accepted_contexts(request, accept)[3].scp_role is granted
 
 
 @pytest.mark.parametrize(

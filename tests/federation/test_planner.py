@@ -1,4 +1,4 @@
-"""Who brings what: the parts of a retrieve together name each instance once, of the best holder that has it (trap 1)."""
+"""Who brings what: the parts of a retrieve name each instance once, each of the best holder that has it (trap 1)."""
 
 import asyncio
 from collections.abc import Sequence
@@ -56,7 +56,9 @@ async def test_what_was_selected_is_what_the_only_holder_is_asked_for(selection:
 async def test_the_state_of_every_region_is_known_before_the_first_byte() -> None:
     province = regions(CT, {}, CT)
     province[2].failures = {Level.STUDY: (0, Refused("down"))}
-    assert (await plan(province)).completeness.header() == "a;state=complete, b;state=complete;instances=0, c;state=refused"
+    assert (
+        await plan(province)
+    ).completeness.header() == "a;state=complete, b;state=complete;instances=0, c;state=refused"
 
 
 # --- several holders
@@ -211,7 +213,7 @@ async def test_a_silent_region_does_not_take_the_time_of_the_next_question() -> 
 
 async def test_no_planning_lasts_longer_than_its_deadline() -> None:
     province = regions(CT, CT, CT)
-    province[1].failures = {level: (0, None) for level in (Level.SERIES, Level.IMAGE)}
+    province[1].failures = dict.fromkeys((Level.SERIES, Level.IMAGE), (0, None))
     province[2].failures = {Level.STUDY: (0, None)}
     began = asyncio.get_running_loop().time()
     await Planner(province, Deadline.after(10.0), 8.0, Witness()).plan(STUDY)

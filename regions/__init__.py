@@ -1,0 +1,1 @@
+"""The regions of a demonstration: embedded archives and the synthetic province they hold."""
