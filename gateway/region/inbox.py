@@ -99,7 +99,6 @@ class Inbox:
         self._observer = observer
         self._leases: list[Lease] = []
 
-
     @contextmanager
     def open(self, lease: Lease) -> Iterator[None]:
         """Accept what fits the lease while the context lasts."""

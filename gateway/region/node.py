@@ -30,6 +30,10 @@ STUDY, SERIES, SOP_CLASS, SOP_CLASSES_IN_STUDY = "0020000D", "0020000E", "000800
 OF_THE_RESPONSE = ("00080005", "00080052")
 """What describes a C-FIND response, not the entity: how its text was encoded, and its Query/Retrieve Level."""
 
+ISSUER = "00100021"
+OF_THE_RESPONSE = ("00080005", "00080052")
+"""What describes a C-FIND response, not the entity: how its text was encoded, and its Query/Retrieve Level."""
+
 BREAKER_PATIENCE = 2.0
 """Seconds. A caller that waits less than this proves nothing about the region by giving up."""
 
@@ -65,7 +69,7 @@ class Region:
                 except (DatasetError, LimitExceeded):
                     malformed += 1
                     continue
-                yield row
+                yield self._of_the_entity(row, query)
         if malformed:
             raise DatasetError(f"{malformed} matches of region {self.profile.id} could not be decoded")
 
@@ -88,6 +92,15 @@ class Region:
     async def aclose(self) -> None:
         """Release all associations."""
         await self._pool.aclose()
+
+    def _of_the_entity(self, row: Row, query: Query) -> Row:
+        """Leave out what describes the response; an issuer asked for and not said is the region's (trap 5)."""
+        for tag in OF_THE_RESPONSE:
+            row.pop(tag, None)
+        asked = (ISSUER,) in query.include or (ISSUER,) in query.keys
+        if asked and self.profile.issuer_of_patient_id and not row.get(ISSUER, {}).get("Value"):
+            row[ISSUER] = {"vr": "LO", "Value": [self.profile.issuer_of_patient_id]}
+        return row
 
     async def _matches(self, query: Query, deadline: Deadline) -> AsyncGenerator[tuple[str, bytes], None]:
         """Yield the transfer syntax and the bytes of each matching Identifier.
