@@ -57,14 +57,6 @@ class IdentityConflict(Event):
     suppressed_region: str
 
 
-@dataclass(frozen=True, slots=True)
-class LimitReached(Event):
-    """A configured limit took effect."""
-
-    limit: str
-    where: str
-
-
 class Observer(Protocol):
     """Receives every event, on the event loop; it returns at once and never raises."""
 

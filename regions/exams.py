@@ -40,8 +40,8 @@ GREYSCALE: Final = (
     ImplicitVRLittleEndian, JPEGLosslessSV1,
 )  # fmt: skip
 PROJECTIONS: Final = (
-    JPEGLSLossless, ExplicitVRLittleEndian, HTJ2KLossless, JPEGLosslessSV1, JPEG2000Lossless, HTJ2K, JPEGLSNearLossless,
-    RLELossless, JPEGLSLossless, JPEG2000, HTJ2KLossless,
+    JPEGLSLossless, ExplicitVRLittleEndian, HTJ2KLossless, JPEGLosslessSV1, HTJ2K, JPEGLSNearLossless, RLELossless,
+    JPEGLSLossless, JPEG2000, HTJ2KLossless,
 )  # fmt: skip
 CLIPS: Final = (JPEGBaseline8Bit,)
 
@@ -124,7 +124,7 @@ def projection(exam: str, lesion: str, syntax: UID) -> list[Draft]:
 
 def ultrasound(scale: Scale, exam: str, lesion: str, syntax: UID) -> list[Draft]:
     """A clip and two stills of the abdomen; a grey and a colour clip of the heart."""
-    frames = scale.count(20)
+    frames = scale.count(16)
     if exam == "us-heart":
         options = {"view": "heart", "lesion": lesion, "frames": frames}
         return [

@@ -48,14 +48,10 @@ def _texts(element: DataElement) -> Iterator[str]:
 def _fits(vr: str, pattern: str, held: str) -> bool:
     if vr == "PN":
         return _person_fits(pattern, held)
-    if vr in _RANGE and "-" in pattern and not re.fullmatch(r"\d+[+-]\d{4}", pattern):
-        return _in_range(vr, pattern, held)
-    if vr in _RANGE:
-        return (
-            _instant(vr, held).startswith(_instant(vr, pattern))
-            if vr != "DA"
-            else _instant(vr, held) == _instant(vr, pattern)
-        )
+    if vr in _RANGE and "-" in pattern and not (vr == "DT" and re.fullmatch(r"\d+-\d{4}", pattern)):
+        return _in_range(pattern, held)
+    if vr == "TM":
+        return held.startswith(pattern)
     if vr in _NUMBER:
         return _number(pattern) == _number(held)
     if vr in _WILD and ("*" in pattern or "?" in pattern):
@@ -76,17 +72,10 @@ def _expression(pattern: str) -> re.Pattern[str]:
     return re.compile("".join({"*": ".*", "?": "."}.get(sign) or re.escape(sign) for sign in pattern), re.DOTALL)
 
 
-def _instant(vr: str, text: str) -> str:
-    """Digits only: the forms of ACR-NEMA, 1994.11.05 and 10:42, are older than the rest."""
-    return re.sub(r"[.\-]", "", text) if vr == "DA" else text.replace(":", "")
-
-
-def _in_range(vr: str, pattern: str, held: str) -> bool:
-    if not held:
-        return False
-    first, _, last = (_instant(vr, part.strip()) for part in pattern.partition("-"))
-    moment = _instant(vr, held)
-    return (not first or moment >= first) and (not last or moment[: len(last)] <= last)
+def _in_range(pattern: str, held: str) -> bool:
+    """Within both ends, where there are two; a time that is given to the minute lasts to its end."""
+    first, _, last = (part.strip() for part in pattern.partition("-"))
+    return bool(held) and (not first or held >= first) and (not last or held[: len(last)] <= last)
 
 
 def _number(text: str) -> float | str:

@@ -35,7 +35,7 @@ class Settings:
 
 
 class StartError(Exception):
-    """The province cannot be made or an archive does not start; the reason is on standard error already."""
+    """The province cannot be made or an archive does not start; it has said why on standard error."""
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class Supervisor:
         try:
             await self._generate()
             started = [await self._start(n, profile) for n, profile in enumerate(profiles())]
-            listening = [await self._listening(process) for process in started]
+            listening = [await self._listening(one, p.name) for one, p in zip(started, profiles(), strict=True)]
             self._write_profiles(listening)
             self._say_ready(listening)
             async with asyncio.TaskGroup() as group:
@@ -83,10 +83,10 @@ class Supervisor:
         where = ("--host", settings.host, "--port", str(port), "--folder", str(folder))
         return await self._spawn("regions.archive", "--ae-title", profile.ae_title, *where, *destinations)
 
-    async def _listening(self, process: Process) -> dict[str, Any]:
+    async def _listening(self, process: Process, region: str) -> dict[str, Any]:
         line = await _line(process)
         if not line:
-            raise StartError("an archive did not start")
+            raise StartError(f"{region} ended with status {await process.wait()} before it listened")
         report: dict[str, Any] = json.loads(line)
         return report
 
@@ -115,9 +115,9 @@ class Supervisor:
             }
             for profile, report in zip(profiles(), listening, strict=True)
         ]
-        split = [x.study_instance_uid for x in truth(self.settings.cache).studies if "split-series" in x.purposes]
+        split = truth(self.settings.cache).study("split-series").study_instance_uid
         folder = self.settings.profiles
-        say(event="ready", regions=regions, profiles=str(folder) if folder else None, split_study=split[0])
+        say(event="ready", regions=regions, profiles=str(folder) if folder else None, split_study=split)
 
     async def _watch(self, process: Process, region: str) -> None:
         status = await process.wait()

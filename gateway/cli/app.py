@@ -2,6 +2,7 @@
 
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,14 @@ from gateway.errors import ConfigError, GatewayError
 from gateway.region import profile
 
 USAGE = 2
+
+
+class Scale(StrEnum):
+    """Sizes of the synthetic province."""
+
+    FULL = "full"
+    SMALL = "small"
+
 
 app = typer.Typer(
     name="gateway",
@@ -48,7 +57,7 @@ def demo(
     http_port: HttpPort = None,
     dimse_port: DimsePort = None,
     region_base_port: Annotated[int, typer.Option(help="First of the four ports of the embedded archives.")] = 11201,
-    scale: Annotated[str, typer.Option(help='"full", or "small" for a province of tiny images.')] = "full",
+    scale: Annotated[Scale, typer.Option(help="How large its images are.")] = Scale.FULL,
 ) -> None:
     """Bring up the embedded synthetic province and the gateway in front of it, until Ctrl-C or SIGTERM."""
     chosen = settings.load(config, _overrides(http_port, dimse_port))

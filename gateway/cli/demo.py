@@ -1,6 +1,7 @@
 """The embedded province, run as a process of its own, and the gateway in front of it."""
 
 import asyncio
+import socket
 import sys
 import tempfile
 from asyncio.subprocess import PIPE, Process
@@ -16,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from gateway.assembly import running
 from gateway.cli.serve import announce, base_url, stop_signals
 from gateway.config.settings import Settings
-from gateway.errors import GatewayError
+from gateway.errors import ConfigError, GatewayError
 from gateway.ops.log import EventLog
 from gateway.region import profile
 
@@ -37,8 +38,14 @@ async def run(settings: Settings, region_base_port: int, scale: str) -> None:
     """Bring up four archives and the gateway; take both down at SIGINT or SIGTERM.
 
     Raises:
+        ConfigError: one of the gateway's ports cannot be listened on.
         ProvinceFailed: the archives did not come up.
     """
+    # The province takes a while to come up: what would fail after it is tried before.
+    if settings.dimse.port == 0:
+        raise ConfigError("the embedded archives must know our DIMSE port beforehand: give one other than 0")
+    for face in (settings.http, settings.dimse):
+        _check_port(face.host, face.port)
     async with stop_signals() as stop:
         with tempfile.TemporaryDirectory(prefix="province-") as folder:
             command = _command(settings, region_base_port, scale, folder)
@@ -51,6 +58,14 @@ async def run(settings: Settings, region_base_port: int, scale: str) -> None:
                     announce(settings, gateway)
                     _suggest(base_url(settings, gateway), report["split_study"])
                     await stop.wait()
+
+
+def _check_port(host: str, port: int) -> None:
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        raise ConfigError(f"port {port} cannot be listened on ({error.strerror}): choose another") from error
 
 
 def _command(settings: Settings, region_base_port: int, scale: str, folder: str) -> list[str]:

@@ -17,7 +17,7 @@ _SMALLEST_BUFFER: Final = 16 * 1024
 _LARGEST_BUFFER: Final = 256 * 1024
 _LEAST_ROOM: Final = 4 * 1024
 _QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
-_WRITE_HIGH_WATER: Final = 256 * 1024
+_WRITE_HIGH_WATER: Final = 0
 _KEEPALIVE: Final = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 10_000))
 
 

@@ -2,19 +2,20 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from gateway.deadline import Deadline
 from gateway.dimse.association import Association
 from gateway.dimse.incoming import StoreHandler
 from gateway.dimse.requestor import Peer, connect
-from gateway.errors import Saturated
+from gateway.errors import GatewayError, Saturated
 from gateway.wire.limits import Limits
 from gateway.wire.negotiation import ProposedContext
 
+T = TypeVar("T")
 Contexts: TypeAlias = frozenset[ProposedContext]
 
 
@@ -77,6 +78,28 @@ class AssociationPool:
         finally:
             association.serve_store = None
             self._give_back(association)
+
+    async def run(
+        self,
+        contexts: Sequence[ProposedContext],
+        deadline: Deadline,
+        operation: Callable[[Association], Awaitable[T]],
+        *,
+        serve_store: StoreHandler | None = None,
+    ) -> T:
+        """Run an operation on an association; a reused one that proves dead before any answer is replaced, once.
+
+        Raises what ``acquire`` and the operation do.
+        """
+        may_be_dead = True
+        while True:
+            async with self.acquire(contexts, deadline, serve_store=serve_store) as association:
+                try:
+                    return await operation(association)
+                except GatewayError:
+                    if not (may_be_dead and association.stale):
+                        raise
+            may_be_dead = False
 
     async def aclose(self) -> None:
         """Release what is idle, abort what is not, and wait until every socket is closed."""

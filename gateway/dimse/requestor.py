@@ -84,6 +84,8 @@ async def _open(association: Association, peer: Peer, deadline: Deadline) -> Non
         if error.errno in _OURS:
             raise Saturated(f"this host has no means left to reach {peer}: {error.strerror}") from error
         raise Unreachable(f"{peer} cannot be reached: {error.strerror}") from error
+    except ValueError as error:
+        raise Unreachable(f"{peer} cannot be looked up: its host is not a name") from error
     raise Refused(f"nothing listens as {peer}: check its host and port, and whether it is up") from refused
 
 

@@ -66,4 +66,3 @@ def _warning(state: RegionState) -> str:
     if state.state == LIMITED:
         return f"region {state.region} has more matches than are taken from one region: narrow the search"
     return f"region {state.region} unavailable ({state.state}): results incomplete"
-

@@ -86,8 +86,7 @@ class Region:
 
     async def verify(self, deadline: Deadline) -> None:
         """Ask for a C-ECHO (PS3.4 A.4), past the circuit breaker; raises RegionError when it does not come."""
-        async with self._pool.acquire(QUERY_CONTEXTS, deadline) as association:
-            await echo(association, deadline)
+        await self._pool.run(QUERY_CONTEXTS, deadline, lambda association: echo(association, deadline))
 
     async def aclose(self) -> None:
         """Release all associations."""

@@ -8,6 +8,7 @@ from gateway.config.settings import Settings
 from gateway.dataset.identifier import retrieve_identifier
 from gateway.dataset.query import Selection
 from gateway.deadline import Deadline
+from gateway.dimse.association import Association
 from gateway.dimse.get import get
 from gateway.dimse.incoming import IncomingStore
 from gateway.dimse.move import move
@@ -89,15 +90,14 @@ class Transfer:
                     self._destinations.originator_named()
                 return await receive(store, series)
 
+            async def moving(association: Association) -> SubOperations:
+                identifier = retrieve_identifier(selection, association.transfer_syntax(MOVE))
+                request = association, MOVE, identifier, destination, deadline
+                return await move(*request, message_id=message_id, held_up=held_up)
+
             lease = Lease(destination, self._profile.ae_title, (self._ae_title, message_id), selection, receiving)
             with self._inbox.open(lease):
-                async with self._pool.acquire(QUERY_CONTEXTS, deadline) as association:
-                    identifier = retrieve_identifier(selection, association.transfer_syntax(MOVE))
-                    result = await move(
-                        *(association, MOVE, identifier, destination, deadline),
-                        message_id=message_id,
-                        held_up=held_up,
-                    )
+                result = await self._pool.run(QUERY_CONTEXTS, deadline, moving)
                 await lease.settle(result.sent, self._quiet_seconds, held_up)
                 return result
 
@@ -113,9 +113,11 @@ class Transfer:
                 return self._inbox.refuse(store)
             return await receive(store, found[1])
 
-        async with self._pool.acquire(contexts, deadline, serve_store=receiving) as association:
+        async def getting(association: Association) -> SubOperations:
             identifier = retrieve_identifier(selection, association.transfer_syntax(GET))
             return await get(association, GET, identifier, deadline, held_up=held_up)
+
+        return await self._pool.run(contexts, deadline, getting, serve_store=receiving)
 
 
 def retrieve_services(profile: Profile) -> tuple[str, ...]:

@@ -83,10 +83,11 @@ def problem(error: GatewayError, headers: Mapping[str, str] | None = None, *, fe
     return response
 
 
-def _region(member: str) -> dict[str, str]:
+def _region(member: str) -> dict[str, str | int]:
     """Read one member of a ``Federation-Status`` header."""
     name, *parameters = member.split(";")
-    return {"region": name, **dict(parameter.split("=", 1) for parameter in parameters)}
+    pairs = (parameter.split("=", 1) for parameter in parameters)
+    return {"region": name, **{key: int(value) if value.isdigit() else value for key, value in pairs}}
 
 
 class ProblemBoundary:

@@ -82,6 +82,9 @@ def below(row: str, what: str, ours: float, target: float, unit: str) -> Figure:
 
 
 def measure(value: float, unit: str) -> str:
+    """Write a quantity with three digits; seconds in the unit that a person would choose."""
+    if unit == "s" and value < 0.1:
+        value, unit = (value * 1e3, "ms") if value >= 1e-3 else (value * 1e6, "µs")
     return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"
 
 

@@ -148,6 +148,29 @@ async def test_what_is_refused_is_swallowed_without_being_held() -> None:  # R18
             tracemalloc.stop()
 
 
+async def test_who_reads_what_is_discarded_does_not_take_it_for_whole() -> None:
+    told = asyncio.get_running_loop().create_future()
+
+    async def read_while_it_is_refused(incoming: IncomingStore) -> int:
+        async def read() -> None:
+            try:
+                await swallow(incoming)
+            except GatewayError as error:
+                told.set_result(error)
+            else:
+                told.set_result(None)
+
+        reading = asyncio.ensure_future(read())
+        await incoming.peek(1)
+        incoming.discard()
+        await asyncio.wait([reading])
+        return 0xA700
+
+    async with calling(read_while_it_is_refused) as (_, peer):
+        await peer.send(store_request(data=bytes(60_000))[:-10_000])
+        assert isinstance(await asyncio.wait_for(told, 5), Aborted)
+
+
 @pytest.mark.parametrize(
     ("error", "status"), [(LimitExceeded("full", limit="spool"), 0xA700), (UnsolicitedStore("whose?"), 0x0124)]
 )

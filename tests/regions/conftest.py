@@ -21,13 +21,13 @@ def true(province: Path) -> Truth:
     return truth(province)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def neodin(province: Path) -> Iterator[Archive]:
     with Archive("NEODIN", province / "NEODIN") as archive:
         yield archive
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def hdirs(province: Path) -> Iterator[Archive]:
     with Archive("HDIRS", province / "HDIRS") as archive:
         yield archive

@@ -8,7 +8,7 @@ import pytest
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import generate_frames
-from pydicom.pixels import get_decoder
+from pydicom.pixels import get_decoder  # type: ignore[attr-defined]  # documented as public, not exported
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,

@@ -49,7 +49,6 @@ def fits(**key: object) -> bool:
         ("StudyDescription", "CT*", True),
         ("StudyDescription", "ct*", False),
         ("StudyDate", "20230615", True),
-        ("StudyDate", "2023.06.15", True),
         ("StudyDate", "20230101-20231231", True),
         ("StudyDate", "20230616-", False),
         ("StudyDate", "-20230615", True),

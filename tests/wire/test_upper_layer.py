@@ -213,6 +213,27 @@ def test_a_pdu_header_is_judged_before_a_byte_of_its_body_is_taken(header: bytes
     assert (error is not None) == bool(answer)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        pdus.pdv(1, 3, b"", length=0) + bytes(6),
+        pdus.pdv(1, 3, b"", length=1) + bytes(6),
+        pdus.pdv(1, 0, b"", length=1) + pdus.pdv(1, 3, b"data")[1:],  # well formed for who counts back
+        pdus.pdv(1, 3, b"abc", length=6),
+        pdus.pdv(1, 3, b"abc", length=0xFFFFFFFF),
+        *(pdus.pdv(1, 3, b"abc") + bytes(rest) for rest in range(1, 6)),
+        pdus.pdv(1, 3, b"abc") + bytes(6),
+    ],
+)
+def test_a_pdv_that_does_not_fit_its_pdu_is_refused(body: bytes) -> None:
+    data = pdus.pdu(4, body)
+    for pieces in ([data], [data[i : i + 1] for i in range(len(data))]):
+        machine = established(Role.ACCEPTOR)
+        machine.data_to_send()
+        _, error, sent, *_ = outcome(machine, pieces)
+        assert (error is not None, sent) == (True, INVALID)
+
+
 def test_nothing_is_kept_of_a_pdu_that_is_refused() -> None:
     machine = established(Role.ACCEPTOR)
     with pytest.raises(RemoteProtocolError):
