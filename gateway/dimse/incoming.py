@@ -102,6 +102,14 @@ class IncomingStore:
         self._account(-len(fragment))
         return memoryview(fragment)
 
+    def waiting(self) -> list[memoryview]:
+        """Return the fragments that are here already; they count as read."""
+        fragments = [memoryview(fragment) for fragment in self._fragments]
+        self._fragments.clear()
+        unread, self.buffered = self.buffered, 0
+        self._account(-unread)
+        return fragments
+
     def discard(self) -> None:
         """Drop what is unread and what is still to come; whoever reads on meets an error."""
         self._discarded = True

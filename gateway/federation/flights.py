@@ -33,11 +33,17 @@ class Instance:
         self._store = store
         self._flight = flight
 
-    async def __aiter__(self) -> AsyncIterator[memoryview]:
-        """Yield the Data Set as the region encoded it; raises RegionError if the region breaks off."""
+    async def bursts(self) -> AsyncIterator[list[memoryview]]:
+        """Yield the Data Set as encoded by the region, each time all that is here; RegionError where it breaks off."""
         async for fragment in self._store:
-            yield fragment
+            yield [fragment, *self._store.waiting()]
         self._flight.landed(self)
+
+    async def __aiter__(self) -> AsyncIterator[memoryview]:
+        """Yield the same fragment by fragment."""
+        async for burst in self.bursts():
+            for fragment in burst:
+                yield fragment
 
     @property
     def buffered(self) -> int:

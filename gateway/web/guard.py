@@ -7,17 +7,19 @@ of any size. What httptools lets through of the ambiguous framings is refused he
 import asyncio
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from struct import pack
 from typing import Any, Final
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from gateway.dataset.sink import Buffer
 from gateway.web.problem import document
+from gateway.web.streaming import PIECES
 
 TARGET: Final = re.compile(rb"/(?!/)(?:[^%\\]|%(?!2f|5c|00))*", re.IGNORECASE)
 """A request target in origin form: no authority, and nothing encoded that could pass for a separator."""
@@ -188,8 +190,22 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         self._header_since = None
         self._unparsed = 0
         super().on_headers_complete()
+        extensions: dict[str, Any] = {PIECES: self._pieces_of(self.cycle)}
+        self.scope["extensions"] = extensions
         if self.parser.should_upgrade():
             self.cycle.keep_alive = False  # the parser reads nothing more after the offer that we leave alone
+
+    def _pieces_of(self, cycle: RequestResponseCycle) -> Callable[..., Awaitable[None]]:
+        """Return what writes pieces of a chunked body, as uvicorn's ``send`` does but without joining them first."""
+
+        async def write(*pieces: Buffer) -> None:
+            if self.flow.write_paused and not cycle.disconnected:
+                await self.flow.drain()
+            size = sum(len(piece) for piece in pieces)
+            if size and not cycle.disconnected:
+                self.transport.writelines((b"%x\r\n" % size, *pieces, b"\r\n"))
+
+        return write
 
     def on_body(self, body: bytes) -> None:
         """Hand on a piece of the request's body."""

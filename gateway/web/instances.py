@@ -56,21 +56,24 @@ class Instances:
         """Write the prepared instance, fragment by fragment as it arrives."""
         instance = self._instance
         head = self._frame.part(self._part_type, self._location()) if self._frame else b""
-        await body.write(head + file_meta(instance.sop_class_uid, instance.sop_instance_uid, self._outgoing))
+        head += file_meta(instance.sop_class_uid, instance.sop_instance_uid, self._outgoing)
         if self._outgoing != instance.transfer_syntax_uid:
+            await body.write(head)
             await self._write_reencoded(body)
             return
-        async with reading(instance) as fragments:
-            async for fragment in fragments:
-                await body.write(fragment)
+        async with reading(instance.bursts()) as bursts:
+            first = await anext(bursts, ())
+            await body.write(head, *first)
+            async for burst in bursts:
+                await body.write(*burst)
 
     async def _write_reencoded(self, body: Body) -> None:
         """Write the prepared instance as Explicit VR Little Endian (PS3.18 8.7.3)."""
         encoder = Reencoder(self._instance.transfer_syntax_uid)
         async with reading(self._instance) as fragments:
             async for fragment in fragments:
-                await body.write(b"".join(encoder.feed(fragment)))
-        await body.write(b"".join(encoder.finish()))
+                await body.write(*encoder.feed(fragment))
+        await body.write(*encoder.finish())
 
     def end(self) -> bytes:
         """Return the closing boundary of a multipart body."""

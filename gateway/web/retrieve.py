@@ -90,7 +90,7 @@ class RetrieveResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; what goes wrong after the status was sent leaves the body without its end."""
-        body = Body(send)
+        body = Body(scope, send)
         head = scope["method"] == "HEAD"
         retrieval: Retrieval | None = None
         try:

@@ -1,15 +1,17 @@
 """Bodies that are sent while they come into being."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from starlette.types import Send
+from starlette.types import Scope, Send
 
 from gateway.dataset.sink import Buffer
 from gateway.web.completeness import Header
 
 T = TypeVar("T")
+PIECES: Final = "gateway.body.pieces"
+"""An ASGI extension: what writes body bytes in several pieces without joining them, where the server offers it."""
 
 
 class Body:
@@ -22,18 +24,22 @@ class Body:
         begun: whether the status is on its way.
     """
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, scope: Scope, send: Send) -> None:
         self.begun = False
         self._send = send
+        self._pieces: Callable[..., Awaitable[None]] | None = scope.get("extensions", {}).get(PIECES)
 
     async def start(self, status: int, headers: Iterable[Header]) -> None:
         """Send status and header."""
         self.begun = True
         await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
 
-    async def write(self, data: Buffer) -> None:
+    async def write(self, *pieces: Buffer) -> None:
         """Send some bytes; waits while the client is slow."""
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        if self._pieces is not None:
+            await self._pieces(*pieces)
+        else:
+            await self._send({"type": "http.response.body", "body": b"".join(pieces), "more_body": True})
 
     async def end(self, data: bytes = b"") -> None:
         """Send the last bytes."""

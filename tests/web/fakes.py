@@ -91,6 +91,10 @@ class FakeInstance:
     region: str = "neodin"
     character_set: str = "ISO_IR 6"
 
+    async def bursts(self) -> AsyncIterator[list[memoryview]]:
+        async for fragment in self:
+            yield [fragment]
+
     async def __aiter__(self) -> AsyncIterator[memoryview]:
         for piece in self.data:
             if isinstance(piece, bytes | memoryview):
