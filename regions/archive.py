@@ -49,7 +49,7 @@ TRANSFER_SYNTAXES: Final = (
     JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossless, JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2K,
     ExplicitVRBigEndian,
 )  # fmt: skip
-"""Accepted for Storage, the first that a Presentation Context proposes."""
+"""For Storage: of those that a Presentation Context proposes, the first in this order is accepted."""
 
 
 class _Connection(RequestHandler):  # type: ignore[misc]
@@ -77,6 +77,16 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]
         """Stop listening; pynetdicom's own method wants a server that its AE has started."""
         BaseServer.shutdown(self)
         self.server_close()
+
+
+class _Contexts(list[Any]):
+    """Presentation Contexts that all associations share.
+
+    pynetdicom copies them for each association, which takes longer than to negotiate, and changes none of them.
+    """
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
 
 class Archive:
@@ -117,7 +127,13 @@ class Archive:
         """
         services = QueryRetrieve(self.ae, self.folder, self.index, self.destinations)
         handlers = [(evt.EVT_C_STORE, self._store), *PROMPT]
-        self._server = self.ae.make_server((host, port), evt_handlers=handlers, server_class=_Server, services=services)
+        self._server = self.ae.make_server(
+            (host, port),
+            contexts=_Contexts(self.ae.supported_contexts),
+            evt_handlers=handlers,
+            server_class=_Server,
+            services=services,
+        )
         name = f"archive {self.ae.ae_title}"
         threading.Thread(target=self._server.serve_forever, args=(0.2,), name=name, daemon=True).start()
         return self.port

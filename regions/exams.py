@@ -61,7 +61,7 @@ DESCRIPTIONS: Final[Mapping[str, tuple[str, str]]] = {
 """Study Description (0008,1030) in English and French."""
 
 
-def ct_head(scale: Scale, lesion: str, syntax: UID, slices: int = 18) -> list[Draft]:
+def ct_head(scale: Scale, lesion: str, syntax: UID, slices: int = 16) -> list[Draft]:
     """Plain head CT, 5 to 8 mm."""
     options = {"phantom": "head", "lesion": lesion, "span": (14.0, 156.0)}
     return [Draft("ct", "CT", "AXIAL HEAD", "HEAD", scale.count(slices), syntax, options)]
@@ -78,7 +78,7 @@ def ct_torso(
 
 
 def mr_head(
-    scale: Scale, lesion: str, syntax: UID, slices: int = 14, weights: Sequence[str] = ("T1", "T2", "FLAIR")
+    scale: Scale, lesion: str, syntax: UID, slices: int = 12, weights: Sequence[str] = ("T1", "T2", "FLAIR")
 ) -> list[Draft]:
     """Brain MR in several weightings of the same slices."""
     labels = {"T1": "AX T1 SE", "T2": "AX T2 TSE", "FLAIR": "AX FLAIR", "DWI": "AX DWI b1000"}
@@ -179,9 +179,9 @@ def series_of(scale: Scale, exam: str, lesion: str, syntax: UID) -> list[Draft]:
         case "ct-head":
             drafts = ct_head(scale, lesion, syntax)
         case "ct-chest":
-            drafts = ct_torso(scale, lesion, syntax, 18, (6.0, 300.0))
+            drafts = ct_torso(scale, lesion, syntax, 15, (6.0, 300.0))
         case "ct-abdomen":
-            drafts = ct_torso(scale, lesion, syntax, 18, (225.0, 590.0), contrast=True)
+            drafts = ct_torso(scale, lesion, syntax, 15, (225.0, 590.0), contrast=True)
         case "mr-head":
             weights = ("T2", "FLAIR", "DWI") if lesion == "infarct" else ("T1", "T2", "FLAIR")
             drafts = mr_head(scale, lesion, syntax, weights=weights)

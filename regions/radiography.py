@@ -4,7 +4,9 @@ A solid's shadow has a closed form, so a radiograph needs no volume: thickness a
 denser the tissue is than what it displaces, summed over the solids.
 """
 
+import copy
 import math
+from functools import cache
 
 import numpy as np
 
@@ -20,6 +22,12 @@ class Film:
         self.x: Plane = ((np.arange(columns, dtype=np.float32) + 0.5) * self.spacing - width / 2)[None, :]
         self.z: Plane = ((np.arange(rows, dtype=np.float32) + 0.5) * self.spacing + top)[:, None]
         self.shadow: Plane = np.zeros((rows, columns), np.float32)
+
+    def copy(self) -> "Film":
+        """A film with the same shadows on it."""
+        twin = copy.copy(self)
+        twin.shadow = self.shadow.copy()
+        return twin
 
     def ball(self, x: float, z: float, a: float, c: float, weight: float, *, turn: float = 0.0, roots: int = 1) -> None:
         """Add an ellipsoid's shadow; weight is the one at its centre.
@@ -91,8 +99,9 @@ def _hilum(film: Film, rng: np.random.Generator) -> None:
                 bore *= 0.86
 
 
-def chest(rng: np.random.Generator, rows: int, columns: int, lesion: str = "") -> Plane:
-    """A postero-anterior chest radiograph."""
+@cache
+def _thorax(rows: int, columns: int) -> Film:
+    """What every postero-anterior chest has in common."""
     film = Film(rows, columns, 360, -60)
     film.ball(0, 190, 175, 420, 0.95, roots=2)
     for side in (-1, 1):
@@ -116,6 +125,12 @@ def chest(rng: np.random.Generator, rows: int, columns: int, lesion: str = "") -
         film.ball(0, -46 + 27.0 * k, 19, 12.4, 0.13, roots=2)
         film.ball(0, -46 + 27.0 * k, 4, 8, 0.07)
     _ribs(film)
+    return film
+
+
+def chest(rng: np.random.Generator, rows: int, columns: int, lesion: str = "") -> Plane:
+    """A postero-anterior chest radiograph."""
+    film = _thorax(rows, columns).copy()
     _hilum(film, rng)
     if lesion == "pneumonia":
         for _ in range(26):
@@ -127,8 +142,9 @@ def chest(rng: np.random.Generator, rows: int, columns: int, lesion: str = "") -
     return film.digitise(rng, 0.0, 2.1, 0.006)
 
 
-def chest_lateral(rng: np.random.Generator, rows: int, columns: int, lesion: str = "") -> Plane:
-    """A lateral chest radiograph; the front is on the left of the picture."""
+@cache
+def _lateral_thorax(rows: int, columns: int) -> Film:
+    """What every lateral chest has in common."""
     film = Film(rows, columns, 360, -60)
     film.ball(0, 200, 132, 440, 1.25, roots=2)
     film.ball(8, 130, 84, 152, -0.86, roots=1)
@@ -143,6 +159,12 @@ def chest_lateral(rng: np.random.Generator, rows: int, columns: int, lesion: str
     film.ball(-104, 40, 6, 95, 0.20, roots=2)
     for k in range(9):
         film.band(10 + 25.0 * k + 0.34 * (70 - film.x), 4.4, 0.10, -96, 74)
+    return film
+
+
+def chest_lateral(rng: np.random.Generator, rows: int, columns: int, lesion: str = "") -> Plane:
+    """A lateral chest radiograph; the front is on the left of the picture."""
+    film = _lateral_thorax(rows, columns).copy()
     if lesion == "effusion":
         film.ball(60, 286, 60, 70, 0.5, roots=2)
     elif lesion == "nodule":

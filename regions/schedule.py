@@ -31,7 +31,7 @@ from regions.plan import PROVINCE, Scale, SeriesPlan, StudyPlan, character_set
 
 EVERYDAY: Final[Mapping[str, int]] = {
     "dx-chest": 20, "dx-abdomen": 7, "ct-head": 9, "ct-chest": 6, "ct-abdomen": 6, "mr-head": 14, "us-abdomen": 14,
-    "us-heart": 9, "mg": 9, "pet": 3, "photo": 3,
+    "us-heart": 9, "mg": 7, "pet": 3, "photo": 3,
 }  # fmt: skip
 """Examinations and how often they are made."""
 

@@ -89,9 +89,9 @@ _PELVIS = (
     Solid("bowel", (0, 42, 545), (18, 18, 40)),
     Solid("gas", (0, 38, 540), (9, 9, 30)),
 )  # fmt: skip
-COUCH = (
-    Solid("couch", (0, -95, 300), (300, 228, 900), ends=20),
-    Solid("air", (0, -95, 300), (297, 225, 900), ends=20),
+_COUCH = (
+    Solid("couch", (0, -95, 0), (300, 228, 900)),
+    Solid("air", (0, -95, 0), (297, 225, 900)),
 )
 LESIONS: dict[str, tuple[Solid, ...]] = {
     "nodule": (Solid("nodule", (-82, 6, 96), (9, 8, 9), edge=2),),
@@ -183,6 +183,13 @@ def spine(z: float) -> list[Solid]:
     return [*core, *arch, Solid("fat", (0, 83, z), (10, 9, 5)), Solid("cord", (0, 83, z), (6, 5.5, 5))]
 
 
+def couch(canvas: Canvas, palette: Palette) -> Plane:
+    """The scanner's table, the same in every slice."""
+    canvas.fill(palette["air"])
+    canvas.paint_all(_COUCH, 0, palette)
+    return canvas.image.copy()
+
+
 class Torso:
     """One patient's torso: the common anatomy with their own vessels, bowel and lesion."""
 
@@ -191,11 +198,12 @@ class Torso:
         self.bowel = bowel_loops(rng)
         self.lesion = LESIONS.get(lesion, ())
 
-    def slice(self, canvas: Canvas, z: float, palette: Palette, *, couch: bool = True) -> Plane:
-        """Paint the axial section at height z (mm below the lung apices)."""
-        canvas.fill(palette["air"])
-        if couch:
-            canvas.paint_all(COUCH, z, palette)
+    def slice(self, canvas: Canvas, z: float, palette: Palette, table: Plane | None = None) -> Plane:
+        """Paint the axial section at height z (mm below the lung apices), on a table if there is one."""
+        if table is None:
+            canvas.fill(palette["air"])
+        else:
+            np.copyto(canvas.image, table)
         canvas.paint_all(_OUTLINE, z, palette)
         if z < 310:
             canvas.paint_all(_LUNGS, z, palette)

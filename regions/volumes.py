@@ -88,6 +88,7 @@ class Ct:
         wobble = 1.5 if self.phantom == "head" else 3.0
         self.canvas = Canvas(scale.matrix(options.get("matrix", 512)), field, wobble=wobble, phase=self.phase)
         self.torso = torso.Torso(rng, self.lesion)
+        self.table = torso.couch(self.canvas, torso.CT_PALETTE)
         self.heights = _heights(series, series.count)
         noise = generator("noise", series.uid)
         self.grain = float(options.get("noise", 3.0 if self.phantom == "head" else 12.0))
@@ -127,7 +128,7 @@ class Ct:
             if self.phantom == "head":
                 image = head.head_slice(self.canvas, z, head.CT_PALETTE, lesion=self.lesion, phase=self.phase)
             else:
-                image = self.torso.slice(self.canvas, z, palette)
+                image = self.torso.slice(self.canvas, z, palette, self.table)
             ds = Dataset()
             _moment(ds, self.study, self.series, position, 0.25)
             _plane(ds, z, self.canvas, max(spacing, 0.625))
@@ -274,7 +275,7 @@ class Pet:
         """Slices from first up to but without last."""
         for position in range(first, last):
             z = self.heights[position]
-            uptake = np.maximum(self.torso.slice(self.canvas, z, torso.UPTAKE_PALETTE, couch=False), 0)
+            uptake = np.maximum(self.torso.slice(self.canvas, z, torso.UPTAKE_PALETTE), 0)
             for axis in (0, 1) * 3:  # the scanner's resolution, some 7 mm
                 uptake = (uptake + np.roll(uptake, 1, axis) + np.roll(uptake, -1, axis)) / np.float32(3)
             uptake = np.maximum(uptake + np.sqrt(uptake) * np.roll(self.noise, 31 * position, 0) * np.float32(0.14), 0)

@@ -208,6 +208,7 @@ class Association:
 
     def answer_store(self, store: IncomingStore, status: int) -> None:
         """Send the C-STORE-RSP (PS3.7 9.3.1.2)."""
+        store.is_answered = True
         if self._unanswered is store:
             self._unanswered = None
         response = Command(

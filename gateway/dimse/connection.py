@@ -14,11 +14,10 @@ from gateway.wire.states import TRANSITIONS, Event, Role, State
 from gateway.wire.upper_layer import UpperLayer, UpperLayerEvent
 
 _SMALLEST_BUFFER: Final = 16 * 1024
-_LARGEST_BUFFER: Final = 1024 * 1024
+_LARGEST_BUFFER: Final = 512 * 1024
 _LEAST_ROOM: Final = 16 * 1024
 _QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
-# uvloop holds back what is below its high water until all else is done; a peer waits for each of our responses.
-_WRITE_HIGH_WATER: Final = 0
+_WRITE_HIGH_WATER: Final = 256 * 1024
 _KEEPALIVE: Final = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 10_000))
 
 

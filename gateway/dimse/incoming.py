@@ -51,6 +51,7 @@ class IncomingStore:
         self.context_id = context_id
         self.buffered = 0
         self.is_complete = False
+        self.is_answered = False
         self._account = account
         self._high_water = high_water
         self._fragments: deque[memoryview | bytearray] = deque()
@@ -91,6 +92,9 @@ class IncomingStore:
 
     async def __anext__(self) -> memoryview:
         """Return the next fragment, a view that stays valid; raise as ``received`` does."""
+        if self.is_complete and not self.is_answered:
+            # The handler first: the C-STORE-RSP sets the peer to work on the next instance while this one is read.
+            await asyncio.sleep(0)
         while not self._fragments:
             if self._discarded:  # never a clean end: what was read so far is not the instance
                 raise Aborted("the C-STORE was discarded while it was read")

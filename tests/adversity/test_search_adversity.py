@@ -172,6 +172,14 @@ async def test_a_region_cut_off_once_answers_whole_the_next_time(monkeypatch: Mo
             assert (await held.get("/studies")).states["bad"] == "state=complete;matches=4"
 
 
+async def test_associations_that_died_while_idle_cost_no_answer(monkeypatch: Monkey) -> None:
+    async with province(monkeypatch) as held:
+        assert (await held.get("/studies")).states["bad"] == "state=complete;matches=4"
+        for peer in held.bad.node.peers:
+            await peer.rst()
+        assert (await held.get("/studies")).states["bad"] == "state=complete;matches=4"
+
+
 # --- R09 to R11: the protocol is broken
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset
@@ -26,7 +27,7 @@ CT_AS_SCP = ProposedContext(pdus.CT_IMAGE, (pdus.EXPLICIT_LE,), scp_role=True)
 
 # Limits of a second where the product has ten: a test shall not wait for what it can shorten.
 QUICK = Limits(
-    connect_seconds=1.0, artim_seconds=0.4, linger_seconds=0.1, stall_seconds=0.4, idle_seconds=2.0, cancel_seconds=0.4
+    connect_seconds=1.0, artim_seconds=0.3, linger_seconds=0.05, stall_seconds=0.3, idle_seconds=1.5, cancel_seconds=0.3
 )
 
 
@@ -123,6 +124,12 @@ async def settled(measure: Callable[[], int], quiet: float = 0.3) -> int:
         if measure() != last:
             last, since = measure(), asyncio.get_running_loop().time()
     return last
+
+
+def most_in_flight() -> int:
+    """Return how much of a stream that nobody reads two kernels and we may hold at the most."""
+    largest = [int(Path(f"/proc/sys/net/ipv4/tcp_{side}mem").read_text().split()[2]) for side in "rw"]
+    return sum(largest) + (4 << 20)
 
 
 async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:

@@ -167,7 +167,7 @@ STALLS = {
 
 @pytest.mark.parametrize("what", STALLS)
 async def test_silence_in_the_middle_is_a_stall(what: str) -> None:
-    limits = Limits(stall_seconds=0.3, idle_seconds=0.4, linger_seconds=0.1)
+    limits = Limits(stall_seconds=0.2, idle_seconds=0.3, linger_seconds=0.05)
     async with calling(limits=limits) as (acceptor, peer):
         await peer.send(STALLS[what])
         await gone(peer, 3.0)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -15,13 +16,20 @@ from gateway.dimse.move import move
 from gateway.dimse.store import store
 from gateway.dimse.suboperations import SubOperations
 from gateway.errors import DimseFailure
+from gateway.wire.limits import Limits
+from tests.dimse import scripts
 from tests.dimse.conftest import STUDIES
-from tests.dimse.scripts import CT, CT_AS_SCP, ECHO, FIND, GET, MOVE, QUICK, associated, identifier, soon, until
+from tests.dimse.scripts import CT, CT_AS_SCP, ECHO, FIND, GET, MOVE, identifier, soon, until
 from tests.kit import dicom, pdus
 from tests.kit.peers import DicomNode, dcmqrscp
 
 EXPECTED = {str(i.SOPInstanceUID): bytes(i.PixelData) for i in STUDIES if i.StudyInstanceUID == dicom.uid(3)}
 STUDY_3 = identifier(StudyInstanceUID=dicom.uid(3))
+
+
+def associated(node: DicomNode, *contexts: Any, **more: Any) -> Any:
+    """Associate with the limits of the product: another process may have to wait for its turn of the processor."""
+    return scripts.associated(node, *contexts, limits=Limits(), **more)
 
 
 class Sink:
@@ -45,7 +53,7 @@ class Sink:
 
 @contextlib.asynccontextmanager
 async def accepting(sink: Sink, port: int) -> AsyncIterator[Acceptor]:
-    acceptor = Acceptor(accept=lambda _: None, store=sink, limits=QUICK)
+    acceptor = Acceptor(accept=lambda _: None, store=sink)
     await acceptor.start("127.0.0.1", port)
     try:
         yield acceptor
@@ -143,7 +151,7 @@ async def test_store(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 async def test_the_acceptor_tells_who_calls() -> None:
     callers: list[Caller] = []
-    acceptor = Acceptor(accept=callers.append, limits=QUICK)
+    acceptor = Acceptor(accept=callers.append)
     port = await acceptor.start("127.0.0.1", 0)
     async with acceptor, associated(DicomNode("SOMEBODY", "127.0.0.1", port), ECHO) as association:
         await echo(association, soon())

@@ -27,6 +27,7 @@ from tests.dimse.scripts import (
     associated_with,
     identifier,
     matches,
+    most_in_flight,
     row,
     serve,
     settled,
@@ -432,7 +433,7 @@ async def test_matches_nobody_reads_do_not_pile_up() -> None:
         found = searching(association, max_matches=10_000_000)
         await anext(found)
         sent = await settled(lambda: peer.sent)
-        assert sent < 24 << 20  # our high water, and what two kernels hold
+        assert sent < most_in_flight()
         await found.aclose()
         await until(lambda: association.closed)
 

@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from gateway.deadline import Deadline
+from gateway.dimse.association import Association
 from gateway.dimse.echo import echo
 from gateway.dimse.find import find
 from gateway.dimse.pool import AssociationPool
-from gateway.errors import DimseFailure, GatewayError, Saturated, Stalled
+from gateway.errors import DimseFailure, GatewayError, Reset, Saturated, Stalled
+from gateway.wire.negotiation import ProposedContext
 from tests.dimse.pools import ECHOING, ask, pooled, state
 from tests.dimse.scripts import (
     ECHO,
@@ -26,7 +28,7 @@ from tests.dimse.scripts import (
 )
 from tests.kit import pdus
 from tests.kit.peers import DicomNode, free_port
-from tests.kit.scripted import Message, ScriptedPeer, scripted_acceptor
+from tests.kit.scripted import Message, Script, ScriptedPeer, scripted_acceptor
 
 # --- few and shared
 
@@ -185,6 +187,68 @@ async def test_an_association_that_dies_before_any_answer_says_that_asking_again
                 await echo(association, soon())
             assert association.stale
         await ask(pool)
+
+
+def dying(*, after: int) -> Script:
+    """Return a peer that answers so many requests and resets the connection at the next."""
+
+    async def script(peer: ScriptedPeer) -> None:
+        await peer.accept()
+        for _ in range(after):
+            await echo_answer(peer, await peer.recv_message())
+        await peer.recv_message()
+        await peer.rst()
+
+    return script
+
+
+async def run(pool: AssociationPool, *contexts: ProposedContext) -> None:
+    await pool.run(contexts or (ECHO,), soon(), lambda association: echo(association, soon()))
+
+
+async def test_an_operation_on_an_association_that_died_while_idle_is_repeated_on_another() -> None:
+    async with pooled(dying(after=1), ECHOING, size=1) as (pool, node):
+        await run(pool)
+        await run(pool)
+        assert len(node.peers) == 2
+        assert state(pool) == "active=0 idle=1 opening=0 waiting=0 size=1"
+
+
+async def test_it_is_repeated_once_only() -> None:
+    async with pooled(dying(after=1), dying(after=0), ECHOING, size=1) as (pool, node):
+        await run(pool)
+        with pytest.raises(Reset):
+            await run(pool)
+        assert len(node.peers) == 2
+
+
+async def test_an_association_that_is_new_and_dies_is_not_repeated() -> None:
+    async with pooled(dying(after=0), ECHOING, size=1) as (pool, node):
+        with pytest.raises(Reset):
+            await run(pool)
+        assert len(node.peers) == 1
+
+
+async def test_an_operation_that_was_answered_is_not_repeated() -> None:
+    refused: list[int] = []
+
+    async def once(peer: ScriptedPeer, request: Message) -> None:
+        if request.command["command_field"] == pdus.C_ECHO_RQ:
+            await echo_answer(peer, request)
+            return
+        refused.append(request.command["message_id"])
+        await peer.send(pdus.find_response(request.context_id, request.command, row(1)))
+        await asyncio.sleep(0.05)  # a reset overtakes what is still in flight
+        await peer.rst()
+
+    async def search(association: Association) -> list[bytes]:
+        return [each async for each in find(association, pdus.STUDY_FIND, identifier(), soon())]
+
+    async with pooled(serve(once), size=1) as (pool, _):
+        await run(pool, ECHO, FIND)
+        with pytest.raises(Reset):
+            await pool.run([ECHO, FIND], soon(), search)
+        assert len(refused) == 1
 
 
 # --- never dirty

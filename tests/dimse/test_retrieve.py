@@ -31,6 +31,7 @@ from tests.dimse.scripts import (
     MOVE,
     associated_with,
     identifier,
+    most_in_flight,
     serve,
     settled,
     soon,
@@ -422,7 +423,7 @@ async def test_a_slow_reader_holds_the_peer_back() -> None:
         head = store_request(ct_context(peer), 1, b"")
         await peer.send(head[: -len(pdus.p_data(1, b""))])
         piece = pdus.p_data(ct_context(peer), bytes(120_000), last=False)
-        for _ in range(1000):
+        for _ in range(2000):
             await peer.send(piece)
         await peer.send(pdus.p_data(ct_context(peer), b"", last=True))
         await peer.recv_message()
@@ -431,7 +432,7 @@ async def test_a_slow_reader_holds_the_peer_back() -> None:
     async with get_from(answer, wait_then_read) as (association, peer):
         task = asyncio.ensure_future(getting(association, deadline=soon(30)))
         await until(lambda: peer.sent > 1_000_000)
-        assert await settled(lambda: peer.sent) < 24 << 20
+        assert await settled(lambda: peer.sent) < most_in_flight()
         go.set()
         assert (await task).completed == 1
-        assert total == 120_000_000
+        assert total == 240_000_000

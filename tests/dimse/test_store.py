@@ -10,7 +10,7 @@ from gateway.deadline import Deadline
 from gateway.dimse.association import Association
 from gateway.dimse.store import store
 from gateway.errors import Aborted, DimseFailure, GatewayError, Rejected, Reset, Stalled
-from tests.dimse.scripts import CT, ECHO, associated_with, echo_answer, serve, settled, soon, until
+from tests.dimse.scripts import CT, ECHO, associated_with, echo_answer, most_in_flight, serve, settled, soon, until
 from tests.kit import dicom, pdus
 from tests.kit.scripted import Message, ScriptedPeer
 
@@ -99,8 +99,8 @@ async def test_a_peer_that_does_not_read_is_not_pushed() -> None:
         await asyncio.Event().wait()
 
     async with associated_with(deaf, CT) as (association, _):
-        task = asyncio.ensure_future(storing(association, source(), deadline=Deadline.after(1.0)))
-        assert await settled(lambda: produced) < 24 << 20
+        task = asyncio.ensure_future(storing(association, source(), deadline=Deadline.after(1.5)))
+        assert await settled(lambda: produced) < most_in_flight()
         with pytest.raises(Stalled):
             await task
         await until(lambda: association.closed)

@@ -123,6 +123,33 @@ async def test_fault_proxy_drops_the_nth_pdu_of_a_type() -> None:
         assert len(proxy.to_client.pdus) > 2
 
 
+@pytest.mark.parametrize(
+    "arm",
+    [
+        lambda toxics: toxics.latency(0.02),
+        lambda toxics: toxics.throttle(20_000),
+        lambda toxics: toxics.drip(0.0002),
+    ],
+    ids=["latency", "throttle", "drip"],
+)
+async def test_fault_proxy_slows_without_losing_anything(arm: Callable[[Toxics], None]) -> None:
+    async with proxied_archive() as proxy:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        await find_through(proxy)
+        undisturbed = loop.time() - started
+        arm(proxy.to_client)
+        started = loop.time()
+        assert matches_in(await find_through(proxy)) == 5
+        assert loop.time() - started > undisturbed + 0.03
+
+
+async def test_fault_proxy_corrupts_one_byte() -> None:
+    async with proxied_archive() as proxy:
+        proxy.to_client.after_pdu(1).corrupt(0)  # the type of the first P-DATA-TF
+        assert matches_in(await find_through(proxy)) == 0
+
+
 async def test_fault_proxy_freezes_until_thawed() -> None:
     async with proxied_archive() as proxy:
         proxy.to_client.freeze()
