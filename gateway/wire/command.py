@@ -107,20 +107,27 @@ def decode(data: Buffer) -> Command:
     Raises:
         RemoteProtocolError: it is malformed, or lacks its Command Field or Command Data Set Type.
     """
-    view = memoryview(data)
+    content = bytes(data)
+    size = len(content)
     values: dict[str, int | str] = {}
     offset = 0
-    while offset < len(view):
-        start = offset + _ELEMENT.size
-        if start > len(view):
+    while offset < size:
+        start = offset + 8
+        if start > size:
             raise RemoteProtocolError("a Command Set that ends inside an element")
-        group, number, length = _ELEMENT.unpack_from(view, offset)
+        group, number, length = _ELEMENT.unpack_from(content, offset)
         offset = start + length
-        if group != 0 or offset > len(view):
+        if group or offset > size:
             raise RemoteProtocolError("a Command Set with an element that is not of group 0000, or too long")
         if length and number in _BY_NUMBER:
             vr, name = _BY_NUMBER[number]
-            values[name] = _value(vr, view[start:offset])
+            if vr != "US":
+                # Everything a peer writes can be read as Latin-1, and nothing here is compared but UIDs and AE titles.
+                values[name] = content[start:offset].decode("latin-1").strip("\0 ")
+            elif length == 2:
+                values[name] = content[start] | content[start + 1] << 8
+            else:
+                raise RemoteProtocolError("a Command Set with an unsigned short that is not two bytes")
     if "command_field" not in values or "command_data_set_type" not in values:
         raise RemoteProtocolError("a Command Set without Command Field or Command Data Set Type")
     return Command(**values)  # type: ignore[arg-type]  # _ELEMENTS names only fields, each with its type
@@ -132,12 +139,3 @@ def _text(value: str, vr: str) -> bytes:
     except UnicodeEncodeError as error:
         raise LocalProtocolError(f"a value of VR {vr} that its character repertoire cannot hold") from error
     return content + _PADDING[vr] if len(content) % 2 else content
-
-
-def _value(vr: str, content: memoryview) -> int | str:
-    if vr == "US":
-        if len(content) != 2:
-            raise RemoteProtocolError("a Command Set with an unsigned short that is not two bytes")
-        return int(_US.unpack(content)[0])
-    # Everything a peer writes can be read as Latin-1, and nothing here is compared but UIDs and AE titles.
-    return bytes(content).strip(b"\0 ").decode("latin-1")

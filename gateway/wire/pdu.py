@@ -260,33 +260,37 @@ def _decode_associate(pdu_type: int, body: memoryview, limits: Limits) -> Associ
     user_information = UserInformation()
     contexts: list[PresentationContext] = []
     results: list[PresentationContextResult] = []
+    ids: set[int] = set()
+    syntaxes = 0
     for kind, value in items(body[_ASSOCIATE.size :]):  # an unknown item is skipped (PS3.8 9.3.1)
         if kind == 0x10:
             application_context = uid(value)
         elif kind == 0x50:
             user_information = UserInformation.decode(value)
         elif kind == 0x20 and pdu_type == PduType.ASSOCIATE_RQ:
-            contexts.append(PresentationContext.decode(value))
-            _check_counts(contexts, limits)
+            context = PresentationContext.decode(value)
+            contexts.append(context)
+            syntaxes += len(context.transfer_syntaxes)
+            _check_counts(context.context_id, ids, syntaxes, limits)
         elif kind == 0x21 and pdu_type == PduType.ASSOCIATE_AC:
-            results.append(PresentationContextResult.decode(value))
-            _check_counts(results, limits)
+            result = PresentationContextResult.decode(value)
+            results.append(result)
+            _check_counts(result.context_id, ids, 0, limits)
     titles = ae_title(called), ae_title(calling)
     if pdu_type == PduType.ASSOCIATE_RQ:
         return AssociateRequest(*titles, tuple(contexts), user_information, application_context, version)
     return AssociateAccept(*titles, tuple(results), user_information, application_context, version)
 
 
-def _check_counts(contexts: list[PresentationContext] | list[PresentationContextResult], limits: Limits) -> None:
-    if len(contexts) > limits.max_presentation_contexts:
+def _check_counts(context_id: int, ids: set[int], syntaxes: int, limits: Limits) -> None:
+    """Judge one more Presentation Context beside those whose ids are known."""
+    if len(ids) == limits.max_presentation_contexts:
         raise RemoteProtocolError("too many Presentation Contexts", abort_reason=AbortReason.INVALID_PARAMETER)
-    newest = contexts[-1]
-    if any(context.context_id == newest.context_id for context in contexts[:-1]):
+    if context_id in ids:
         raise RemoteProtocolError("a Presentation Context ID used twice", abort_reason=AbortReason.INVALID_PARAMETER)
-    if isinstance(newest, PresentationContext):
-        count = sum(len(c.transfer_syntaxes) for c in contexts if isinstance(c, PresentationContext))
-        if count > limits.max_transfer_syntax_items:
-            raise RemoteProtocolError("too many Transfer Syntax items", abort_reason=AbortReason.INVALID_PARAMETER)
+    if syntaxes > limits.max_transfer_syntax_items:
+        raise RemoteProtocolError("too many Transfer Syntax items", abort_reason=AbortReason.INVALID_PARAMETER)
+    ids.add(context_id)
 
 
 def _fragments(body: memoryview) -> Iterator[Fragment]:
