@@ -119,6 +119,7 @@ def entry_of(key: str) -> Entry:
     return entries().get(raw) or unlisted_entry(raw)
 
 
+@lru_cache(maxsize=8192)
 def vr_of(key: str) -> str:
     """Return the VR that an attribute has when it is written by us: the first of several, UN when unknown."""
     vr = entry_of(key).vr

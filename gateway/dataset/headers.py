@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from struct import Struct, pack
-from types import MappingProxyType
 from typing import Final
 
 from gateway.dataset.dictionary import keys, unlisted_key, unlisted_swapped_key
@@ -23,7 +22,7 @@ SHORT_VRS: Final = (
 
 _LONG_VRS: Final = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
 
-VRS: Final = MappingProxyType({vr.encode(): vr for vr in (*SHORT_VRS, *_LONG_VRS)})
+VRS: Final[Mapping[bytes, str]] = {vr.encode(): vr for vr in (*SHORT_VRS, *_LONG_VRS)}
 """Each VR as it is encoded."""
 
 # A plain dict, as the tables of the dictionary are: a look-up through a proxy costs three times as much.

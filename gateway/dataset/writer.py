@@ -3,6 +3,7 @@
 import binascii
 import zlib
 from base64 import b64decode
+from functools import lru_cache
 from struct import error as StructError  # noqa: N812
 from struct import pack
 from types import MappingProxyType
@@ -68,6 +69,8 @@ class _Encoder:
 
     def _element(self, key: str, attribute: Attribute, depth: int) -> bytes:
         vr = attribute["vr"]
+        if len(attribute) == 1:
+            return _empty(key, vr, self._syntax)
         if vr == "SQ":
             value = self._items(attribute.get("Value", ()), depth)
         else:
@@ -104,6 +107,12 @@ class _Encoder:
         if not text.isascii():
             self.beyond_ascii = True
         return self._charset.encode(text)
+
+
+@lru_cache(maxsize=1024)
+def _empty(key: str, vr: str, syntax: TransferSyntax) -> bytes:
+    """Encode an element without a value: most of every C-FIND Identifier."""
+    return element_header(key, vr, 0, explicit=syntax.explicit, little_endian=syntax.little_endian)
 
 
 _ZERO_PADDED: Final = frozenset({"UI", *BINARY_VRS})
