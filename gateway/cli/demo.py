@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from gateway.assembly import running
-from gateway.cli.serve import announce, base_url, stop_signals
+from gateway.cli.serve import announce, base_url, settle, stop_signals
 from gateway.config.settings import Settings
 from gateway.errors import ConfigError, GatewayError
 from gateway.ops.log import EventLog
@@ -56,6 +56,7 @@ async def run(settings: Settings, region_base_port: int, scale: str) -> None:
                 profiles = profile.load(Path(folder))
                 async with running(settings, profiles, EventLog(sys.stderr)) as gateway:
                     announce(settings, gateway)
+                    settle()
                     _suggest(base_url(settings, gateway), report["split_study"])
                     await stop.wait()
 

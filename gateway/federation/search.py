@@ -156,6 +156,8 @@ class FederatedSearch:
 
     async def _identify(self, answers: Sequence[Answer], deadline: Deadline) -> None:
         """Add to each study that several regions hold what tells whose it is and which is a copy."""
+        if sum(bool(answer.rows) for answer in answers) < 2:
+            return
         held = Counter(first(row.get(STUDY_INSTANCE_UID)) for answer in answers for row in answer.rows)
         shared = {str(uid) for uid, count in held.items() if uid and count > 1}
         rows = [

@@ -4,7 +4,7 @@ import dataclasses
 import re
 import time
 from contextlib import suppress
-from functools import cache
+from functools import lru_cache
 from typing import IO, Any
 
 import orjson
@@ -17,12 +17,16 @@ class EventLog:
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
+        self._shapes: dict[str, tuple[str, tuple[str, ...]]] = {}
 
     def __call__(self, event: Event) -> None:
         """Write the event, its name and the time (UTC)."""
-        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        line = {"ts": moment, "event": _words(type(event).__name__)}
-        line.update((field.name, _plain(getattr(event, field.name))) for field in dataclasses.fields(event))
+        kind = type(event).__name__
+        if kind not in self._shapes:
+            self._shapes[kind] = _words(kind), tuple(field.name for field in dataclasses.fields(event))
+        name, fields = self._shapes[kind]
+        line = {"ts": _moment(int(time.time())), "event": name}
+        line.update((field, _plain(getattr(event, field))) for field in fields)
         with suppress(OSError, TypeError, ValueError):  # a log that cannot be written ends no search
             print(orjson.dumps(line).decode(), file=self._stream, flush=True)
 
@@ -31,6 +35,10 @@ def _plain(value: Any) -> Any:
     return round(value, 4) if isinstance(value, float) else value
 
 
-@cache
+@lru_cache(maxsize=1)
+def _moment(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+
+
 def _words(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
