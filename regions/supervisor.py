@@ -179,5 +179,10 @@ async def supervise(settings: Settings, *, stdin_guard: bool = False) -> None:
             await asyncio.wait((ending, province), return_when=asyncio.FIRST_COMPLETED)
             ending.cancel()
             province.cancel()
-    except* StartError as failures:
-        raise StartError(str(failures.exceptions[0])) from None
+    except ExceptionGroup as failures:
+        reason: Exception | None = failures.subgroup(StartError)
+        while isinstance(reason, ExceptionGroup):
+            reason = reason.exceptions[0]
+        if reason is None:
+            raise
+        raise reason from None
