@@ -81,12 +81,12 @@ def _app(settings: Settings, regions: Sequence[Region], observer: Observer) -> S
         regions,
         observer,
         soft_seconds=settings.search.soft_seconds,
-        first_instance_seconds=settings.retrieve.first_instance_seconds,
     )
     web = WebSettings(
         public_url=settings.http.public_url or None,
         default_transfer_syntax=settings.http.default_transfer_syntax,
         search_seconds=settings.search.hard_seconds,
+        first_byte_seconds=settings.retrieve.first_instance_seconds,
         cors_origins=settings.http.cors_origins,
     )
     return create_app(search, retrieve, web, observer)

@@ -101,18 +101,18 @@ class FederatedRetrieve:
         observer: Observer,
         *,
         soft_seconds: float = 8.0,
-        first_instance_seconds: float = 30.0,
         longest_seconds: float = 4 * 3600.0,
     ) -> None:
         self._regions = {region.profile.id: region for region in regions}
         self._observer = observer
         self._soft_seconds = soft_seconds
-        self._first_instance_seconds = first_instance_seconds
         self._longest_seconds = longest_seconds
 
     @asynccontextmanager
     async def retrieve(self, selection: Selection, deadline: Deadline) -> AsyncIterator[Retrieval]:
         """Find the holders and start their transfers; leaving the context stops what is still under way.
+
+        The deadline is that of the first instance; those behind it come as long as the regions keep sending.
 
         Raises:
             NotFound: the regions that answered do not hold the study.
@@ -121,7 +121,7 @@ class FederatedRetrieve:
         planner = Planner(list(self._regions.values()), deadline, self._soft_seconds, self._observer)
         plan = await planner.plan(selection)
         flight = Flight(len(plan.parts))
-        retrieval = Retrieval(plan, flight, deadline.within(self._first_instance_seconds))
+        retrieval = Retrieval(plan, flight, deadline)
         stopped: Exception | None = None
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._bring(part, flight, retrieval)) for part in plan.parts]

@@ -49,7 +49,7 @@ class WebSettings:
     public_url: str | None = None
     default_transfer_syntax: Literal["explicit", "stored"] = "explicit"
     search_seconds: float = 30.0
-    first_byte_seconds: float = 40.0
+    first_byte_seconds: float = 30.0
     cors_origins: tuple[str, ...] = ()
 
 

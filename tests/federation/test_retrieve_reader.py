@@ -31,10 +31,10 @@ from tests.region.virtual_time import settled
 
 
 async def test_no_first_instance_in_time_is_a_timeout() -> None:
-    province = Province(holding("A", CT, forever), first_instance_seconds=30.0)
+    province = Province(holding("A", CT, forever))
     began = asyncio.get_running_loop().time()
     with pytest.raises(Stalled):
-        await province.read()
+        await province.read(seconds=30.0)
     assert asyncio.get_running_loop().time() - began == pytest.approx(30.0)
     assert province.idle
 
