@@ -39,7 +39,7 @@ class Figure:
             self.theirs,
             self.result,
             self.target,
-            "PASS" if self.passed else "FAIL",
+            ("PASS" if self.passed else "FAIL") if self.target else "",
         )
 
 
