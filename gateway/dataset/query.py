@@ -40,6 +40,8 @@ class Query:
         fuzzy: person names may match by sound and spelling.
         bare: regions are asked for the keys and ``include`` only, not for what PS3.18 requires of an answer.
         warnings: what the caller should hear about the query itself, such as an unknown parameter.
+        utc_offset: minutes east of Greenwich in which the date and time keys are meant, the caller's
+            Timezone Offset From UTC (PS3.4 C.2.2.2.5); None where the caller names none.
     """
 
     level: Level
@@ -53,6 +55,7 @@ class Query:
     fuzzy: bool = False
     bare: bool = False
     warnings: tuple[str, ...] = ()
+    utc_offset: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
