@@ -170,7 +170,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER)
         self.peer_address = (transport.get_extra_info("peername") or ("", 0))[:2]
-        self._socket = transport.get_extra_info("socket")
+        self._socket = _borrowed(transport)
         _set_up(self._socket)
         if self.error is not None:  # who wanted the connection is gone
             self._transport.abort()
@@ -215,6 +215,7 @@ class Connection(asyncio.BufferedProtocol):
             if timer is not None:
                 timer.cancel()
         self._buffer = memoryview(b"")
+        self._socket = None
         self._closed.set()
         self._user.disconnected()
 
@@ -300,6 +301,21 @@ class Connection(asyncio.BufferedProtocol):
         if self._upper_layer.inside_pdu:
             return Truncated("the peer closed the connection in the middle of a PDU")
         return Closed("the peer closed the connection without releasing the association")
+
+
+class _Borrowed(socket.socket):
+    """A socket that its transport owns: it is never closed from here.
+
+    uvloop makes a socket anew for each option that is set by way of the transport, and an option is set at each read.
+    """
+
+    def __del__(self) -> None:
+        self.detach()
+
+
+def _borrowed(transport: asyncio.BaseTransport) -> socket.socket | None:
+    owned = transport.get_extra_info("socket")
+    return None if owned is None else _Borrowed(fileno=owned.fileno())
 
 
 def _set_up(sock: socket.socket | None) -> None:
