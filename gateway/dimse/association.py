@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 from gateway.deadline import Deadline
+from gateway.dimse.buffers import Buffers
 from gateway.dimse.connection import Connection
 from gateway.dimse.inbound import Assembler, Inbound, Inbox, Message, not_held_up
 from gateway.dimse.incoming import IncomingStore, StoreHandler, StoreRequest
@@ -53,7 +54,11 @@ class Association:
     """
 
     def __init__(
-        self, role: Role, limits: Limits, on_request: Callable[["Association", AssociateRequest], None] | None = None
+        self,
+        role: Role,
+        limits: Limits,
+        on_request: Callable[["Association", AssociateRequest], None] | None = None,
+        buffers: Buffers | None = None,
     ) -> None:
         self.calling_ae_title = ""
         self.called_ae_title = ""
@@ -67,7 +72,7 @@ class Association:
         self.requested: set[int] = set()
         self.cancelled: set[int] = set()
         self.limits = limits
-        self.connection = Connection(role, limits, self)
+        self.connection = Connection(role, limits, self, buffers or Buffers(most=2))
         self._role = role
         self._on_request = on_request
         self._answer: AssociatePdu | None = None
