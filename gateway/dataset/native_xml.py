@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from gateway.dataset.dictionary import keyword_of
 from gateway.dataset.query import Attribute, Row
@@ -31,29 +31,21 @@ _ESCAPED: Final = MappingProxyType(
 
 _ODD: Final = frozenset("13579BDF")
 
-_Write: TypeAlias = Callable[[str], None]
-
 
 def to_native_xml(row: Row) -> bytes:
     """Return a row as one XML document in UTF-8, without white space between elements."""
-    parts = [_HEAD]
-    _data_set(row, parts.append)
-    parts.append(_TAIL)
-    return "".join(parts).encode()
+    return f"{_HEAD}{_data_set(row)}{_TAIL}".encode()
 
 
-def _data_set(row: Row, write: _Write) -> None:
+def _data_set(row: Row) -> str:
+    parts = []
     for key in sorted(row):
         attribute = row[key]
         vr = attribute["vr"]
         creator = _creator(row, key) if key[3] in _ODD else ""
-        write(_private_opening(key, vr, creator) if creator else _opening(key, vr))
-        if len(attribute) == 1:
-            write("/>")
-        else:
-            write(">")
-            _content(vr, attribute, write)
-            write("</DicomAttribute>")
+        opening = _private_opening(key, vr, creator) if creator else _opening(key, vr)
+        parts.append(f"{opening}/>" if len(attribute) == 1 else f"{opening}>{_content(vr, attribute)}</DicomAttribute>")
+    return "".join(parts)
 
 
 @lru_cache(maxsize=8192)
@@ -75,43 +67,41 @@ def _creator(row: Row, key: str) -> str:
     return str(values[0]) if values and values[0] is not None else ""
 
 
-def _content(vr: str, attribute: Attribute, write: _Write) -> None:
+def _content(vr: str, attribute: Attribute) -> str:
     if "BulkDataURI" in attribute:
-        write(f'<BulkData uri="{_attribute(attribute["BulkDataURI"])}"/>')
-    elif "InlineBinary" in attribute:
-        write(f"<InlineBinary>{attribute['InlineBinary']}</InlineBinary>")
-    else:
-        element, content = _CONTENTS.get(vr, ("Value", _value))
-        for number, value in enumerate(attribute.get("Value", ()), 1):
-            if value is None or value == {}:
-                write(f'<{element} number="{number}"/>')
-            else:
-                write(f'<{element} number="{number}">')
-                content(value, write)
-                write(f"</{element}>")
+        return f'<BulkData uri="{_attribute(attribute["BulkDataURI"])}"/>'
+    if "InlineBinary" in attribute:
+        return f"<InlineBinary>{attribute['InlineBinary']}</InlineBinary>"
+    element, content = _CONTENTS.get(vr, ("Value", _value))
+    parts = [
+        f'<{element} number="{number}"/>'
+        if value is None or value == {}
+        else f'<{element} number="{number}">{content(value)}</{element}>'
+        for number, value in enumerate(attribute.get("Value", ()), 1)
+    ]
+    return "".join(parts)
 
 
-def _value(value: Any, write: _Write) -> None:
-    write(_text(value if isinstance(value, str) else str(value)))
+def _value(value: Any) -> str:
+    return _text(value) if isinstance(value, str) else str(value)
 
 
-def _decimal_string(value: Any, write: _Write) -> None:
-    write(decimal_text(value) if isinstance(value, float) else _text(str(value)))
+def _decimal_string(value: Any) -> str:
+    return decimal_text(value) if isinstance(value, float) else _value(value)
 
 
-def _person_name(value: Any, write: _Write) -> None:
+def _person_name(value: Any) -> str:
     groups: Mapping[str, str] = value if isinstance(value, dict) else {NAME_GROUPS[0]: str(value)}
-    for group in NAME_GROUPS:
-        components = groups.get(group, "").split("^", len(NAME_COMPONENTS) - 1)
-        if any(components):
-            write(f"<{group}>")
-            for name, component in zip(NAME_COMPONENTS, components, strict=False):
-                if component:
-                    write(f"<{name}>{_text(component)}</{name}>")
-            write(f"</{group}>")
+    return "".join([_name_group(group, groups[group]) for group in NAME_GROUPS if groups.get(group)])
 
 
-_CONTENTS: Final[Mapping[str, tuple[str, Callable[[Any, _Write], None]]]] = MappingProxyType(
+def _name_group(group: str, text: str) -> str:
+    components = zip(NAME_COMPONENTS, text.split("^", len(NAME_COMPONENTS) - 1), strict=False)
+    parts = [f"<{name}>{_text(component)}</{name}>" for name, component in components if component]
+    return f"<{group}>{''.join(parts)}</{group}>" if parts else ""
+
+
+_CONTENTS: Final[Mapping[str, tuple[str, Callable[[Any], str]]]] = MappingProxyType(
     {"SQ": ("Item", _data_set), "PN": ("PersonName", _person_name), "DS": ("Value", _decimal_string)}
 )
 
