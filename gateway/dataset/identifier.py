@@ -128,46 +128,60 @@ def _matching_keys(query: Query, dialect: Dialect) -> Iterator[tuple[TagPath, st
             # Combined ranges, empty values and lists of values are extensions: they are matched here.
             yield path, ""
         elif vr == "PN" and key.strip("*"):
-            yield path, _fuzzy_name(key) if query.fuzzy else _name(key, dialect)
+            yield path, _fuzzy_name(key) if query.fuzzy else key if dialect.ignores_accents else _name(key)
         else:
             yield path, key
 
 
 # --- person names
 
-_FEWEST_LETTERS = 2
-"""A name of fewer letters without wildcards would be asked for as half of all names."""
+_FEW_LETTERS: Final = 2
+_ENOUGH_LETTERS: Final = 3
+"""Letters without wildcards between them that make a name worth asking for: with fewer, half of all names fit."""
 
-_WITH_ACCENTS: Final = (re.compile("[aceinouyACEINOUY]"), re.compile("[aeiouAEIOU]"))
-"""Letters that an accent may be on; where too few would be left, only vowels."""
-
-_BEYOND_ASCII: Final = re.compile(r"[^\x00-\x7f]")
-_LIGATURES: Final = re.compile("œ|æ|oe|ae", re.IGNORECASE)
+_WITH_ACCENTS: Final = re.compile(r"[aceinouy*]+|[^\x00-\x7f]+", re.IGNORECASE)
+_VOWELS: Final = re.compile(r"[aeiou*]+|[^\x00-\x7f]+", re.IGNORECASE)
+"""Letters that an accent may be on; where too few others would be left, only vowels."""
 
 
-def _name(key: str, dialect: Dialect) -> str:
+def has_short_name(query: Query) -> bool:
+    """Whether a name is so short that it is asked for too broadly to be sure of all answers.
+
+    Then it had better be asked for as it is typed, too, and first.
+    """
+    names = [key for path, key in query.keys.items() if vr_of(path[-1]) == "PN" and not query.fuzzy]
+    return any(0 < _letters(_name(key)) < _ENOUGH_LETTERS for key in names if _name(key) != _as_typed(key))
+
+
+def _name(key: str) -> str:
     """Return a PN key that finds a name with or without accents, and with further components.
 
-    PS3.4 C.2.2.2.1 leaves case and accents to each archive; to the gateway's callers they do not matter.
+    PS3.4 C.2.2.2.1 leaves case and accents to each archive; to the gateway's callers they do not matter. The wildcard
+    is ``*``: an archive that compares bytes, or leaves accented letters out, has not one character for ``?``.
     """
-    if dialect.ignores_accents:
-        return key
-    plain = _BEYOND_ASCII.sub("?", _LIGATURES.sub("*", key))
-    for letters in _WITH_ACCENTS:
-        broad = letters.sub("?", plain)
-        if _letters(broad) >= _FEWEST_LETTERS:
-            return broad.rstrip("*") + "*"
+    for letters, least in ((_WITH_ACCENTS, _ENOUGH_LETTERS), (_VOWELS, _FEW_LETTERS)):
+        broad = _starred(letters, key)
+        if _letters(broad) >= least:
+            return _as_typed(broad)
+    return _as_typed(key)
+
+
+def _as_typed(key: str) -> str:
     return key.rstrip("*") + "*"
+
+
+def _starred(letters: re.Pattern[str], key: str) -> str:
+    return re.sub(r"\*+", "*", letters.sub("*", key))
 
 
 def _fuzzy_name(key: str) -> str:
     """Return a PN key that finds the most telling word anywhere: order, accents and hyphens do not matter."""
     words = [word for word in re.split(r"[\s\-'.,^=*]+", key) if word]
-    skeletons = [re.sub(r"[*?]+", "*", _WITH_ACCENTS[0].sub("*", _BEYOND_ASCII.sub("*", word))) for word in words]
-    best = max(zip(map(_letters, skeletons), skeletons, strict=True), default=(0, ""))
-    if best[0] < _FEWEST_LETTERS:
-        best = max((_letters(word), _BEYOND_ASCII.sub("?", word)) for word in words) if words else best
-    return f"*{best[1].strip('*')}*"
+    skeletons = [_starred(_WITH_ACCENTS, word) for word in words]
+    best = max(skeletons, key=_letters, default="")
+    if _letters(best) < _FEW_LETTERS:
+        best = max(words, key=_letters, default="")
+    return f"*{best.strip('*')}*"
 
 
 def _letters(key: str) -> int:

@@ -94,8 +94,12 @@ class Session:
         """Whether the region grants relational queries, and has not shown that it cannot do them."""
         return self._finder.relational and self._context.extended[:1] == _GRANTED
 
-    async def rows(self, query: Query, *, relational: bool = False) -> AsyncGenerator[Row, None]:
+    async def rows(
+        self, query: Query, *, relational: bool = False, as_typed: bool = False
+    ) -> AsyncGenerator[Row, None]:
         """Yield each match of one query, undecodable ones and those without a UID left out.
+
+        ``as_typed`` asks for names without wildcards for accents.
 
         Raises:
             RegionError: the region failed; what it had yielded stands.
@@ -105,7 +109,7 @@ class Session:
         is_study_root = self._context.abstract_syntax == FIND
         if is_study_root or relational or not finder.by_patient:
             try:
-                async with aclosing(self._rows(query, self._dialect(relational=relational))) as rows:
+                async with aclosing(self._rows(query, self._dialect(relational=relational, as_typed=as_typed))) as rows:
                     async for row in rows:
                         is_told = True
                         yield row
@@ -115,7 +119,7 @@ class Session:
                 finder.by_patient = True
             else:
                 return
-        async with aclosing(self._by_patient(query, self._dialect(by_patient=True))) as rows:
+        async with aclosing(self._by_patient(query, self._dialect(by_patient=True, as_typed=as_typed))) as rows:
             async for row in rows:
                 yield row
 
@@ -215,10 +219,10 @@ class Session:
         is_patient_root = PATIENT_ROOT_FIND in offered and FIND not in offered
         return self._association.context(PATIENT_ROOT_FIND if is_patient_root else FIND)
 
-    def _dialect(self, *, relational: bool = False, by_patient: bool = False) -> Dialect:
+    def _dialect(self, *, relational: bool = False, by_patient: bool = False, as_typed: bool = False) -> Dialect:
         profile = self._finder.profile
         combined = self._context.extended[1:2] == _GRANTED
-        return Dialect(profile.character_set, relational, combined, by_patient, profile.ignores_accents)
+        return Dialect(profile.character_set, relational, combined, by_patient, profile.ignores_accents or as_typed)
 
 
 def _first(row: Row, tag: str) -> str:

@@ -6,6 +6,7 @@ from contextlib import aclosing, asynccontextmanager
 from functools import partial
 
 from gateway.config.settings import Settings
+from gateway.dataset.identifier import has_short_name
 from gateway.dataset.query import Level, Query, Row, Selection
 from gateway.deadline import Deadline
 from gateway.dimse.echo import echo
@@ -22,7 +23,7 @@ from gateway.region.inbox import Inbox, Receiver
 from gateway.region.latency import Latency
 from gateway.region.outcome import ANSWERED, BROKEN, is_answer
 from gateway.region.profile import Profile
-from gateway.region.split import ResultCap, Split
+from gateway.region.split import ResultCap, Split, entity
 from gateway.region.transfer import Transfer
 from gateway.region.walk import Walk, is_hierarchical
 from gateway.wire.limits import Limits
@@ -125,13 +126,26 @@ class Region:
 
     def _ask(self, session: Session, query: Query) -> AsyncGenerator[Row, None]:
         """Ask what every archive must be able to answer."""
-        if query.level is not Level.STUDY:
-            return session.rows(query)
-        limits = self._limits
-        split = Split(
-            session.rows, self._cap, max_searches=limits.split_searches, max_rows=limits.max_matches_per_region
-        )
-        return split.rows(query)
+        return self._studies(session, query) if query.level is Level.STUDY else session.rows(query)
+
+    async def _studies(self, session: Session, query: Query) -> AsyncGenerator[Row, None]:
+        """Ask for studies; for those of a short name as it is typed, and only then for all that may be meant."""
+        limits, seen = self._limits, set[tuple[str, str]]()
+        twice = has_short_name(query) and not self.profile.ignores_accents
+        for as_typed in (True, False) if twice else (False,):
+            split = Split(
+                partial(session.rows, as_typed=as_typed),
+                self._cap,
+                max_searches=limits.split_searches,
+                max_rows=limits.max_matches_per_region,
+            )
+            async with aclosing(split.rows(query)) as rows:
+                async for row in rows:
+                    if as_typed:
+                        seen.add(entity(row))
+                    elif entity(row) in seen:
+                        continue
+                    yield row
 
     async def _relational(self, session: Session, query: Query) -> AsyncGenerator[Row, None]:
         """Ask a region that grants relational queries; one that fails at the first is not asked so again."""

@@ -179,7 +179,7 @@ class Split:
         first = Answer()
         async with aclosing(self._answer(query, first)) as rows:
             async for row in rows:
-                self._seen.add(_entity(row))
+                self._seen.add(entity(row))
                 yield row
         if _asked_for(query) and first.size >= _asked_for(query):
             return
@@ -212,11 +212,11 @@ class Split:
         self._searches_left -= 1
         async with aclosing(self._answer(query, answer)) as rows:
             async for row in rows:
-                if _entity(row) in self._seen:
+                if entity(row) in self._seen:
                     continue
                 if len(self._seen) >= self._max_rows:
                     raise LimitExceeded("a region returns more than is allowed", limit="max_matches")
-                self._seen.add(_entity(row))
+                self._seen.add(entity(row))
                 yield row
 
     async def _windows(self, query: Query, first: Answer) -> AsyncGenerator[Row, None]:
@@ -246,7 +246,7 @@ class Split:
             self._cap.refuted(first.size)
 
 
-def _entity(row: Row) -> tuple[str, str]:
+def entity(row: Row) -> tuple[str, str]:
     """Return what tells a row from others; a region may hold one Study Instance UID for two patients."""
     return _text(row, STUDY), _text(row, PATIENT_ID)
 

@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from gateway.dataset.identifier import Dialect, find_identifier, level_of, patient_identifier, retrieve_identifier
+from gateway.dataset.identifier import (
+    Dialect,
+    find_identifier,
+    has_short_name,
+    level_of,
+    patient_identifier,
+    retrieve_identifier,
+)
 from gateway.dataset.json_model import to_json_model
 from gateway.dataset.query import Level, Query, Row, Selection, TagPath
 from gateway.dataset.required import NEVER_REQUESTED, OPTIONAL, REQUIRED
@@ -89,7 +96,7 @@ def test_keys_below_one_sequence_share_its_item() -> None:
 
 
 def test_return_key_does_not_erase_a_matching_key() -> None:
-    assert asked(Query(Level.STUDY, keys={NAME: "ROY*"}), "00100010", return_keys=[NAME]) == [{"Alphabetic": "R?Y*"}]
+    assert asked(Query(Level.STUDY, keys={NAME: "ROY*"}), "00100010", return_keys=[NAME]) == [{"Alphabetic": "R*Y*"}]
 
 
 def test_hierarchical_query_names_the_levels_above_by_their_unique_keys_only() -> None:
@@ -102,7 +109,7 @@ def test_hierarchical_query_names_the_levels_above_by_their_unique_keys_only() -
 
 def test_relational_query_names_what_it_likes() -> None:
     row = ask(Query(Level.SERIES, keys={NAME: "ROY*"}), relational=True)
-    assert row["00100010"]["Value"] == [{"Alphabetic": "R?Y*"}]
+    assert row["00100010"]["Value"] == [{"Alphabetic": "R*Y*"}]
 
 
 def test_relational_query_without_a_parent_asks_for_what_is_required_of_the_levels_above() -> None:
@@ -152,7 +159,7 @@ def test_patients_are_found_by_the_keys_of_their_level() -> None:
     query = Query(Level.STUDY, keys={NAME: "ROY*", ("00080020",): "20240101"})
     row = to_json_model(patient_identifier(query, EXPLICIT_VR_LE, Dialect()), EXPLICIT_VR_LE)
     assert row["00080052"]["Value"] == ["PATIENT"]
-    assert row["00100010"]["Value"] == [{"Alphabetic": "R?Y*"}]
+    assert row["00100010"]["Value"] == [{"Alphabetic": "R*Y*"}]
     assert "00080020" not in row
     assert row["00100020"] == {"vr": "LO"}
 
@@ -218,13 +225,15 @@ def test_trap_7_name_that_is_all_beyond_ascii_is_sent_in_the_set_of_the_region()
 @pytest.mark.parametrize(
     ("name", "sent"),
     [
-        ("belanger*", "b?l??g?r*"),
-        ("Bélanger", "B?l??g?r*"),
-        ("BÉLANGER^LUC", "B?L??G?R^L??*"),
-        ("Lebœuf", "L?b*?f*"),
-        ("leboeuf", "l?b*?f*"),
-        ("roy", "r?y*"),  # y is a letter then: too little would be left
-        ("Ann", "?nn*"),
+        ("belanger*", "b*l*g*r*"),
+        ("Bélanger", "B*l*g*r*"),
+        ("BÉLANGER^LUC", "B*L*G*R^L*"),
+        ("Lebœuf", "L*b*f*"),
+        ("leboeuf", "l*b*f*"),
+        ("Éthier", "*th*r*"),
+        ("*tremblay*", "*tr*mbl*"),
+        ("cote", "c*t*"),
+        ("wang", "w*ng*"),  # n is a letter then: too little would be left
         ("Lee", "Lee*"),
         ("Éa", "Éa*"),
         ("*doe*", "*doe*"),
@@ -233,6 +242,11 @@ def test_trap_7_name_that_is_all_beyond_ascii_is_sent_in_the_set_of_the_region()
 )
 def test_name_is_asked_for_with_a_wildcard_wherever_an_accent_may_be(name: str, sent: str) -> None:
     assert name_asked(name) == sent
+
+
+@pytest.mark.parametrize(("name", "is_short"), [("cote", True), ("*roy*", True), ("lee", False), ("belanger", False)])
+def test_name_of_two_letters_between_wildcards_is_short(name: str, is_short: bool) -> None:
+    assert has_short_name(Query(Level.STUDY, keys={NAME: name})) is is_short
 
 
 def test_name_is_asked_for_as_it_is_where_the_region_ignores_accents() -> None:
