@@ -139,8 +139,8 @@ _FEW_LETTERS: Final = 2
 _ENOUGH_LETTERS: Final = 3
 """Letters without wildcards between them that make a name worth asking for: with fewer, half of all names fit."""
 
-_WITH_ACCENTS: Final = re.compile(r"[aceinouy*]+|[^\x00-\x7f]+", re.IGNORECASE)
-_VOWELS: Final = re.compile(r"[aeiou*]+|[^\x00-\x7f]+", re.IGNORECASE)
+_WITH_ACCENTS: Final = re.compile(r"[aceinouy*?]+|[^\x00-\x7f]+", re.IGNORECASE)
+_VOWELS: Final = re.compile(r"[aeiou*?]+|[^\x00-\x7f]+", re.IGNORECASE)
 """Letters that an accent may be on; where too few others would be left, only vowels."""
 
 

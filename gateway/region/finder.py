@@ -12,6 +12,7 @@ from gateway.dataset.identifier import PATIENT_ID, PATIENT_KEYS, Dialect, find_i
 from gateway.dataset.json_model import to_json_model
 from gateway.dataset.query import Level, Query, Row, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
+from gateway.dataset.zones import TIMEZONE_OFFSET_FROM_UTC, offset
 from gateway.deadline import Deadline
 from gateway.dimse.association import Association
 from gateway.dimse.find import find
@@ -173,11 +174,15 @@ class Session:
             )
 
     def _of_the_region(self, row: Row, query: Query) -> Row:
-        """Say what the region does not: whose Patient IDs they are if asked (trap 5)."""
+        """Say what the region does not: whose Patient IDs they are if asked (trap 5), and its time zone (trap 8)."""
         profile = self._finder.profile
         asked = (ISSUER,) in query.include or (ISSUER,) in query.keys
         if asked and profile.issuer_of_patient_id and not row.get(ISSUER, {}).get("Value"):
             row[ISSUER] = {"vr": "LO", "Value": [profile.issuer_of_patient_id]}
+        if not row.get(TIMEZONE_OFFSET_FROM_UTC, {}).get("Value"):
+            known = offset(row, self._finder.zone)
+            if known:
+                row[TIMEZONE_OFFSET_FROM_UTC] = {"vr": "SH", "Value": [known]}
         return row
 
     # --- Patient Root without relational queries

@@ -8,6 +8,7 @@ from functools import partial
 from gateway.config.settings import Settings
 from gateway.dataset.identifier import has_short_name
 from gateway.dataset.query import Level, Query, Row, Selection
+from gateway.dataset.zones import upstream
 from gateway.deadline import Deadline
 from gateway.dimse.echo import echo
 from gateway.dimse.pool import AssociationPool
@@ -125,7 +126,8 @@ class Region:
                 yield row
 
     def _ask(self, session: Session, query: Query) -> AsyncGenerator[Row, None]:
-        """Ask what every archive must be able to answer."""
+        """Ask what every archive must be able to answer, for the days that may be the caller's (trap 8)."""
+        query = upstream(query, self._finder.zone)
         return self._studies(session, query) if query.level is Level.STUDY else session.rows(query)
 
     async def _studies(self, session: Session, query: Query) -> AsyncGenerator[Row, None]:
@@ -151,7 +153,7 @@ class Region:
         """Ask a region that grants relational queries; one that fails at the first is not asked so again."""
         is_told = False
         try:
-            async with aclosing(session.rows(query, relational=True)) as rows:
+            async with aclosing(session.rows(upstream(query, self._finder.zone), relational=True)) as rows:
                 async for row in rows:
                     is_told = True
                     yield row

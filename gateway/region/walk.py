@@ -117,7 +117,7 @@ class Walk:
 
     async def _matching(self, step: Query) -> AsyncGenerator[Row, None]:
         """Yield the rows of a step that match, so that a key which the region ignores makes no walk longer."""
-        verdict_on = matcher(step)
+        verdict_on = matcher(step, self.zone)
         async with aclosing(self.ask(step)) as rows:
             async for row in rows:
                 if verdict_on(row):

@@ -48,12 +48,11 @@ def archive(
             yield kind, DicomNode("EMBEDDED", "127.0.0.1", embedded.port), character_set
 
 
-async def people(archive: tuple[str, DicomNode, str], value: str, key: TagPath = NAME, **more: str) -> list[str]:
+async def people(archive: tuple[str, DicomNode, str], value: str, key: TagPath = NAME) -> list[str]:
     """Return the names found, with the caller's key applied again as the federation does."""
     _, node, character_set = archive
-    profile = {"ae_title": node.ae_title, "character_set": character_set, **more}
     query = Query(Level.STUDY, keys={key: value})
-    watching = Watched(node.port, **profile)
+    watching = Watched(node.port, ae_title=node.ae_title, character_set=character_set)
     try:
         rows = await watching.search(query)
     finally:
@@ -62,14 +61,20 @@ async def people(archive: tuple[str, DicomNode, str], value: str, key: TagPath =
     return [row["00100010"]["Value"][0]["Alphabetic"] for row in rows if fits(row)]
 
 
-@pytest.mark.parametrize("key", ["belanger*", "BÉLANGER*", "Bélanger*", "B?langer*"])
-async def test_trap_7_name_finds_every_spelling_of_itself(archive: tuple[str, DicomNode, str], key: str) -> None:
-    found = set(await people(archive, key))
-    if archive[0] == "dcmqrscp":  # it tells case apart, which no key can make up for
-        assert found == {name for name in BELANGER if name[:2] in {key[:2], key[:2].replace("É", "E")} or key[1] == "?"
-                         or key[:2] == "Bé" and name[1] != "E"} - ({"BELANGER^Guy"} if key[0:2] != "BÉ" else set())
-        return
-    assert found == BELANGER
+@pytest.mark.parametrize(
+    ("key", "of_that_case"),
+    [
+        ("belanger*", set()),
+        ("BÉLANGER*", {"BELANGER^Guy"}),
+        ("Bélanger*", BELANGER - {"BELANGER^Guy"}),
+        ("B?langer*", BELANGER - {"BELANGER^Guy"}),
+    ],
+)
+async def test_trap_7_name_finds_every_spelling_of_itself(
+    archive: tuple[str, DicomNode, str], key: str, of_that_case: set[str]
+) -> None:
+    # DCMTK's archive tells case apart, which no key can make up for.
+    assert set(await people(archive, key)) == (of_that_case if archive[0] == "dcmqrscp" else BELANGER)
 
 
 async def test_trap_7_name_that_begins_with_an_accent_is_found_without(archive: tuple[str, DicomNode, str]) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.dataset.query import Level, Query, Row
+from gateway.dataset.query import Level, Query, Row, TagPath
 from gateway.errors import DatasetError, DimseFailure, LimitExceeded, Saturated, Stalled
 from tests.dimse.scripts import identifier, matches, row, serve, until
 from tests.kit import dicom, pdus
@@ -15,6 +15,8 @@ from tests.region.watched import STUDIES, fields, left_at, watched
 REAL_TIME = True
 
 PATIENT = ("00100020",)
+
+
 def uids(rows: list[Row]) -> list[str]:
     return [found["0020000D"]["Value"][0] for found in rows]
 
@@ -30,6 +32,57 @@ async def test_trap_7_row_that_does_not_say_its_character_set_is_read_in_that_of
     told = identifier(StudyInstanceUID=dicom.uid(1)) + b"\x10\x00\x10\x00PN\x08\x00H\xfcfte^A "
     async with watched(serve(matches([told])), character_set="ISO_IR 100") as (watching, _):
         assert people(await watching.search()) == ["Hüfte^A"]
+
+
+# --- time zones (trap 8)
+
+
+def of_day(date: str, time: str = "233000", **attributes: str) -> bytes:
+    return identifier(StudyInstanceUID=dicom.uid(1), StudyDate=date, StudyTime=time, **attributes)
+
+
+@pytest.mark.parametrize(
+    ("told", "offset"),
+    [
+        (of_day("20240115"), "-0600"),
+        (of_day("20240715"), "-0500"),
+        (of_day("20240715", TimezoneOffsetFromUTC="+0100"), "+0100"),
+    ],
+)
+async def test_trap_8_row_says_its_time_zone_and_keeps_its_dates(told: bytes, offset: str) -> None:
+    async with watched(serve(matches([told])), time_zone="America/Winnipeg") as (watching, _):
+        (found,) = await watching.search()
+    assert found["00080201"] == {"vr": "SH", "Value": [offset]}
+    assert found["00080030"]["Value"] == ["233000"]
+    assert found["00080020"]["Value"][0].endswith("15")
+
+
+async def test_trap_8_row_without_a_date_says_no_time_zone() -> None:
+    async with watched(serve(matches([row(1)]))) as (watching, _):
+        (found,) = await watching.search()
+    assert "00080201" not in found
+
+
+@pytest.mark.parametrize(
+    ("offset", "asked"), [(None, "20240115"), (-300, "20240115"), (0, "20240114-20240115"), (540, "20240114-20240115")]
+)
+async def test_trap_8_region_is_asked_for_the_days_that_may_be_the_callers(offset: int | None, asked: str) -> None:
+    archive = PickyArchive([])
+    keys: dict[TagPath, str] = {("00080020",): "20240115"}
+    async with watched(archive.script, time_zone="America/Toronto") as (watching, _):
+        await watching.search(Query(Level.STUDY, keys=keys, utc_offset=offset))
+        await watching.search(Query(Level.SERIES, keys=keys, utc_offset=offset))
+    assert [values(each, "StudyDate") for each in archive.asked] == [asked, asked]
+
+
+async def test_trap_8_walk_matches_in_the_callers_zone() -> None:
+    late = dicom.instance(1, 1, 1, size=0, StudyDate="20240114", StudyTime="200000")
+    early = dicom.instance(2, 1, 1, size=0, StudyDate="20240114", StudyTime="100000")
+    archive = PickyArchive([late, early])
+    async with watched(archive.script, time_zone="America/Toronto") as (watching, _):
+        found = await watching.search(Query(Level.SERIES, keys={("00080020",): "20240115"}, utc_offset=0))
+    assert uids(found) == [dicom.uid(1)]
+    assert archive.levels == ["STUDY", "SERIES"]
 
 
 # --- Patient Root (trap 19)
