@@ -139,9 +139,9 @@ _FEW_LETTERS: Final = 2
 _ENOUGH_LETTERS: Final = 3
 """Letters without wildcards between them that make a name worth asking for: with fewer, half of all names fit."""
 
-_WITH_ACCENTS: Final = re.compile(r"[aceinouy*?]+|[^\x00-\x7f]+", re.IGNORECASE)
-_VOWELS: Final = re.compile(r"[aeiou*?]+|[^\x00-\x7f]+", re.IGNORECASE)
-"""Letters that an accent may be on; where too few others would be left, only vowels."""
+_WITH_ACCENTS: Final = re.compile(r"(?:[aeinouy*?]|(?<=[^\W_])c|[^\x00-\x7f])+", re.IGNORECASE)
+_VOWELS: Final = re.compile(r"(?:[aeiou*?]|[^\x00-\x7f])+", re.IGNORECASE)
+"""Letters that an accent may be on, which a c at the beginning rarely has; where too few are left, only vowels."""
 
 
 def has_short_name(query: Query) -> bool:
@@ -159,9 +159,9 @@ def _name(key: str) -> str:
     PS3.4 C.2.2.2.1 leaves case and accents to each archive; to the gateway's callers they do not matter. The wildcard
     is ``*``: an archive that compares bytes, or leaves accented letters out, has not one character for ``?``.
     """
-    for letters, least in ((_WITH_ACCENTS, _ENOUGH_LETTERS), (_VOWELS, _FEW_LETTERS)):
+    for letters in (_WITH_ACCENTS, _VOWELS):
         broad = _starred(letters, key)
-        if _letters(broad) >= least:
+        if _letters(broad) >= _FEW_LETTERS:
             return _as_typed(broad)
     return _as_typed(key)
 

@@ -23,6 +23,7 @@ from gateway.region.contexts import FIND, QUERY_CONTEXTS
 from gateway.region.outcome import BROKEN
 from gateway.region.profile import Profile
 from gateway.wire.negotiation import AcceptedContext
+from gateway.wire.status import OUT_OF_RESOURCES
 
 ISSUER, STUDY = "00100021", UNIQUE_KEYS[Level.STUDY]
 
@@ -114,8 +115,8 @@ class Session:
                     async for row in rows:
                         is_told = True
                         yield row
-            except DimseFailure:
-                if is_study_root or relational or is_told:
+            except DimseFailure as error:
+                if is_study_root or relational or is_told or error.status == OUT_OF_RESOURCES:
                     raise
                 finder.by_patient = True
             else:

@@ -28,6 +28,7 @@ from gateway.region.split import ResultCap, Split, entity
 from gateway.region.transfer import Transfer
 from gateway.region.walk import Walk, is_hierarchical
 from gateway.wire.limits import Limits
+from gateway.wire.status import OUT_OF_RESOURCES
 
 SERIES, SOP_CLASS, SOP_CLASSES_IN_STUDY = "0020000E", "00080016", "00080062"
 
@@ -157,8 +158,8 @@ class Region:
                 async for row in rows:
                     is_told = True
                     yield row
-        except DimseFailure:
-            if is_told:
+        except DimseFailure as error:
+            if is_told or error.status == OUT_OF_RESOURCES:
                 raise
             self._finder.relational = False
         else:

@@ -233,7 +233,9 @@ def test_trap_7_name_that_is_all_beyond_ascii_is_sent_in_the_set_of_the_region()
         ("Éthier", "*th*r*"),
         ("*tremblay*", "*tr*mbl*"),
         ("cote", "c*t*"),
-        ("wang", "w*ng*"),  # n is a letter then: too little would be left
+        ("munoz", "m*z*"),
+        ("ann", "*nn*"),  # n is a letter then: too little would be left
+        ("Da Conceição", "D* C*"),
         ("Lee", "Lee*"),
         ("Éa", "Éa*"),
         ("*doe*", "*doe*"),

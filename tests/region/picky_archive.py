@@ -10,7 +10,7 @@ from pydicom.datadict import tag_for_keyword
 
 from regions.matching import keys_of, matches
 from tests.kit import dicom, pdus
-from tests.kit.scripted import Message, PeerGoneError, ScriptedPeer, read_proposed
+from tests.kit.scripted import Message, ScriptedPeer, read_proposed
 
 PATIENT_FIND = "1.2.840.10008.5.1.4.1.2.1.1"
 SERVED = (pdus.VERIFICATION, pdus.STUDY_FIND, pdus.STUDY_MOVE)
@@ -32,6 +32,7 @@ class PickyArchive:
         omits: keywords that it leaves out of its rows.
         blank: keywords that it leaves empty.
         asked: the Identifiers it met.
+        refuses: a status that it ends every C-FIND with at once; 0 for none.
         stops_at: the ordinal of the C-FIND, from 1, after whose first row it waits for C-CANCEL.
     """
 
@@ -44,6 +45,7 @@ class PickyArchive:
     ignores: Sequence[str] = ()
     omits: Sequence[str] = ()
     blank: Sequence[str] = ()
+    refuses: int = 0
     stops_at: int = 0
     asked: list[Dataset] = field(default_factory=list)
 
@@ -75,6 +77,9 @@ class PickyArchive:
         is_patient_root = peer.contexts[request.context_id] == PATIENT_FIND
         if not self._fits_the_hierarchy(identifier, is_patient_root=is_patient_root):
             await end(A900)
+            return
+        if self.refuses:
+            await end(self.refuses)
             return
         for count, row in enumerate(self._rows(identifier)):
             if self.cap and count == self.cap:
@@ -138,6 +143,3 @@ def values(identifier: Dataset, keyword: str) -> str:
     tag = tag_for_keyword(keyword)
     assert tag is not None
     return str(identifier[tag].value or "") if tag in identifier else ""
-
-
-__all__ = ["A700", "PATIENT_FIND", "SERVED", "PeerGoneError", "PickyArchive", "values"]

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from gateway.dataset.query import Level, Query, Row, TagPath
-from gateway.errors import DatasetError, DimseFailure, LimitExceeded, Saturated, Stalled
+from gateway.dimse.pool import AssociationPool
+from gateway.errors import Busy, DatasetError, DimseFailure, LimitExceeded, Saturated, Stalled
 from tests.dimse.scripts import identifier, matches, row, serve, until
 from tests.kit import dicom, pdus
 from tests.kit.scripted import Message, ScriptedPeer
@@ -211,6 +212,69 @@ async def test_trap_17_search_that_gets_no_association_in_time_says_so() -> None
             await asyncio.sleep(0)
             await watching.fails(Saturated, seconds=0.3)
         assert slow.done()
+
+
+class Crowded:
+    """An archive that has a few associations only and rejects the others for a while, as PS3.8 9.3.4 has it."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.open = self.most = self.rejected = 0
+
+    async def script(self, peer: ScriptedPeer) -> None:
+        if self.open >= self.room:
+            await peer.recv(pdus.A_ASSOCIATE_RQ)
+            self.rejected += 1
+            await peer.send(pdus.associate_rj(result=2, source=3, reason=2))
+            await peer.hold()
+            return
+        self.open += 1
+        self.most = max(self.most, self.open)
+        try:
+            await serve(matches([row(1)]))(peer)
+        finally:
+            self.open -= 1
+
+
+async def test_trap_17_region_with_fewer_associations_than_the_profile_says_serves_every_search() -> None:
+    crowd = Crowded(room=2)
+    async with watched(crowd.script, max_associations=4) as (watching, _):
+        for _ in range(3):
+            found = await asyncio.gather(*(watching.search() for _ in range(4)))
+            assert [len(rows) for rows in found] == [1] * 4
+        assert watching.circuit == []
+        assert crowd.rejected <= 2  # both of the first round; from then on no more are opened than it has
+
+
+async def test_trap_17_region_is_tried_with_one_more_association_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AssociationPool, "GROWS_AFTER", 0.05)
+    crowd = Crowded(room=2)
+    async with watched(crowd.script, max_associations=4) as (watching, _):
+        await asyncio.gather(*(watching.search() for _ in range(4)))
+        crowd.room = 4
+        await until(lambda: watching.region._pool._room == 4)
+        await asyncio.gather(*(watching.search() for _ in range(4)))
+        assert crowd.most == 4
+
+
+async def test_trap_17_region_that_has_no_association_at_all_is_busy() -> None:
+    crowd = Crowded(room=0)
+    async with watched(crowd.script) as (watching, _):
+        await watching.fails(Busy)
+    assert crowd.rejected == 1
+
+
+# --- what is missing (trap 9)
+
+
+@pytest.mark.parametrize("fault", ["omits", "blank"])
+async def test_trap_9_count_that_the_region_does_not_tell_is_empty_and_never_nought(fault: str) -> None:
+    archive = PickyArchive(HELD)
+    setattr(archive, fault, ["NumberOfStudyRelatedInstances", "ModalitiesInStudy"])
+    async with watched(archive.script) as (watching, _):
+        rows = await watching.search()
+    assert len(rows) == 3
+    assert not any(found.get(tag, {}).get("Value") for found in rows for tag in ("00201208", "00080061"))
 
 
 # --- time (trap 11) and leaving (promise H06)

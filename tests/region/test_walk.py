@@ -9,7 +9,7 @@ from gateway.dataset.required import REQUIRED
 from gateway.errors import DimseFailure, TooBroad
 from tests.dimse.scripts import until
 from tests.kit import dicom, pdus
-from tests.region.picky_archive import PickyArchive, values
+from tests.region.picky_archive import A700, PickyArchive, values
 from tests.region.watched import fields, left_at, watched
 
 REAL_TIME = True
@@ -204,6 +204,16 @@ async def test_region_that_grants_relational_queries_and_fails_at_them_is_walked
         for _ in range(2):
             assert len(await watching.search(Query(Level.SERIES))) == 4
     assert archive.levels == ["SERIES", *["STUDY", "SERIES", "SERIES", "SERIES"] * 2]
+
+
+async def test_region_that_is_out_of_resources_is_not_taken_for_one_without_relational_queries() -> None:
+    archive = PickyArchive(CT_AND_MR, grants=b"\1\0\0\0", is_relational=True)
+    async with watched(archive.script) as (watching, _):
+        archive.refuses = A700
+        await watching.fails(DimseFailure, query=Query(Level.SERIES))
+        archive.refuses = 0
+        assert len(await watching.search(Query(Level.SERIES))) == 4
+    assert archive.levels == ["SERIES", "SERIES"]
 
 
 async def test_combined_ranges_are_sent_only_where_they_are_granted() -> None:
