@@ -59,6 +59,9 @@ class SearchSettings(Section):
     hard_seconds: Seconds
     max_results: Count
     max_matches_per_region: Count
+    walk_studies: Count
+    walk_series: Count
+    split_searches: Count
 
 
 class RetrieveSettings(Section):

@@ -11,7 +11,9 @@ from gateway.config.settings import Settings, load
 from gateway.config.toml import Section
 from gateway.errors import ConfigError
 
-SEARCH_KEYS = "hard_seconds, max_matches_per_region, max_results, soft_seconds"
+SEARCH_KEYS = (
+    "hard_seconds, max_matches_per_region, max_results, soft_seconds, split_searches, walk_series, walk_studies"
+)
 
 
 @pytest.fixture
