@@ -70,15 +70,20 @@ def one_patient(holders: list[Holder], links: Links = UNLINKED) -> tuple[list[Ho
     """Rank the holders of one study; part those of the first one's patient from those of any other."""
     if len(holders) == 1:
         return holders, []
-    ranked = sorted(holders, key=_is_foreign_copy)
+    ranked = sorted(holders, key=lambda holder: _rank(holder, links))
     best, row = ranked[0]
     same = [x for x in ranked if x[1] is row or same_patient(row, best.namespace, x[1], x[0].namespace, links)]
     return same, [x for x in ranked if x not in same]
 
 
-def _is_foreign_copy(holder: Holder) -> bool:
+def _rank(holder: Holder, links: Links) -> tuple[bool, bool]:
+    """Put originals before copies, and Patient IDs that the identity source knows in their namespace before others.
+
+    A copy whose Patient ID states no issuer seems to be of its holder's namespace, where nobody knows it.
+    """
     profile, row = holder
-    return is_foreign_copy(row, profile.issuer_of_patient_id, profile.other_issuers_of_patient_id)
+    copied = is_foreign_copy(row, profile.issuer_of_patient_id, profile.other_issuers_of_patient_id)
+    return copied, bool(links) and own_identifier(row, profile.namespace) not in links
 
 
 def _joined(holders: list[Holder]) -> Row:
@@ -86,9 +91,10 @@ def _joined(holders: list[Holder]) -> Row:
     joined = {**row, RETRIEVE_AE_TITLE: {"vr": "AE", "Value": [profile.ae_title]}}
     for other, theirs in holders[1:]:
         _join(joined, {**theirs, RETRIEVE_AE_TITLE: {"vr": "AE", "Value": [other.ae_title]}})
-    # A copy's Patient ID is never shown as the study's, but a caller who knows it finds it (trap 4).
+    own = own_identifier(row, profile.namespace)
     known_as = (own_identifier(theirs, other.namespace) for other, theirs in holders[1:])
-    also_known_as(joined, profile.namespace, (x for x in known_as if x is not None))
+    # A coerced Patient ID is never the study's, but is told behind it (trap 4); the same number was not coerced.
+    also_known_as(joined, profile.namespace, (x for x in known_as if x and own and x.value != own.value))
     return joined
 
 
