@@ -3,13 +3,19 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from starlette.applications import Starlette
 
-from gateway.config.settings import Settings
+from gateway.config.settings import IdentitySettings, Settings
 from gateway.dimse.acceptor import CALLED_AE_TITLE_NOT_RECOGNIZED, Acceptor, Caller, Rejection
 from gateway.errors import ConfigError
 from gateway.events import Observer, unobserved
+from gateway.federation.crosswalk import Crosswalk
+from gateway.federation.issuers import Issuer, Issuers
+from gateway.federation.patients import IdentitySource, NoIdentitySource, Patients
+from gateway.federation.pixm import pix_manager
+from gateway.federation.remembered import Remembered
 from gateway.federation.retrieve import FederatedRetrieve
 from gateway.federation.search import FederatedSearch
 from gateway.region.inbox import Inbox
@@ -42,14 +48,25 @@ async def running(
     """Run the gateway in front of the regions as long as the context lasts.
 
     Raises:
-        ConfigError: a port cannot be listened on.
+        ConfigError: a port cannot be listened on, or the identity source cannot be used.
     """
     limits = Limits(
         max_pdu_length=settings.dimse.maximum_pdu_length,
         max_associations=settings.dimse.max_associations,
         max_associations_per_peer=settings.dimse.max_associations_per_peer,
     )
+    issuers = Issuers(Issuer(x.issuer, x.oid, x.uri) for x in settings.identity.issuers)
+    profiles = [_in_our_words(profile, issuers) for profile in profiles]
     async with AsyncExitStack() as stack:
+        source = await stack.enter_async_context(identity_source(settings.identity, issuers, profiles))
+        patients = Patients(
+            source,
+            issuers,
+            profiles,
+            observer,
+            provincial="" if settings.identity.source == "none" else settings.identity.provincial_issuer,
+            show_provincial=settings.identity.present == "provincial",
+        )
         inbox = Inbox(observer)
         acceptor = Acceptor(accept=_called_by(settings, profiles), store=inbox.store, limits=limits)
         dimse_port = await _listening(acceptor.start(settings.dimse.host, settings.dimse.port), settings.dimse.port)
@@ -57,10 +74,59 @@ async def running(
         regions = [Region(profile, settings, inbox, observer, limits) for profile in profiles]
         for region in regions:
             stack.push_async_callback(region.aclose)
-        server = WebServer(_app(settings, regions, observer), settings.http.host, settings.http.port)
+        server = WebServer(_app(settings, regions, patients, observer), settings.http.host, settings.http.port)
         http_port = await _listening(server.start(), settings.http.port)
         stack.push_async_callback(server.aclose, 2.0)
         yield Gateway(http_port, dimse_port, tuple(regions))
+
+
+@asynccontextmanager
+async def identity_source(
+    settings: IdentitySettings, issuers: Issuers, profiles: Sequence[Profile]
+) -> AsyncIterator[IdentitySource]:
+    """Have the identity source of the settings as long as the context lasts.
+
+    Raises:
+        ConfigError: its settings are not complete, its file cannot be used, or it knows no numbers of a region.
+    """
+    if settings.source == "none":
+        yield NoIdentitySource()
+        return
+    needed = "crosswalk" if settings.source == "csv" else "pixm_url"
+    for key in (needed, "provincial_issuer"):
+        if not getattr(settings, key):
+            raise ConfigError(f'"identity.{key}" is empty: source = "{settings.source}" needs it')
+    provincial = issuers.name(settings.provincial_issuer)
+    if settings.source == "csv":
+        crosswalk = Crosswalk.read(Path(settings.crosswalk), issuers)
+        _check_issuers(provincial, profiles, crosswalk.issuers, f"{settings.crosswalk} has no numbers of")
+        yield crosswalk
+        return
+    addressed = frozenset(issuer.name for issuer in issuers if issuer.system)
+    _check_issuers(provincial, profiles, addressed, '"identity.issuers" has neither oid nor uri of')
+    token = Path(settings.pixm_token_file) if settings.pixm_token_file else None
+    async with pix_manager(settings.pixm_url, issuers, token_file=token, seconds=settings.pixm_seconds) as manager:
+        yield Remembered(manager, settings.cache_seconds)
+
+
+def _check_issuers(provincial: str, profiles: Sequence[Profile], known: frozenset[str], lacks: str) -> None:
+    """Refuse a source that never names a region's patients: that region would never be asked, and nobody would know."""
+    named = {"identity.provincial_issuer": provincial}
+    named |= {f"region {profile.name} (issuer_of_patient_id)": profile.namespace for profile in profiles}
+    for whose, issuer in named.items():
+        if issuer not in known:
+            raise ConfigError(
+                f"{lacks} {issuer!r}, the issuer of {whose}: add them, or write there the issuer that it has"
+            )
+
+
+def _in_our_words(profile: Profile, issuers: Issuers) -> Profile:
+    """Return the profile with its issuers by the names that rows are given."""
+    named = {
+        "issuer_of_patient_id": issuers.name(profile.issuer_of_patient_id),
+        "other_issuers_of_patient_id": tuple(map(issuers.name, profile.other_issuers_of_patient_id)),
+    }
+    return profile.model_copy(update=named)
 
 
 def _called_by(settings: Settings, profiles: Sequence[Profile]) -> Callable[[Caller], Rejection | None]:
@@ -69,10 +135,11 @@ def _called_by(settings: Settings, profiles: Sequence[Profile]) -> Callable[[Cal
     return lambda caller: None if caller.called_ae_title in ours else CALLED_AE_TITLE_NOT_RECOGNIZED
 
 
-def _app(settings: Settings, regions: Sequence[Region], observer: Observer) -> Starlette:
+def _app(settings: Settings, regions: Sequence[Region], patients: Patients, observer: Observer) -> Starlette:
     search = FederatedSearch(
         regions,
         observer,
+        patients=patients,
         soft_seconds=settings.search.soft_seconds,
         max_results=settings.search.max_results,
         max_matches_per_region=settings.search.max_matches_per_region,

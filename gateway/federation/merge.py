@@ -6,7 +6,14 @@ from typing import TypeAlias
 
 from gateway.dataset.query import Attribute, Level, Row
 from gateway.dataset.required import UNIQUE_KEYS
-from gateway.federation.identity import is_foreign_copy, same_patient
+from gateway.federation.identity import (
+    UNLINKED,
+    Links,
+    also_known_as,
+    is_foreign_copy,
+    own_identifier,
+    same_patient,
+)
 from gateway.federation.paging import first
 from gateway.region.profile import Profile
 
@@ -37,7 +44,7 @@ class Merged:
     conflicts: list[tuple[str, str]] = field(default_factory=list)
 
 
-def merge(level: Level, answers: Iterable[tuple[Profile, Sequence[Row]]]) -> Merged:
+def merge(level: Level, answers: Iterable[tuple[Profile, Sequence[Row]]], links: Links = UNLINKED) -> Merged:
     """Group rows by the level's Unique Key and join each group, its best holder first.
 
     The best holder is one that is not a foreign copy, then the earlier source. ModalitiesInStudy and the other lists
@@ -53,25 +60,30 @@ def merge(level: Level, answers: Iterable[tuple[Profile, Sequence[Row]]]) -> Mer
                 groups.setdefault(uid, []).append((profile, row))
     merged = Merged()
     for holders in groups.values():
-        same, conflicts = one_patient(holders) if level is Level.STUDY else (holders, [])
+        same, conflicts = one_patient(holders, links) if level is Level.STUDY else (holders, [])
         merged.conflicts += [(same[0][0].id, profile.id) for profile, _ in conflicts]
         merged.rows.append(_joined(same))
     return merged
 
 
-def one_patient(holders: list[Holder]) -> tuple[list[Holder], list[Holder]]:
+def one_patient(holders: list[Holder], links: Links = UNLINKED) -> tuple[list[Holder], list[Holder]]:
     """Rank the holders of one study; part those of the first one's patient from those of any other."""
     if len(holders) == 1:
         return holders, []
-    ranked = sorted(holders, key=lambda holder: is_foreign_copy(holder[1], holder[0].issuer_of_patient_id))
+    ranked = sorted(holders, key=lambda holder: _rank(holder, links))
     best, row = ranked[0]
-    same = [x for x in ranked if x[1] is row or same_patient(row, _namespace(best), x[1], _namespace(x[0]))]
+    same = [x for x in ranked if x[1] is row or same_patient(row, best.namespace, x[1], x[0].namespace, links)]
     return same, [x for x in ranked if x not in same]
 
 
-def _namespace(profile: Profile) -> str:
-    """Return the namespace of Patient IDs without an issuer; where none is configured, the region's is its own."""
-    return profile.issuer_of_patient_id or profile.id
+def _rank(holder: Holder, links: Links) -> tuple[bool, bool]:
+    """Put originals before copies, and Patient IDs that the identity source knows in their namespace before others.
+
+    A copy whose Patient ID states no issuer seems to be of its holder's namespace, where nobody knows it.
+    """
+    profile, row = holder
+    copied = is_foreign_copy(row, profile.issuer_of_patient_id, profile.other_issuers_of_patient_id)
+    return copied, bool(links) and own_identifier(row, profile.namespace) not in links
 
 
 def _joined(holders: list[Holder]) -> Row:
@@ -79,6 +91,10 @@ def _joined(holders: list[Holder]) -> Row:
     joined = {**row, RETRIEVE_AE_TITLE: {"vr": "AE", "Value": [profile.ae_title]}}
     for other, theirs in holders[1:]:
         _join(joined, {**theirs, RETRIEVE_AE_TITLE: {"vr": "AE", "Value": [other.ae_title]}})
+    own = own_identifier(row, profile.namespace)
+    known_as = (own_identifier(theirs, other.namespace) for other, theirs in holders[1:])
+    # A coerced Patient ID is never the study's, but is told behind it (trap 4); the same number was not coerced.
+    also_known_as(joined, profile.namespace, (x for x in known_as if x and own and x.value != own.value))
     return joined
 
 

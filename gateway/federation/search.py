@@ -17,8 +17,11 @@ from gateway.errors import GatewayError, LimitExceeded, NoRegionAnswered
 from gateway.events import IdentityConflict, Observer, RegionOperation
 from gateway.federation import identity
 from gateway.federation.completeness import COMPLETE, LIMITED, Completeness, RegionState
+from gateway.federation.identity import UNLINKED, Links, PatientIdentifier
+from gateway.federation.issuers import Issuers
 from gateway.federation.merge import Merged, merge, one_patient
 from gateway.federation.paging import first, ordered, page
+from gateway.federation.patients import NoIdentitySource, Patients, Questions
 from gateway.region.profile import Profile
 
 STUDY_INSTANCE_UID = UNIQUE_KEYS[Level.STUDY]
@@ -72,7 +75,14 @@ class Answer:
     state: str = COMPLETE
 
 
-async def ask(region: SearchableRegion, query: Query, deadline: Deadline, limit: int, observer: Observer) -> Answer:
+async def ask(
+    region: SearchableRegion,
+    query: Query,
+    deadline: Deadline,
+    limit: int,
+    observer: Observer,
+    questions: Questions | None = None,
+) -> Answer:
     """Search one region and re-apply the caller's keys to its rows (traps 20 and 23); a failure becomes a state."""
     answer = Answer(region.profile, [], set())
     verdict_on = matcher(query)
@@ -81,7 +91,7 @@ async def ask(region: SearchableRegion, query: Query, deadline: Deadline, limit:
         async with aclosing(region.search(query, deadline)) as rows:
             async for row in rows:
                 verdict = verdict_on(row)
-                if not verdict.matches:
+                if not verdict.matches or (questions and not questions.admits(region.profile, row)):
                     continue
                 if len(answer.rows) == limit:
                     answer.state = LIMITED
@@ -106,6 +116,23 @@ async def ask_all(
     return [task.result() for task in tasks]
 
 
+async def ask_of(
+    regions: Sequence[SearchableRegion], questions: Questions, deadline: Deadline, limit: int, observer: Observer
+) -> list[Answer]:
+    """Ask each region its own questions at the same time; who has none is complete without a match."""
+    asked = [(region, query) for region in regions for query in questions.of.get(region.profile.id, ())]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(ask(region, query, deadline, limit, observer, questions)) for region, query in asked]
+    answers = {region.profile.id: Answer(region.profile, [], set()) for region in regions}
+    for task in tasks:
+        told = task.result()
+        answer = answers[told.profile.id]
+        answer.rows += told.rows
+        answer.unverified |= told.unverified
+        answer.state = told.state if answer.state == COMPLETE else answer.state
+    return list(answers.values())
+
+
 def completeness(answers: Sequence[Answer]) -> Completeness:
     """Say of each region how it ended and how many matches it gave."""
     states = (
@@ -122,12 +149,14 @@ class FederatedSearch:
         regions: Sequence[SearchableRegion],
         observer: Observer,
         *,
+        patients: Patients | None = None,
         soft_seconds: float = 8.0,
         max_results: int = 1000,
         max_matches_per_region: int = 10_000,
     ) -> None:
         self._regions = tuple(regions)
         self._observer = observer
+        self._patients = patients or Patients(NoIdentitySource(), Issuers())
         self._soft_seconds = soft_seconds
         self._max_results = max_results
         self._max_matches = max_matches_per_region
@@ -139,37 +168,43 @@ class FederatedSearch:
             NoRegionAnswered: not one region answered, and none had given a row before it failed.
         """
         soft = deadline.within(self._soft_seconds)
-        answers = await ask_all(self._regions, query, soft, self._max_matches, self._observer)
+        questions = await self._patients.questions(query, [region.profile for region in self._regions], soft)
+        answers = await ask_of(self._regions, questions, soft, self._max_matches, self._observer)
+        links: Links = UNLINKED
         holders, conflicts = answers, list[tuple[str, str]]()
         if query.level is Level.STUDY:
-            await self._identify(answers, deadline)
+            links = await self._identify(answers, deadline)
         elif query.study:
             holders, conflicts = await self._of_one_patient(query.study, answers, deadline)
         if completeness(answers).failed and not any(answer.rows for answer in answers):
             raise NoRegionAnswered("no region answered", federation_status=completeness(answers).header())
-        merged = merge(query.level, [(answer.profile, answer.rows) for answer in holders])
+        merged = merge(query.level, [(answer.profile, answer.rows) for answer in holders], links)
         merged.conflicts += conflicts
         rows, remaining = page(ordered(merged.rows, query.level), query.offset, query.limit, self._max_results)
         for row in rows:
             row.pop(identity.ORIGINAL_ATTRIBUTES, None)
-        return SearchResult(rows, remaining, completeness(answers), tuple(self._warnings(query, answers, merged)))
+        shown = await self._patients.present(rows, query, deadline)
+        warnings = (*questions.warnings, *self._warnings(query, answers, merged), *shown)
+        return SearchResult(rows, remaining, completeness(answers), warnings)
 
-    async def _identify(self, answers: Sequence[Answer], deadline: Deadline) -> None:
+    async def _identify(self, answers: Sequence[Answer], deadline: Deadline) -> Links:
         """Add to each study that several regions hold what tells whose it is and which is a copy."""
         if sum(bool(answer.rows) for answer in answers) < 2:
-            return
+            return UNLINKED
         held = Counter(first(row.get(STUDY_INSTANCE_UID)) for answer in answers for row in answer.rows)
         shared = {str(uid) for uid, count in held.items() if uid and count > 1}
         rows = [
-            (answer.profile.id, uid, row)
+            (answer.profile, uid, row)
             for answer in answers
             for row in answer.rows
             if (uid := first(row.get(STUDY_INSTANCE_UID))) in shared
         ]
-        told = await self._whose(shared, {region for region, _, _ in rows}, deadline)
+        told = await self._whose(shared, {profile.id for profile, _, _ in rows}, deadline)
         known = {(x.profile.id, first(row.get(STUDY_INSTANCE_UID))): row for x in told for row in x.rows}
-        for region, uid, row in rows:
-            identity.complete(row, known.get((region, uid), {}))
+        for profile, uid, row in rows:
+            identity.complete(row, known.get((profile.id, uid), {}))
+        named = (identity.identifiers(row, profile.namespace) for profile, _, row in rows)
+        return await self._patients.linked(frozenset[PatientIdentifier]().union(*named), deadline)
 
     async def _of_one_patient(
         self, study: str, answers: Sequence[Answer], deadline: Deadline

@@ -50,6 +50,7 @@ class Profile(Section):
         character_set: Specific Character Set of a response that does not say; several values joined by a backslash.
         time_zone: IANA name, for dates and times without an offset.
         issuer_of_patient_id: the namespace of its Patient IDs where a response does not say.
+        other_issuers_of_patient_id: further namespaces of its Patient IDs, such as its hospitals', always said.
         relational_queries: whether they are used where the region grants them; "never" for one that grants what it
             cannot do.
         ignores_accents: whether it finds BÉLANGER for belanger by itself; else names are asked for with wildcards.
@@ -67,6 +68,7 @@ class Profile(Section):
     character_set: Annotated[str, AfterValidator(_character_set)] = "ISO_IR 100"
     time_zone: Annotated[str, AfterValidator(_time_zone)] = "America/Toronto"
     issuer_of_patient_id: str = ""
+    other_issuers_of_patient_id: tuple[str, ...] = ()
     relational_queries: Literal["auto", "never"] = "auto"
     ignores_accents: Annotated[bool, Field(strict=True)] = False
     result_cap: Annotated[Integer, Field(ge=0)] = 0
@@ -75,6 +77,11 @@ class Profile(Section):
     def id(self) -> str:
         """The name as headers and URLs spell it."""
         return self.name.lower()
+
+    @property
+    def namespace(self) -> str:
+        """The issuer of its Patient IDs that state none; where none is configured, the region's is its own."""
+        return self.issuer_of_patient_id or self.id
 
     @property
     def routes(self) -> frozenset[tuple[str, str]]:
