@@ -65,6 +65,10 @@ class SearchSettings(Section):
     hard_seconds: Seconds
     max_results: Count
     max_matches_per_region: Count
+    snapshot_seconds: Seconds
+    snapshot_rows: Count
+    derived_studies: Count
+    derived_series: Count
 
 
 class RetrieveSettings(Section):

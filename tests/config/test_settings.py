@@ -11,7 +11,10 @@ from gateway.config.settings import Settings, load
 from gateway.config.toml import Section
 from gateway.errors import ConfigError
 
-SEARCH_KEYS = "hard_seconds, max_matches_per_region, max_results, soft_seconds"
+SEARCH_KEYS = (
+    "derived_series, derived_studies, hard_seconds, max_matches_per_region, max_results, snapshot_rows, "
+    "snapshot_seconds, soft_seconds"
+)
 
 
 @pytest.fixture
