@@ -17,7 +17,7 @@ from gateway.federation.patients import IdentitySource, NoIdentitySource, Patien
 from gateway.federation.pixm import pix_manager
 from gateway.federation.remembered import Remembered
 from gateway.federation.retrieve import FederatedRetrieve
-from gateway.federation.search import FederatedSearch
+from gateway.federation.search import FederatedSearch, SearchLimits
 from gateway.region.inbox import Inbox
 from gateway.region.node import Region
 from gateway.region.profile import Profile
@@ -74,7 +74,8 @@ async def running(
         regions = [Region(profile, settings, inbox, observer, limits) for profile in profiles]
         for region in regions:
             stack.push_async_callback(region.aclose)
-        server = WebServer(_app(settings, regions, patients, observer), settings.http.host, settings.http.port)
+        search = await stack.enter_async_context(_search(settings, regions, patients, observer))
+        server = WebServer(_app(settings, search, regions, observer), settings.http.host, settings.http.port)
         http_port = await _listening(server.start(), settings.http.port)
         stack.push_async_callback(server.aclose, 2.0)
         yield Gateway(http_port, dimse_port, tuple(regions))
@@ -135,15 +136,19 @@ def _called_by(settings: Settings, profiles: Sequence[Profile]) -> Callable[[Cal
     return lambda caller: None if caller.called_ae_title in ours else CALLED_AE_TITLE_NOT_RECOGNIZED
 
 
-def _app(settings: Settings, regions: Sequence[Region], patients: Patients, observer: Observer) -> Starlette:
-    search = FederatedSearch(
-        regions,
-        observer,
-        patients=patients,
-        soft_seconds=settings.search.soft_seconds,
+def _search(settings: Settings, regions: Sequence[Region], patients: Patients, observer: Observer) -> FederatedSearch:
+    limits = SearchLimits(
         max_results=settings.search.max_results,
         max_matches_per_region=settings.search.max_matches_per_region,
+        snapshot_seconds=settings.search.snapshot_seconds,
+        snapshot_rows=settings.search.snapshot_rows,
+        derived_studies=settings.search.derived_studies,
+        derived_series=settings.search.derived_series,
     )
+    return FederatedSearch(regions, observer, patients=patients, limits=limits)
+
+
+def _app(settings: Settings, search: FederatedSearch, regions: Sequence[Region], observer: Observer) -> Starlette:
     retrieve = FederatedRetrieve(
         regions,
         observer,

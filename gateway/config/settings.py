@@ -74,6 +74,10 @@ class SearchSettings(Section):
     walk_studies: Count
     walk_series: Count
     split_searches: Count
+    snapshot_seconds: Seconds
+    snapshot_rows: Count
+    derived_studies: Count
+    derived_series: Count
 
 
 class RetrieveSettings(Section):

@@ -44,6 +44,7 @@ class Region:
 
     Attributes:
         profile: what is known of it.
+        patience: seconds that a search waits for it.
     """
 
     def __init__(self, profile: Profile, settings: Settings, inbox: Inbox, observer: Observer, limits: Limits) -> None:

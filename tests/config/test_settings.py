@@ -12,7 +12,8 @@ from gateway.config.toml import Section
 from gateway.errors import ConfigError
 
 SEARCH_KEYS = (
-    "hard_seconds, max_matches_per_region, max_results, soft_seconds, split_searches, walk_series, walk_studies"
+    "derived_series, derived_studies, hard_seconds, max_matches_per_region, max_results, snapshot_rows, "
+    "snapshot_seconds, soft_seconds, split_searches, walk_series, walk_studies"
 )
 
 
