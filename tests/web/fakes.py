@@ -10,7 +10,7 @@ from typing import Any, cast
 from httpx2 import AsyncClient
 from starlette.applications import Starlette
 
-from gateway.dataset.query import Query, Row, Selection
+from gateway.dataset.query import Level, Query, Row, Selection
 from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE
 from gateway.deadline import Deadline
 from gateway.events import Event
@@ -24,6 +24,16 @@ STUDY, SERIES = "1.2.3", "1.2.3.4"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 ALL_COMPLETE = (RegionState("neodin", "complete", 1), RegionState("hdirs", "complete", 0))
 ONE_MISSING = (RegionState("neodin", "complete", 1), RegionState("hdirs", "timeout"))
+
+SEARCHED = [
+    ("/studies", Level.STUDY, None, None),
+    ("/series", Level.SERIES, None, None),
+    ("/instances", Level.IMAGE, None, None),
+    ("/studies/1.2/series", Level.SERIES, "1.2", None),
+    ("/studies/1.2/instances", Level.IMAGE, "1.2", None),
+    ("/studies/1.2/series/1.3/instances", Level.IMAGE, "1.2", "1.3"),
+]
+"""The Search resources (PS3.18 Table 10.6.1-1): path, level, Study and Series Instance UID."""
 
 Step = BaseException | asyncio.Event | Callable[[], None]
 """Between two things that come: an error that ends it, a moment to wait for, something to take note of."""

@@ -6,7 +6,7 @@ How values match and what rows must hold is decided below: tests/dataset and tes
 import pytest
 
 from gateway.dataset.query import Level, Query, Row, TagPath
-from tests.web.fakes import ONE_MISSING, FakeSearch, gateway, study_row
+from tests.web.fakes import ONE_MISSING, SEARCHED, FakeSearch, gateway, study_row
 
 
 async def asked(target: str, **fields: str) -> Query:
@@ -30,17 +30,7 @@ async def refusal(target: str) -> str:
 # --- resources (Table 10.6.1-1)
 
 
-@pytest.mark.parametrize(
-    ("path", "level", "study", "series"),
-    [
-        ("/studies", Level.STUDY, None, None),
-        ("/studies/1.2/series", Level.SERIES, "1.2", None),
-        ("/studies/1.2/series/1.3/instances", Level.IMAGE, "1.2", "1.3"),
-        ("/studies/1.2/instances", Level.IMAGE, "1.2", None),
-        ("/series", Level.SERIES, None, None),
-        ("/instances", Level.IMAGE, None, None),
-    ],
-)
+@pytest.mark.parametrize(("path", "level", "study", "series"), SEARCHED)
 async def test_10_6_1_1_all_six_resources_are_searched(
     path: str, level: Level, study: str | None, series: str | None
 ) -> None:

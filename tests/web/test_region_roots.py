@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.dataset.query import Level
-from tests.web.fakes import STUDY, FakeRetrieve, FakeSearch, ct, gateway, study_row
+from tests.web.fakes import SEARCHED, STUDY, FakeRetrieve, FakeSearch, ct, gateway, study_row
 
 
 def roots() -> dict[str, FakeSearch]:
@@ -22,17 +22,7 @@ async def test_region_answers_for_itself_with_urls_below_its_own_root() -> None:
     assert web.search.queries == regions["neodin"].queries == []
 
 
-@pytest.mark.parametrize(
-    ("path", "level", "study", "series"),
-    [
-        ("/studies", Level.STUDY, None, None),
-        ("/series", Level.SERIES, None, None),
-        ("/instances", Level.IMAGE, None, None),
-        ("/studies/1.2/series", Level.SERIES, "1.2", None),
-        ("/studies/1.2/instances", Level.IMAGE, "1.2", None),
-        ("/studies/1.2/series/1.3/instances", Level.IMAGE, "1.2", "1.3"),
-    ],
-)
+@pytest.mark.parametrize(("path", "level", "study", "series"), SEARCHED)
 async def test_region_root_has_the_same_search_resources(
     path: str, level: Level, study: str | None, series: str | None
 ) -> None:

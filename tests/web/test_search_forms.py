@@ -8,7 +8,7 @@ import pytest
 
 from gateway.dataset.query import Level
 from gateway.web import form
-from tests.web.fakes import STUDY, FakeSearch, exchange, gateway, study_row
+from tests.web.fakes import SEARCHED, STUDY, FakeSearch, exchange, gateway, study_row
 from tests.web.test_disconnect import leave
 
 FORM = "application/x-www-form-urlencoded"
@@ -21,17 +21,7 @@ def posted(body: bytes, *lines: str, target: str = "/dicom-web/studies", length:
     return "\r\n".join([*head, "", ""]).encode() + body
 
 
-@pytest.mark.parametrize(
-    ("path", "level", "study", "series"),
-    [
-        ("/studies", Level.STUDY, None, None),
-        ("/series", Level.SERIES, None, None),
-        ("/instances", Level.IMAGE, None, None),
-        ("/studies/1.2/series", Level.SERIES, "1.2", None),
-        ("/studies/1.2/instances", Level.IMAGE, "1.2", None),
-        ("/studies/1.2/series/1.3/instances", Level.IMAGE, "1.2", "1.3"),
-    ],
-)
+@pytest.mark.parametrize(("path", "level", "study", "series"), SEARCHED)
 async def test_every_search_resource_takes_its_parameters_from_a_form(
     path: str, level: Level, study: str | None, series: str | None
 ) -> None:
