@@ -122,7 +122,7 @@ class FakeStream:
 
     @property
     def completeness(self) -> Completeness:
-        unfinished = tuple(RegionState(state.region, "cancelled") for state in self.search.states)
+        unfinished = tuple(RegionState(state.region, "limited", 0) for state in self.search.states)
         return Completeness("matches", self.search.states if self.ended else unfinished)
 
     @property
