@@ -1,17 +1,23 @@
 """The one place where the gateway's objects are built and joined."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from starlette.applications import Starlette
 
-from gateway.config.settings import Settings
+from gateway.config.settings import IdentitySettings, Settings
 from gateway.dimse.acceptor import CALLED_AE_TITLE_NOT_RECOGNIZED, Acceptor, Caller, Rejection
 from gateway.errors import ConfigError
 from gateway.events import Observer, unobserved
+from gateway.federation.crosswalk import Crosswalk
+from gateway.federation.issuers import Issuer, Issuers
+from gateway.federation.patients import IdentitySource, NoIdentitySource, Patients
+from gateway.federation.pixm import pix_manager
+from gateway.federation.remembered import Remembered
 from gateway.federation.retrieve import FederatedRetrieve
-from gateway.federation.search import FederatedSearch
+from gateway.federation.search import FederatedSearch, SearchLimits
 from gateway.region.inbox import Inbox
 from gateway.region.node import Region
 from gateway.region.profile import Profile
@@ -42,14 +48,25 @@ async def running(
     """Run the gateway in front of the regions as long as the context lasts.
 
     Raises:
-        ConfigError: a port cannot be listened on.
+        ConfigError: a port cannot be listened on, or the identity source cannot be used.
     """
     limits = Limits(
         max_pdu_length=settings.dimse.maximum_pdu_length,
         max_associations=settings.dimse.max_associations,
         max_associations_per_peer=settings.dimse.max_associations_per_peer,
     )
+    issuers = Issuers(Issuer(x.issuer, x.oid, x.uri) for x in settings.identity.issuers)
+    profiles = [_in_our_words(profile, issuers) for profile in profiles]
     async with AsyncExitStack() as stack:
+        source = await stack.enter_async_context(identity_source(settings.identity, issuers))
+        patients = Patients(
+            source,
+            issuers,
+            profiles,
+            observer,
+            provincial="" if settings.identity.source == "none" else settings.identity.provincial_issuer,
+            show_provincial=settings.identity.present == "provincial",
+        )
         inbox = Inbox(observer)
         acceptor = Acceptor(accept=_called_by(settings, profiles), store=inbox.store, limits=limits)
         dimse_port = await _listening(acceptor.start(settings.dimse.host, settings.dimse.port), settings.dimse.port)
@@ -57,10 +74,56 @@ async def running(
         regions = [Region(profile, settings, inbox, observer, limits) for profile in profiles]
         for region in regions:
             stack.push_async_callback(region.aclose)
-        server = WebServer(_app(settings, regions, observer), settings.http.host, settings.http.port)
+        province = await stack.enter_async_context(_archive(settings, regions, patients, observer))
+        alone = {
+            region.profile.id: await stack.enter_async_context(_archive(settings, (region,), patients, observer))
+            for region in regions
+        }
+        server = WebServer(_app(settings, province, alone, observer), settings.http.host, settings.http.port)
         http_port = await _listening(server.start(), settings.http.port)
         stack.push_async_callback(server.aclose, 2.0)
         yield Gateway(http_port, dimse_port, tuple(regions))
+
+
+@asynccontextmanager
+async def identity_source(settings: IdentitySettings, issuers: Issuers) -> AsyncIterator[IdentitySource]:
+    """Have the identity source of the settings as long as the context lasts.
+
+    Raises:
+        ConfigError: its settings are not complete, or its file cannot be used.
+    """
+    _check(settings, issuers)
+    if settings.source == "csv":
+        yield Crosswalk.read(Path(settings.crosswalk), issuers)
+    elif settings.source == "pixm":
+        token = Path(settings.pixm_token_file) if settings.pixm_token_file else None
+        async with pix_manager(settings.pixm_url, issuers, token_file=token, seconds=settings.pixm_seconds) as manager:
+            yield Remembered(manager, settings.cache_seconds)
+    else:
+        yield NoIdentitySource()
+
+
+def _check(settings: IdentitySettings, issuers: Issuers) -> None:
+    """Say which setting of an identity source is missing."""
+    if settings.source == "none":
+        return
+    needed = {"csv": "crosswalk", "pixm": "pixm_url"}[settings.source]
+    for key in (needed, "provincial_issuer"):
+        if not getattr(settings, key):
+            raise ConfigError(f'"identity.{key}" is empty: source = "{settings.source}" needs it')
+    if settings.source == "pixm" and not issuers.issuer(settings.provincial_issuer).system:
+        raise ConfigError(
+            '"identity.issuers" gives the provincial issuer neither oid nor uri: a PIXm manager knows no other names'
+        )
+
+
+def _in_our_words(profile: Profile, issuers: Issuers) -> Profile:
+    """Return the profile with its issuers by the names that rows are given."""
+    named = {
+        "issuer_of_patient_id": issuers.name(profile.issuer_of_patient_id),
+        "other_issuers_of_patient_id": tuple(map(issuers.name, profile.other_issuers_of_patient_id)),
+    }
+    return profile.model_copy(update=named)
 
 
 def _called_by(settings: Settings, profiles: Sequence[Profile]) -> Callable[[Caller], Rejection | None]:
@@ -69,7 +132,7 @@ def _called_by(settings: Settings, profiles: Sequence[Profile]) -> Callable[[Cal
     return lambda caller: None if caller.called_ae_title in ours else CALLED_AE_TITLE_NOT_RECOGNIZED
 
 
-def _app(settings: Settings, regions: Sequence[Region], observer: Observer) -> Starlette:
+def _app(settings: Settings, province: Archive, regions: Mapping[str, Archive], observer: Observer) -> Starlette:
     web = WebSettings(
         public_url=settings.http.public_url or None,
         default_transfer_syntax=settings.http.default_transfer_syntax,
@@ -77,26 +140,29 @@ def _app(settings: Settings, regions: Sequence[Region], observer: Observer) -> S
         first_byte_seconds=settings.retrieve.first_instance_seconds,
         cors_origins=settings.http.cors_origins,
     )
-    province = _archive(settings, regions, observer)
-    alone = {region.profile.id: _archive(settings, (region,), observer) for region in regions}
-    return create_app(province.search, province.retrieve, web, observer, regions=alone)
+    return create_app(province.search, province.retrieve, web, observer, regions=regions)
 
 
-def _archive(settings: Settings, regions: Sequence[Region], observer: Observer) -> Archive:
-    """Make one archive of some regions: of all of them, or of one alone."""
-    search = FederatedSearch(
-        regions,
-        observer,
-        soft_seconds=settings.search.soft_seconds,
-        max_results=settings.search.max_results,
-        max_matches_per_region=settings.search.max_matches_per_region,
-    )
+@asynccontextmanager
+async def _archive(
+    settings: Settings, regions: Sequence[Region], patients: Patients, observer: Observer
+) -> AsyncIterator[Archive]:
+    """Have one archive of some regions, of all of them or of one alone, as long as the context lasts."""
     retrieve = FederatedRetrieve(
         regions,
         observer,
         soft_seconds=settings.search.soft_seconds,
     )
-    return Archive(search, retrieve)
+    limits = SearchLimits(
+        max_results=settings.search.max_results,
+        max_matches_per_region=settings.search.max_matches_per_region,
+        snapshot_seconds=settings.search.snapshot_seconds,
+        snapshot_rows=settings.search.snapshot_rows,
+        derived_studies=settings.search.derived_studies,
+        derived_series=settings.search.derived_series,
+    )
+    async with FederatedSearch(regions, observer, patients=patients, limits=limits) as search:
+        yield Archive(search, retrieve)
 
 
 async def _listening(starting: Awaitable[int], port: int) -> int:
