@@ -1,6 +1,6 @@
 """The one place where the gateway's objects are built and joined."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from gateway.federation.search import FederatedSearch, SearchLimits
 from gateway.region.inbox import Inbox
 from gateway.region.node import Region
 from gateway.region.profile import Profile
-from gateway.web.app import WebSettings, create_app
+from gateway.web.app import Archive, WebSettings, create_app
 from gateway.web.server import WebServer
 from gateway.wire.limits import Limits
 
@@ -74,8 +74,12 @@ async def running(
         regions = [Region(profile, settings, inbox, observer, limits) for profile in profiles]
         for region in regions:
             stack.push_async_callback(region.aclose)
-        search = await stack.enter_async_context(_search(settings, regions, patients, observer))
-        server = WebServer(_app(settings, search, regions, observer), settings.http.host, settings.http.port)
+        province = await stack.enter_async_context(_archive(settings, regions, patients, observer))
+        alone = {
+            region.profile.id: await stack.enter_async_context(_archive(settings, (region,), patients, observer))
+            for region in regions
+        }
+        server = WebServer(_app(settings, province, alone, observer), settings.http.host, settings.http.port)
         http_port = await _listening(server.start(), settings.http.port)
         stack.push_async_callback(server.aclose, 2.0)
         yield Gateway(http_port, dimse_port, tuple(regions))
@@ -136,7 +140,27 @@ def _called_by(settings: Settings, profiles: Sequence[Profile]) -> Callable[[Cal
     return lambda caller: None if caller.called_ae_title in ours else CALLED_AE_TITLE_NOT_RECOGNIZED
 
 
-def _search(settings: Settings, regions: Sequence[Region], patients: Patients, observer: Observer) -> FederatedSearch:
+def _app(settings: Settings, province: Archive, regions: Mapping[str, Archive], observer: Observer) -> Starlette:
+    web = WebSettings(
+        public_url=settings.http.public_url or None,
+        default_transfer_syntax=settings.http.default_transfer_syntax,
+        search_seconds=settings.search.hard_seconds,
+        first_byte_seconds=settings.retrieve.first_instance_seconds,
+        cors_origins=settings.http.cors_origins,
+    )
+    return create_app(province.search, province.retrieve, web, observer, regions=regions)
+
+
+@asynccontextmanager
+async def _archive(
+    settings: Settings, regions: Sequence[Region], patients: Patients, observer: Observer
+) -> AsyncIterator[Archive]:
+    """Have one archive of some regions, of all of them or of one alone, as long as the context lasts."""
+    retrieve = FederatedRetrieve(
+        regions,
+        observer,
+        soft_seconds=settings.search.soft_seconds,
+    )
     limits = SearchLimits(
         max_results=settings.search.max_results,
         max_matches_per_region=settings.search.max_matches_per_region,
@@ -145,23 +169,8 @@ def _search(settings: Settings, regions: Sequence[Region], patients: Patients, o
         derived_studies=settings.search.derived_studies,
         derived_series=settings.search.derived_series,
     )
-    return FederatedSearch(regions, observer, patients=patients, limits=limits)
-
-
-def _app(settings: Settings, search: FederatedSearch, regions: Sequence[Region], observer: Observer) -> Starlette:
-    retrieve = FederatedRetrieve(
-        regions,
-        observer,
-        soft_seconds=settings.search.soft_seconds,
-    )
-    web = WebSettings(
-        public_url=settings.http.public_url or None,
-        default_transfer_syntax=settings.http.default_transfer_syntax,
-        search_seconds=settings.search.hard_seconds,
-        first_byte_seconds=settings.retrieve.first_instance_seconds,
-        cors_origins=settings.http.cors_origins,
-    )
-    return create_app(search, retrieve, web, observer)
+    async with FederatedSearch(regions, observer, patients=patients, limits=limits) as search:
+        yield Archive(search, retrieve)
 
 
 async def _listening(starting: Awaitable[int], port: int) -> int:
