@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequen
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
+from zoneinfo import ZoneInfo
 
 from gateway.dataset.matching import Verdict, matcher
 from gateway.dataset.query import Query, Row, TagPath
@@ -64,6 +65,20 @@ def open_to_all(profile: Profile, row: Row) -> bool:  # noqa: ARG001
     return True
 
 
+class Verdicts:
+    """The tests of rows for some questions: most often all regions are asked the same, and it is worked out once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, str], tuple[Query, Callable[[Row], Verdict]]] = {}
+
+    def of(self, query: Query, profile: Profile) -> Callable[[Row], Verdict]:
+        """Return the test of a region's rows: its dates and times are in its own zone, unless they say otherwise."""
+        key = (id(query), profile.time_zone)
+        if key not in self._known:
+            self._known[key] = (query, matcher(query, ZoneInfo(profile.time_zone)))
+        return self._known[key][1]
+
+
 async def ask(
     region: SearchableRegion,
     query: Query,
@@ -106,8 +121,10 @@ async def ask_all(
     regions: Sequence[SearchableRegion], query: Query, deadline: Deadline, limit: int, observer: Observer
 ) -> list[Answer]:
     """Search the regions at the same time; the answers are in the order of the regions."""
-    verdict_on = matcher(query)
-    return await together([ask(region, query, deadline, limit, observer, verdict_on) for region in regions])
+    verdicts = Verdicts()
+    return await together(
+        [ask(region, query, deadline, limit, observer, verdicts.of(query, region.profile)) for region in regions]
+    )
 
 
 async def together(steps: Sequence[Coroutine[Any, Any, ResultT]]) -> list[ResultT]:
@@ -152,8 +169,7 @@ class Regions:
             RequestError: a region cannot be asked this.
         """
         asked = [(region, query) for id_, region in self.by_id.items() for query in questions.get(id_, ())]
-        # Most often all are asked the very same query: what its keys mean is worked out once.
-        verdicts = {id(query): matcher(query) for query in {id(query): query for _, query in asked}.values()}
+        verdicts = Verdicts()
         answers = await together(
             [
                 ask(
@@ -162,7 +178,7 @@ class Regions:
                     deadline.within(region.patience),
                     self.limit,
                     self.observer,
-                    verdicts[id(query)],
+                    verdicts.of(query, region.profile),
                     admits,
                 )
                 for region, query in asked

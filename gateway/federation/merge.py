@@ -85,15 +85,20 @@ def one_patient(holders: list[Holder], links: Links = UNLINKED) -> tuple[list[Ho
     """Rank the holders of one study; part those of the first one's patient from those of any other."""
     if len(holders) == 1:
         return holders, []
-    ranked = sorted(holders, key=_is_foreign_copy)
+    ranked = sorted(holders, key=lambda holder: _rank(holder, links))
     best = ranked[0]
     same = [holder for holder in ranked if _is_same(best, holder, links)]
     return same, [holder for holder in ranked if holder not in same]
 
 
-def _is_foreign_copy(holder: Holder) -> bool:
+def _rank(holder: Holder, links: Links) -> tuple[bool, bool]:
+    """Put originals before copies, and Patient IDs that the identity source knows in their namespace before others.
+
+    A copy whose Patient ID states no issuer seems to be of its holder's namespace, where nobody knows it.
+    """
     profile, row = holder
-    return is_foreign_copy(row, profile.issuer_of_patient_id, profile.other_issuers_of_patient_id)
+    copied = is_foreign_copy(row, profile.issuer_of_patient_id, profile.other_issuers_of_patient_id)
+    return copied, bool(links) and own_identifier(row, profile.namespace) not in links
 
 
 def _is_same(best: Holder, other: Holder, links: Links) -> bool:
@@ -138,9 +143,11 @@ def _joined(level: Level, holders: list[Holder], had_at: Attribute) -> Row:
     for _, theirs in holders[1:]:
         _join(joined, theirs, fill=level is not Level.IMAGE)
     if len(holders) > 1 and level is Level.STUDY:
-        # A copy's Patient ID is never shown as the study's, but a caller who knows it finds it (trap 4).
-        known_as = (own_identifier(theirs, profile.namespace) for profile, theirs in holders[1:])
-        also_known_as(joined, holders[0][0].namespace, (x for x in known_as if x is not None))
+        profile, row = holders[0]
+        own = own_identifier(row, profile.namespace)
+        known_as = (own_identifier(theirs, other.namespace) for other, theirs in holders[1:])
+        # A coerced Patient ID is never the study's, but is told behind it (trap 4); the same number was not coerced.
+        also_known_as(joined, profile.namespace, (x for x in known_as if x and own and x.value != own.value))
     return joined
 
 
