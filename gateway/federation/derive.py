@@ -48,20 +48,29 @@ class Gaps:
 
     Attributes:
         estimated: Unique Keys of the rows whose counts are only the highest that one of several holders tells.
+        unknown: attribute to the Unique Keys of the rows that lack it.
     """
 
     estimated: set[str] = field(default_factory=set)
+    unknown: dict[str, set[str]] = field(default_factory=dict)
+
+    def leave_empty(self, rows: Sequence[Row], level: Level) -> None:
+        """Take note of what these rows still lack; there it is present, and empty."""
+        for tag in DERIVED[level]:
+            for row in rows:
+                if lacks(row, tag):
+                    row[tag] = {"vr": vr_of(tag)}
+                    self.unknown.setdefault(tag, set()).add(first(row[UNIQUE_KEYS[level]]))
 
     def warnings(self, rows: Sequence[Row], level: Level) -> Iterator[str]:
-        """Say of each attribute how many of these rows lack it; there it is present, and empty."""
+        """Say of each attribute how many of these rows lack it."""
+        if not self.unknown and not self.estimated:
+            return
+        uids = [first(row[UNIQUE_KEYS[level]]) for row in rows]
         for tag in DERIVED[level]:
-            empty = [row for row in rows if lacks(row, tag)]
-            for row in empty:
-                row[tag] = {"vr": vr_of(tag)}
-            if empty:
-                yield f"{keyword_of(tag)} of {_rows(len(empty))} is not known: it is left empty"
-        estimated = sum(first(row.get(UNIQUE_KEYS[level])) in self.estimated for row in rows) if self.estimated else 0
-        if estimated:
+            if empty := sum(uid in self.unknown.get(tag, ()) for uid in uids):
+                yield f"{keyword_of(tag)} of {_rows(empty)} is not known: it is left empty"
+        if estimated := sum(uid in self.estimated for uid in uids):
             yield (
                 f"the counts of {_rows(estimated)} held by several regions are the highest that one of them tells: "
                 "there may be more"
@@ -166,7 +175,9 @@ class Derivation:
 
 def lacks(row: Row, tag: str) -> bool:
     """Whether a row does not tell an attribute."""
-    return first(row.get(tag)) in {None, ""}
+    attribute = row.get(tag)
+    values = attribute.get("Value") if attribute else None
+    return not values or values[0] is None or values[0] == ""
 
 
 def _complete_study(row: Row, holdings: Holdings, counts: Mapping[str, int | None], *, exact: bool) -> bool:

@@ -4,6 +4,8 @@ import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import fields, replace
+from itertools import repeat
+from operator import attrgetter
 from types import TracebackType
 from typing import Self
 
@@ -39,8 +41,8 @@ __all__ = [
 ]
 
 MODALITIES_KEY: TagPath = (MODALITIES_IN_STUDY,)
-OF_THE_QUESTION = tuple(
-    field.name for field in fields(Query) if field.name not in {"keys", "offset", "limit", "warnings"}
+OF_THE_QUESTION = attrgetter(
+    *(field.name for field in fields(Query) if field.name not in {"keys", "offset", "limit", "warnings"})
 )
 """What makes two searches the same question, beside the keys; the rest says which part of the answer is wanted."""
 
@@ -115,8 +117,7 @@ class FederatedSearch:
         query = replace(query, offset=0, limit=None, warnings=())
         questions = await self._patients.questions(query, self._regions.profiles, deadline)
         asked = await self._regions.ask(questions.of, deadline, questions.admits)
-        by_id = {answer.profile.id: answer for answer in asked}
-        answers = [by_id.get(id_) or Answer(region.profile, [], set()) for id_, region in self._regions.by_id.items()]
+        answers = self._regions.each(asked)
         merged = await self._merged(query, answers, deadline)
         states = completeness(answers)
         if states.failed and not any(answer.rows for answer in answers):
@@ -161,40 +162,45 @@ class FederatedSearch:
 
     async def _complete(self, found: Findings, rows: Sequence[Row], query: Query, deadline: Deadline) -> None:
         """Derive what the rows of a page lack and show whose they are, once for all who are shown them."""
-        if all(id(row) in found.completed for row in rows):
+        if not _incomplete(found, rows):
             return
         async with found.completing:
-            new = [row for row in rows if id(row) not in found.completed]
-            if not query.bare:
-                found.gaps.estimated |= await self._derived(found, new, query, deadline)
+            new = _incomplete(found, rows)
+            if DERIVED[query.level] and not query.bare:
+                await self._derive(found, new, query, deadline)
             found.remarks.update(dict.fromkeys(await self._patients.present(new, query, deadline)))
             for row in new:
                 row.pop(ORIGINAL_ATTRIBUTES, None)
             found.completed.update(map(id, new))
 
-    async def _derived(self, found: Findings, rows: Sequence[Row], query: Query, deadline: Deadline) -> set[str]:
+    async def _derive(self, found: Findings, rows: Sequence[Row], query: Query, deadline: Deadline) -> None:
         """Derive what rows lack, and the counts of what several regions hold."""
-        if not DERIVED[query.level]:
-            return set()
         wanting = list(_wanting(rows, query.level, found.held_by))
         if not wanting:
-            return set()
+            return
         derivation = self._derivation(deadline)
         if query.level is Level.STUDY:
-            return await derivation.studies(wanting, found.held_by, DERIVED[query.level])
-        return await derivation.series(wanting, found.held_by, query.study)
+            estimated = await derivation.studies(wanting, found.held_by, DERIVED[query.level])
+        else:
+            estimated = await derivation.series(wanting, found.held_by, query.study)
+        found.gaps.estimated |= estimated
+        found.gaps.leave_empty(wanting, query.level)
 
     def _derivation(self, deadline: Deadline) -> Derivation:
         limits = self._limits
         return Derivation(self._regions, deadline, studies=limits.derived_studies, series=limits.derived_series)
 
 
+def _incomplete(found: Findings, rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if id(row) not in found.completed]
+
+
 def _wanting(rows: Sequence[Row], level: Level, held_by: Mapping[str, tuple[str, ...]]) -> Iterator[Row]:
     unique_key, derived = UNIQUE_KEYS[level], DERIVED[level]
     for row in rows:
-        if len(held_by[first(row[unique_key])]) > 1 or any(lacks(row, tag) for tag in derived):
+        if len(held_by[first(row[unique_key])]) > 1 or any(map(lacks, repeat(row), derived)):
             yield row
 
 
 def _question(query: Query) -> Hashable:
-    return (frozenset(query.keys.items()), *(getattr(query, name) for name in OF_THE_QUESTION))
+    return frozenset(query.keys.items()), OF_THE_QUESTION(query)
