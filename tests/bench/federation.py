@@ -26,19 +26,22 @@ SIZES = {"NEODIN": 60, "SWODIN": 80, "GTAWEST": 300, "HDIRS": 60}
 
 LARGEST = "GTAWEST"
 SAME = 1_000
+SLOW = 3.0
+"""Seconds until a region answers: longer than a client of Python takes to send that many requests."""
+
 MANY = 10_000
 NAMES = ("NEODIN", "SWODIN", "GTAWEST", "HDIRS")
 
 
 @contextmanager
 def over_rows(
-    setting: Setting, counts: dict[str, tuple[int, int]], *more: str
+    setting: Setting, counts: dict[str, tuple[int, int]], *more: str, seconds: float = 0
 ) -> Iterator[tuple[Gateway, list[Server]]]:
     """Run a gateway over regions of rows, and over those of further profiles."""
     with ExitStack() as stack:
         servers = [
-            stack.enter_context(listening("tests.bench.rows", name, first, count))
-            for name, (first, count) in counts.items()
+            stack.enter_context(listening("tests.bench.rows", first, count, seconds))
+            for first, count in counts.values()
         ]
         profiles = [profile(name, server.port) for name, server in zip(counts, servers, strict=True)]
         settings = f"[search]\nmax_results = {2 * MANY}\n"
@@ -68,7 +71,7 @@ def four_archives(setting: Setting) -> list[Figure]:
 def same_search(setting: Setting) -> list[Figure]:
     """(i): identical searches at the same time, in C-FINDs a region."""
     counts = {name: (100 * rank, 100) for rank, name in enumerate(NAMES)}
-    with over_rows(setting, counts) as (served, servers):
+    with over_rows(setting, counts, seconds=SLOW) as (served, servers):
         fetch(f"{served.url}/studies?PatientID=WARM", JSON)
         began = time.perf_counter()
         bodies = asyncio.run(_at_once(f"{served.url}/studies?PatientName=GAGN*", SAME))

@@ -1,13 +1,14 @@
 """A region of nothing but study rows: it answers each C-FIND at once, and tells of each that it has.
 
-Run as ``python -m tests.bench.rows AE_TITLE FIRST COUNT``. It holds the studies FIRST to FIRST + COUNT - 1, prints
-"listening PORT", and for each C-FIND its Patient ID, which may be empty.
+Run as ``python -m tests.bench.rows FIRST COUNT SECONDS``. It holds the studies FIRST to FIRST + COUNT - 1, answers
+after SECONDS, prints "listening PORT", and for each C-FIND its Patient ID, which may be empty.
 """
 
 import socket
 import struct
 import sys
 import threading
+import time
 from io import BytesIO
 
 from pydicom import Dataset
@@ -37,10 +38,22 @@ def row(number: int) -> bytes:
     return file.getvalue()
 
 
+def series(study: str) -> bytes:
+    """Encode the one series that each study has."""
+    made = Dataset()
+    made.QueryRetrieveLevel = "SERIES"
+    made.Modality, made.SeriesNumber, made.NumberOfSeriesRelatedInstances = "CT", 1, 150
+    made.StudyInstanceUID, made.SeriesInstanceUID = study, f"{study}.1"
+    file = BytesIO()
+    made.save_as(file, implicit_vr=False, little_endian=True, enforce_file_format=False)
+    return file.getvalue()
+
+
 class Rows:
     """Serves C-ECHO and C-FIND; one thread per association."""
 
-    def __init__(self, first: int, count: int) -> None:
+    def __init__(self, first: int, count: int, seconds: float) -> None:
+        self._seconds = seconds
         self._rows = {f"{ROOT}.{100_000 + number}": row(number) for number in range(first, first + count)}
 
     def serve(self) -> None:
@@ -66,8 +79,11 @@ class Rows:
     def _find(self, association: Association, context: int, command: dict[int, str | int], data: bytes) -> None:
         asked = decode(data, association.contexts[context][1])
         print(asked.get("PatientID") or "", flush=True)
+        time.sleep(self._seconds)
         uid = str(asked.get("StudyInstanceUID") or "")
         found = [self._rows[uid]] if uid in self._rows else [] if uid else list(self._rows.values())
+        if asked.QueryRetrieveLevel != "STUDY":
+            found = [series(uid)] if found else []
         pending = encode_command({**response(command, PENDING), 0x0800: 0x0001})
         head = struct.pack(">BxIIBB", 4, len(pending) + 6, len(pending) + 2, context, 3) + pending
         for start in range(0, len(found), 100):
@@ -78,4 +94,4 @@ class Rows:
 
 
 if __name__ == "__main__":
-    Rows(int(sys.argv[2]), int(sys.argv[3])).serve()
+    Rows(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])).serve()
