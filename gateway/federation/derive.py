@@ -9,9 +9,9 @@ from gateway.dataset.dictionary import keyword_of, vr_of
 from gateway.dataset.query import Level, Query, Row, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
 from gateway.deadline import Deadline
-from gateway.errors import RequestError
+from gateway.errors import DatasetError, RequestError
 from gateway.federation.asking import Regions, together
-from gateway.federation.completeness import COMPLETE, LIMITED
+from gateway.federation.completeness import COMPLETE, LIMITED, Completeness
 from gateway.federation.merge import MODALITIES_IN_STUDY, union
 from gateway.federation.paging import first
 
@@ -25,6 +25,9 @@ DERIVED: Mapping[Level, tuple[str, ...]] = {
     Level.IMAGE: (),
 }
 """What is asked of the levels below, at each level (PS3.18 Tables 10.6.3-3, 10.6.3-4)."""
+
+HEALTHY = frozenset({COMPLETE, LIMITED, DatasetError.slug})
+"""States of a region that can be asked on."""
 
 AT_ONCE = 3
 """Questions to one region at the same time; its associations are fewer than a page's studies, and others wait too."""
@@ -83,14 +86,17 @@ class Derivation:
     What cannot be had stays as it is; nothing is ever guessed.
     """
 
-    def __init__(self, regions: Regions, deadline: Deadline, *, studies: int, series: int) -> None:
+    def __init__(
+        self, regions: Regions, states: Completeness, deadline: Deadline, *, studies: int, series: int
+    ) -> None:
         self._regions = regions
         self._deadline = deadline
         self._studies_left = studies
         self._series_left = series
         self._slots = {id_: asyncio.Semaphore(AT_ONCE) for id_ in regions.by_id}
         self._deadlines = {id_: deadline.within(region.patience) for id_, region in regions.by_id.items()}
-        self._failed: set[str] = set()
+        # Who could not answer the search itself is not asked for more: that would only keep the caller waiting.
+        self._failed = {state.region for state in states.missing if state.state not in HEALTHY}
 
     async def studies(
         self, rows: Sequence[Row], held_by: Mapping[str, tuple[str, ...]], wanted: Collection[str]
@@ -106,7 +112,7 @@ class Derivation:
             for row, ids, holdings in known
             if STUDY_INSTANCES in wanted and (len(ids) > 1 or lacks(row, STUDY_INSTANCES))
             for uid, by_region in sorted(holdings.items())
-            if len(by_region) > 1 or _told(*by_region.values()) is None
+            if _told(*by_region.values()) is None
         ]
         counts = await self._count(uncounted)
         done = {
@@ -168,7 +174,7 @@ class Derivation:
                 [answer] = await self._regions.ask({id_: (query,)}, self._deadlines[id_])
             except RequestError:
                 return None
-        if answer.state not in {COMPLETE, LIMITED}:
+        if answer.state not in HEALTHY:
             self._failed.add(id_)
         return answer.rows if answer.state == COMPLETE else None
 

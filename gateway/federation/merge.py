@@ -76,8 +76,9 @@ def merge(level: Level, answers: Iterable[tuple[Profile, Sequence[Row]]], links:
         holders = [(source[uid], row)]
         if uid in shared:
             holders = _sorted_out(level, shared[uid], links, merged)
-        merged.held_by[uid] = had_at.ids(holders)
-        merged.rows.append(_joined(level, holders, had_at.attribute(holders)))
+        ids, titles = had_at.of(holders)
+        merged.held_by[uid] = ids
+        merged.rows.append(_joined(level, holders, titles))
     return merged
 
 
@@ -123,18 +124,16 @@ class _Titles:
     """Where entities are had, said once for all that are had at the same regions."""
 
     def __init__(self) -> None:
-        self._attributes: dict[tuple[str, ...], Attribute] = {}
-        self._ids: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._known: dict[tuple[int, ...], tuple[tuple[str, ...], Attribute]] = {}
 
-    def ids(self, holders: list[Holder]) -> tuple[str, ...]:
-        ids = tuple(dict.fromkeys(profile.id for profile, _ in holders))
-        return self._ids.setdefault(ids, ids)
-
-    def attribute(self, holders: list[Holder]) -> Attribute:
-        titles = tuple(dict.fromkeys(profile.ae_title for profile, _ in holders))
-        if titles not in self._attributes:
-            self._attributes[titles] = {"vr": "AE", "Value": list(titles)}
-        return self._attributes[titles]
+    def of(self, holders: list[Holder]) -> tuple[tuple[str, ...], Attribute]:
+        """Return the ids of the regions, and Retrieve AE Title."""
+        key = tuple([id(profile) for profile, _ in holders])
+        if key not in self._known:
+            titles = dict.fromkeys(profile.ae_title for profile, _ in holders)
+            ids = tuple(dict.fromkeys(profile.id for profile, _ in holders))
+            self._known[key] = (ids, {"vr": "AE", "Value": list(titles)})
+        return self._known[key]
 
 
 def _joined(level: Level, holders: list[Holder], had_at: Attribute) -> Row:

@@ -16,6 +16,7 @@ from gateway.deadline import Deadline
 from gateway.errors import NoRegionAnswered
 from gateway.events import Observer
 from gateway.federation.asking import MOST_UIDS, Answer, Regions, SearchableRegion, ask_all, completeness
+from gateway.federation.completeness import Completeness
 from gateway.federation.derive import DERIVED, Derivation, lacks
 from gateway.federation.findings import Findings, SearchLimits, SearchResult
 from gateway.federation.identity import ORIGINAL_ATTRIBUTES, UNLINKED
@@ -131,7 +132,7 @@ class FederatedSearch:
             remarks.unverified(answer.profile.id, answer.unverified)
         rows = ordered(merged.rows, query.level)
         if query.level is Level.STUDY and query.keys.get(MODALITIES_KEY) and not query.bare:
-            rows = await self._of_the_modalities(query, rows, merged, deadline, remarks)
+            rows = await self._of_the_modalities(query, rows, merged.held_by, states, deadline, remarks)
         return Findings(rows, merged.held_by, states, remarks.warnings(), questions.unavailable)
 
     async def _merged(self, query: Query, answers: Sequence[Answer], deadline: Deadline) -> Merged:
@@ -145,18 +146,24 @@ class FederatedSearch:
         return merged
 
     async def _of_the_modalities(
-        self, query: Query, rows: list[Row], merged: Merged, deadline: Deadline, remarks: Remarks
+        self,
+        query: Query,
+        rows: list[Row],
+        held_by: Mapping[str, tuple[str, ...]],
+        states: Completeness,
+        deadline: Deadline,
+        remarks: Remarks,
     ) -> list[Row]:
         """Apply the key Modalities in Study to rows whose regions do not tell it, once it is derived (trap 21)."""
         silent = [row for row in rows if lacks(row, MODALITIES_IN_STUDY)]
         if not silent:
             return rows
-        await self._derivation(deadline).studies(silent, merged.held_by, {MODALITIES_IN_STUDY})
+        await self._derivation(states, deadline).studies(silent, held_by, {MODALITIES_IN_STUDY})
         verdict_on = matcher(replace(query, keys={MODALITIES_KEY: query.keys[MODALITIES_KEY]}))
         remarks.settled(MODALITIES_KEY)
         for row in silent:
             if lacks(row, MODALITIES_IN_STUDY):
-                for id_ in merged.held_by[first(row[UNIQUE_KEYS[query.level]])]:
+                for id_ in held_by[first(row[UNIQUE_KEYS[query.level]])]:
                     remarks.unverified(id_, [MODALITIES_KEY])
         return [row for row in rows if verdict_on(row).matches]
 
@@ -178,7 +185,7 @@ class FederatedSearch:
         wanting = list(_wanting(rows, query.level, found.held_by))
         if not wanting:
             return
-        derivation = self._derivation(deadline)
+        derivation = self._derivation(found.completeness, deadline)
         if query.level is Level.STUDY:
             estimated = await derivation.studies(wanting, found.held_by, DERIVED[query.level])
         else:
@@ -186,9 +193,9 @@ class FederatedSearch:
         found.gaps.estimated |= estimated
         found.gaps.leave_empty(wanting, query.level)
 
-    def _derivation(self, deadline: Deadline) -> Derivation:
+    def _derivation(self, states: Completeness, deadline: Deadline) -> Derivation:
         limits = self._limits
-        return Derivation(self._regions, deadline, studies=limits.derived_studies, series=limits.derived_series)
+        return Derivation(self._regions, states, deadline, studies=limits.derived_studies, series=limits.derived_series)
 
 
 def _incomplete(found: Findings, rows: Sequence[Row]) -> list[Row]:
