@@ -211,7 +211,10 @@ def deflated(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 def _explicit(data: Buffer, source_uid: str) -> bytes:
     """Return elements in Explicit VR Little Endian, untouched where they already are."""
-    if ts.transfer_syntax(source_uid).encapsulated or source_uid == ts.EXPLICIT_VR_LE:
+    if ts.transfer_syntax(source_uid).encapsulated:
+        source_uid = ts.EXPLICIT_VR_LE
+    # Some writers encapsulate what is Implicit VR otherwise: a Reader copes, but nobody else should have to.
+    if source_uid == ts.EXPLICIT_VR_LE and bytes(data[4:6]).isalpha() == bool(data):
         return bytes(data)
     reencoder = Reencoder(source_uid)
     return b"".join((*reencoder.feed(data), *reencoder.finish()))
@@ -249,8 +252,10 @@ def _merged(key: str, value: bytes, change: bytes) -> bytes:
         return change
     old = value.decode("ascii", "replace").strip(PADDING)
     new = change[8:].decode().strip()
-    if not old or (key == _LOSSY_METHOD and old.rpartition("\\")[2] == new):
+    if not old:
         return change
+    if key == _LOSSY_METHOD and old.rpartition("\\")[2] == new:
+        return _text_element(key, old)
     return _text_element(key, f"{old}\\{new}", "DS" if key == _LOSSY_RATIO else "CS")
 
 
