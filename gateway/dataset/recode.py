@@ -50,7 +50,7 @@ class Recoding:
         source: its pixels as they are.
         target: its pixels as they shall be.
         number_of_frames: as its Data Set says.
-        ratio: how much smaller a lossy codec made it; None where none did.
+        ratio: how much smaller a lossy codec made it; None where none did, or where it is not known yet.
     """
 
     source: ImageDescription
@@ -106,8 +106,8 @@ class Recoding:
 
     def _lossy_changes(self) -> dict[str, bytes]:
         """Say what a codec lost, also once the codec itself is gone from the Data Set (PS3.3 C.7.6.1.1.5)."""
-        uid = self.target.transfer_syntax_uid if self.ratio else self.source.transfer_syntax_uid
-        method = LOSSY_METHODS.get(uid)
+        source, target = self.source.transfer_syntax_uid, self.target.transfer_syntax_uid
+        method = LOSSY_METHODS.get(target) or LOSSY_METHODS.get(source)
         if method is None:
             return {}
         changes = {_LOSSY: _text_element(_LOSSY, "01"), _LOSSY_METHOD: _text_element(_LOSSY_METHOD, method)}

@@ -272,6 +272,14 @@ def test_lossy_image_says_so_and_how_much_and_after_which_steps() -> None:
     assert list(back.LossyImageCompressionMethod) == ["ISO_14495_1", "ISO_10918_1"]
 
 
+def test_lossy_image_made_in_pieces_says_so_too() -> None:
+    description = opened(image(PICTURES["colour"]), ts.EXPLICIT_VR_LE)[0].description
+    assert description
+    head, _ = jobs.recode_ends(b"", b"", description, 1, ts.JPEG_BASELINE)
+    assert explicit("00282110", "CS", b"01") in head
+    assert explicit("00282114", "CS", b"ISO_10918_1 ") in head
+
+
 def test_image_whose_lossy_codec_is_taken_off_still_says_that_it_lost_something() -> None:
     frame = bytes(imagecodecs.jpeg8_encode(PICTURES["grey of 8 bits"], level=70))
     data = image(PICTURES["grey of 8 bits"], uid=ts.JPEG_BASELINE, value=encapsulate([frame]))
