@@ -15,7 +15,7 @@ from gateway.federation.search import FederatedSearch
 from gateway.region.inbox import Inbox
 from gateway.region.node import Region
 from gateway.region.profile import Profile
-from gateway.web.app import WebSettings, create_app
+from gateway.web.app import Archive, WebSettings, create_app
 from gateway.web.server import WebServer
 from gateway.wire.limits import Limits
 
@@ -70,6 +70,20 @@ def _called_by(settings: Settings, profiles: Sequence[Profile]) -> Callable[[Cal
 
 
 def _app(settings: Settings, regions: Sequence[Region], observer: Observer) -> Starlette:
+    web = WebSettings(
+        public_url=settings.http.public_url or None,
+        default_transfer_syntax=settings.http.default_transfer_syntax,
+        search_seconds=settings.search.hard_seconds,
+        first_byte_seconds=settings.retrieve.first_instance_seconds,
+        cors_origins=settings.http.cors_origins,
+    )
+    province = _archive(settings, regions, observer)
+    alone = {region.profile.id: _archive(settings, (region,), observer) for region in regions}
+    return create_app(province.search, province.retrieve, web, observer, regions=alone)
+
+
+def _archive(settings: Settings, regions: Sequence[Region], observer: Observer) -> Archive:
+    """Make one archive of some regions: of all of them, or of one alone."""
     search = FederatedSearch(
         regions,
         observer,
@@ -82,14 +96,7 @@ def _app(settings: Settings, regions: Sequence[Region], observer: Observer) -> S
         observer,
         soft_seconds=settings.search.soft_seconds,
     )
-    web = WebSettings(
-        public_url=settings.http.public_url or None,
-        default_transfer_syntax=settings.http.default_transfer_syntax,
-        search_seconds=settings.search.hard_seconds,
-        first_byte_seconds=settings.retrieve.first_instance_seconds,
-        cors_origins=settings.http.cors_origins,
-    )
-    return create_app(search, retrieve, web, observer)
+    return Archive(search, retrieve)
 
 
 async def _listening(starting: Awaitable[int], port: int) -> int:

@@ -301,6 +301,20 @@ class RangeNotSatisfiable(RequestError):
         self.size = size
 
 
+class RequestTimeout(RequestError):
+    """The body of the request did not arrive in time (RFC 9110 15.5.9)."""
+
+    slug = "request-timeout"
+    http_status = 408
+
+
+class UnsupportedMediaType(RequestError):
+    """The body of the request is of a media type that the resource does not take (PS3.18 8.5)."""
+
+    slug = "unsupported-media-type"
+    http_status = 415
+
+
 class UnsolicitedStore(RequestError):
     """A C-STORE that belongs to no retrieve of ours."""
 

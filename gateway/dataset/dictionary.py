@@ -126,6 +126,13 @@ def vr_of(key: str) -> str:
     return {"xs": "US", "ox": "OW", "lt": "OW"}.get(vr, vr)
 
 
+@lru_cache(maxsize=1024)
+def has_many_values(key: str) -> bool:
+    """Whether an attribute may have several values (Value Multiplicity, PS3.6 section 6)."""
+    entry = DicomDictionary.get(int(key, 16))
+    return entry is not None and entry[1] != "1"
+
+
 def known_vr(key: str) -> str:
     """Return the VR that the dictionary gives to what came as UN, unless it leaves a choice."""
     entry = entry_of(key) if key else None

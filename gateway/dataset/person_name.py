@@ -2,23 +2,34 @@
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import accumulate
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeAlias
 
-_LIGATURES: Final = str.maketrans({"œ": "oe", "æ": "ae", "ø": "o", "ł": "l", "đ": "d", "’": "'", "‐": "-", "‑": "-"})
+_Word: TypeAlias = str | Callable[[str], bool]
+
+_LETTERS: Final = str.maketrans({"œ": "oe", "æ": "ae", "ø": "o", "ł": "l", "đ": "d"})
+_SIGNS: Final = str.maketrans(dict.fromkeys("‘’ʼ´`′", "'") | dict.fromkeys("‐‑‒–—−", "-"))
+_SPELT: Final = _LETTERS | _SIGNS
+_LATIN_ACCENTS: Final = re.compile("[\u0300-\u036f]+")
 _SEPARATORS: Final = re.compile(r"[\s\-'.,^]+")
 _VOICED: Final = "\u3099\u309a"  # in Japanese these make another sound, not another accent
 _SAINTS: Final = MappingProxyType({"st": "saint", "ste": "sainte"})
+_SHORT_SAINTS: Final = MappingProxyType({full: short for short, full in _SAINTS.items()})
+_MOST_WORDS: Final = 12
 
 
 def plain(text: str) -> str:
     """Return text without case, accents and double spaces (PS3.4 C.2.2.2.1 allows both for PN)."""
     if text.isascii():
-        return " ".join(text.lower().split())
-    decomposed = unicodedata.normalize("NFKD", text.casefold().translate(_LIGATURES))
-    bare = "".join(c for c in decomposed if c in _VOICED or not unicodedata.combining(c))
-    return unicodedata.normalize("NFC", " ".join(bare.split()))
+        return " ".join(text.lower().replace("`", "'").split())
+    decomposed = unicodedata.normalize("NFKD", text.casefold().translate(_SPELT))
+    bare = _LATIN_ACCENTS.sub("", decomposed)
+    if not bare.isascii():
+        bare = "".join(c for c in bare if c in _VOICED or not unicodedata.combining(c))
+        bare = unicodedata.normalize("NFC", bare)
+    return " ".join(bare.split())
 
 
 def components(group: str) -> str:
@@ -27,31 +38,79 @@ def components(group: str) -> str:
     return "^".join(component.strip() for component in text.split("^")).rstrip("^") if "^" in text else text
 
 
-def _words(group: str) -> list[str]:
-    return [_SAINTS.get(word, word) for word in _SEPARATORS.split(plain(group)) if word]
+def literal(key: str) -> Callable[[str], bool]:
+    """Return the test of one component group against a key, case and accents aside (PS3.4 C.2.2.2.1.1)."""
+    pattern = components(key)
+    test = wildcard(pattern)
+    if "^" not in pattern:
+        return lambda group: test(components(group))
+
+    def test_group(group: str) -> bool:
+        # DOE^* asks for any given name, also for none, whether the archive writes the delimiter or not.
+        name = components(group)
+        return test(name) or test(name + "^")
+
+    return test_group
 
 
-def _squashed(name: str) -> list[str]:
-    """Return each component as one word: LeBlanc is Le Blanc."""
-    return ["".join(words) for component in name.split("^") if (words := _words(component))]
+# --- fuzzy
 
 
 def alike(key: str) -> Callable[[str], bool]:
-    """Return the test whether all words of the key are in a name (PS3.18 8.3.4.2, fuzzymatching).
+    """Return the test whether a name has all words of the key (PS3.18 8.3.4.2, fuzzymatching).
 
-    Their order, case, accents and hyphens do not matter; St is Saint; a word may hold wildcards.
+    Case, accents, hyphens, apostrophes, spaces and the order of the words do not matter: L'Écuyer is Lecuyer,
+    LeBlanc is Le Blanc; St is Saint; a word may hold wildcards.
     """
-    words = [wildcard(word) for word in _words(key)]
-    parts = [wildcard(part) for part in _squashed(key)]
+    parts = [_runs(_words(component)) for component in key.split("^")]
 
     def test(name: str) -> bool:
-        present = _words(name)
-        if all(any(map(word, present)) for word in words):
-            return True
-        squashed = _squashed(name)
-        return all(any(map(part, squashed)) for part in parts)
+        spelt = _spellings(name)
+        return all(_is_made_of(spelt, runs) for runs in parts)
 
     return test
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in _SEPARATORS.split(plain(text)) if word][:_MOST_WORDS]
+
+
+def _joined(words: list[str]) -> Iterator[str]:
+    """Yield every run of neighbouring words as one word."""
+    for start in range(len(words)):
+        yield from accumulate(words[start:])
+
+
+def _spellings(name: str) -> set[str]:
+    """Return the words of a name, also as they are when written together, Saint in full and in short."""
+    spelt: set[str] = set()
+    for component in name.split("^"):
+        words = _words(component)
+        spelt.update(_joined(words))
+        for saints in (_SAINTS, _SHORT_SAINTS):
+            if not saints.keys().isdisjoint(words):
+                spelt.update(_joined([saints.get(word, word) for word in words]))
+    return spelt
+
+
+def _runs(words: list[str]) -> list[list[_Word]]:
+    """Return, for each word of a key, what it may be with none, one or more of the words that follow it."""
+    return [[_word(run) for run in accumulate(words[start:])] for start in range(len(words))]
+
+
+def _word(word: str) -> _Word:
+    return wildcard(word) if "*" in word or "?" in word else word
+
+
+def _is_made_of(spelt: set[str], runs: list[list[_Word]]) -> bool:
+    """Whether the words of a key, each alone or with its neighbours, are all there."""
+    reached = {0}
+    for start, words in enumerate(runs):
+        if start in reached:
+            for end, word in enumerate(words, start + 1):
+                if word in spelt if isinstance(word, str) else any(map(word, spelt)):
+                    reached.add(end)
+    return len(runs) in reached
 
 
 def wildcard(pattern: str) -> Callable[[str], bool]:

@@ -42,6 +42,8 @@ class Query:
         warnings: what the caller should hear about the query itself, such as an unknown parameter.
         utc_offset: minutes east of Greenwich in which the date and time keys are meant, the caller's
             Timezone Offset From UTC (PS3.4 C.2.2.2.5); None where the caller names none.
+        every_value: a key of several values wants all of them (Multiple Value Matching, PS3.4 C.2.2.2.8);
+            without it any one will do, which the standard leaves open and user agents mean.
     """
 
     level: Level
@@ -56,6 +58,7 @@ class Query:
     bare: bool = False
     warnings: tuple[str, ...] = ()
     utc_offset: int | None = None
+    every_value: bool = False
 
 
 @dataclass(frozen=True, slots=True)

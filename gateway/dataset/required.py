@@ -118,3 +118,14 @@ UPPER_LEVELS: Final[Mapping[Level, frozenset[str]]] = MappingProxyType(
     {Level.STUDY: frozenset(), Level.SERIES: _ABOVE_SERIES, Level.IMAGE: _ABOVE_IMAGE}
 )
 """Attributes of the levels above, which a hierarchical query must not name (PS3.4 C.4.1.2.1)."""
+
+_OF_IMAGE: Final = frozenset(path[0] for table in (REQUIRED, OPTIONAL) for path in table[Level.IMAGE])
+
+LOWER_LEVELS: Final[Mapping[Level, frozenset[str]]] = MappingProxyType(
+    {
+        Level.STUDY: (_ABOVE_IMAGE | _OF_IMAGE) - _ABOVE_SERIES,
+        Level.SERIES: _OF_IMAGE - _ABOVE_IMAGE,
+        Level.IMAGE: frozenset(),
+    }
+)
+"""Attributes of the levels below, which an answer leaves out though they are asked for (PS3.18 10.6.3.3)."""

@@ -1,13 +1,15 @@
 """The DICOMweb origin server as one ASGI application (PS3.18)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.events import Observer, unobserved
@@ -15,14 +17,14 @@ from gateway.web.disconnect import CancelOnDisconnect
 from gateway.web.locations import Locations
 from gateway.web.problem import ProblemBoundary, routing_problem
 from gateway.web.retrieve import Retrieve
-from gateway.web.routes import routes
+from gateway.web.routes import region_root, region_routes, routes
 from gateway.web.search import Search
 
 if TYPE_CHECKING:
     from gateway.federation.retrieve import FederatedRetrieve
     from gateway.federation.search import FederatedSearch
 
-METHODS = ("GET", "HEAD")
+METHODS = ("GET", "HEAD", "POST")
 REQUEST_FIELDS = ("Accept", "Authorization", "Content-Type", "Prefer", "Range")
 EXPOSED_FIELDS = ("Warning", "Federation-Status", "Content-Location", "ETag", "Retry-After")
 PRIVACY = (
@@ -53,20 +55,42 @@ class WebSettings:
     cors_origins: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What answers below one root path: the province, or a single region.
+
+    Attributes:
+        search: answers its Search transactions.
+        retrieve: answers its Retrieve transactions.
+    """
+
+    search: "FederatedSearch"
+    retrieve: "FederatedRetrieve"
+
+
 def create_app(
     search: "FederatedSearch",
     retrieve: "FederatedRetrieve",
     settings: WebSettings,
     observe: Observer = unobserved,
+    *,
+    regions: Mapping[str, Archive] = MappingProxyType({}),
 ) -> Starlette:
-    """Join the transactions to one application."""
-    locations = Locations(settings.root_path, settings.public_url)
+    """Join the transactions to one application.
+
+    Args:
+        search: answers for the province.
+        retrieve: answers for the province.
+        settings: how the origin server presents itself.
+        observe: hears of defects and of bodies that break off.
+        regions: what answers for one region alone, by its name, below ``/regions/{name}``.
+    """
+    root = settings.root_path
     app = Starlette(
-        routes=routes(
-            settings.root_path,
-            Search(search, locations, settings.search_seconds),
-            Retrieve(retrieve, locations, settings.default_transfer_syntax, settings.first_byte_seconds),
-        ),
+        routes=[
+            *_resources(root, root, Archive(search, retrieve), settings),
+            region_routes(root, {x: _resources("", region_root(x, root), regions[x], settings) for x in regions}),
+        ],
         middleware=[
             *_cors(settings.cors_origins),
             Middleware(PrivateResponses),
@@ -77,6 +101,16 @@ def create_app(
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _resources(path: str, base: str, archive: Archive, settings: WebSettings) -> list[BaseRoute]:
+    """Return the routes below a path, for resources whose URLs begin with a base."""
+    locations = Locations(base, settings.public_url)
+    return routes(
+        path,
+        Search(archive.search, locations, settings.search_seconds),
+        Retrieve(archive.retrieve, locations, settings.default_transfer_syntax, settings.first_byte_seconds),
+    )
 
 
 def _cors(origins: Sequence[str]) -> list[Middleware]:

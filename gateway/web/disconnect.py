@@ -1,6 +1,7 @@
 """A caller who has left is not worked for."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -9,6 +10,8 @@ BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 class CancelOnDisconnect:
     """ASGI middleware: cancels the handler of a request without a body when its client disconnects (H06, H07).
+
+    A handler that reads a body puts itself under the watch when it has read it.
 
     What the handler does after it has sent the end of the body runs without the watch: it should do nothing
     that can be waited for.
@@ -22,23 +25,28 @@ class CancelOnDisconnect:
         if scope["type"] != "http" or scope["method"] not in BODILESS:
             await self._app(scope, receive, send)
             return
-        watch = _Watch(receive)
-        failure: Exception | None = None
-        async with asyncio.TaskGroup() as group:
-            watcher = group.create_task(watch.run())
-            try:
-                await self._app(scope, no_body, send)
-            except asyncio.CancelledError:
-                if not watch.gone or watch.task.cancelling() > 1:
-                    raise
-            except Exception as error:  # noqa: BLE001  (carried past the group, which would wrap it)
-                failure = error
-            finally:
-                watcher.cancel()
-                if watch.gone:
-                    watch.task.uncancel()
-        if failure is not None:
-            raise failure
+        await watched(receive, lambda: self._app(scope, no_body, send))
+
+
+async def watched(receive: Receive, work: Callable[[], Awaitable[None]]) -> None:
+    """Do some work, and cancel it when the client disconnects; what the request had to say is read before."""
+    watch = _Watch(receive)
+    failure: Exception | None = None
+    async with asyncio.TaskGroup() as group:
+        watcher = group.create_task(watch.run())
+        try:
+            await work()
+        except asyncio.CancelledError:
+            if not watch.gone or watch.task.cancelling() > 1:
+                raise
+        except Exception as error:  # noqa: BLE001  (carried past the group, which would wrap it)
+            failure = error
+        finally:
+            watcher.cancel()
+            if watch.gone:
+                watch.task.uncancel()
+    if failure is not None:
+        raise failure
 
 
 class _Watch:

@@ -214,8 +214,9 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Keep the connection only when the request was read to its end."""
-        if self.cycle.more_body:
-            self.transport.close()
+        if self.cycle.more_body and not self._deaf:
+            self._deaf = True
+            self._linger()
         super().on_response_complete()
 
     # --- the refusal

@@ -11,6 +11,13 @@ from gateway.errors import RequestError
 EMPTY: Final = '""'
 """Two quotation marks ask for attributes without a value (PS3.4 C.2.2.2.7)."""
 
+_MULTIPLE: Final = frozenset({"AE", "AS", "AT", "CS", "LO", "PN", "SH", "UC"})
+_WITHOUT_COMMA: Final = frozenset({"AS", "AT", "CS"})
+"""VRs whose values hold no comma: it can only separate them."""
+
+_COMMAS: Final = ",\\"
+_LISTED: Final = "; several are separated by backslashes and hold no wildcards"
+
 _UID = re.compile(r"\d+(\.\d+)*", re.ASCII)
 _TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?", re.ASCII)
 _MOMENT = re.compile(
@@ -26,7 +33,7 @@ def is_uid(value: str) -> bool:
     return len(value) <= 64 and _UID.fullmatch(value) is not None
 
 
-def key_value(name: str, vr: str, value: str, *, empty: bool) -> str:
+def key_value(name: str, vr: str, value: str, *, empty: bool, multiple: bool = False) -> str:
     """Check the value of a matching key; return it in C-FIND notation, empty for universal matching.
 
     Args:
@@ -34,20 +41,23 @@ def key_value(name: str, vr: str, value: str, *, empty: bool) -> str:
         vr: of the attribute.
         value: decoded.
         empty: Empty Value Matching was asked for.
+        multiple: Multiple Value Matching was asked for (PS3.4 C.2.2.2.8).
 
     Raises:
         RequestError: the value cannot be one of that VR; the text says what is expected, and not what was given.
     """
-    if value in {"", "*"}:
+    if value.strip() in {"", "*"}:
         return ""
     if value == EMPTY:
         if empty:
             return EMPTY
         raise RequestError(f"{name}: expected a value; to find attributes without one, add emptyvaluematching=true")
     read = _READERS.get(vr, _one_value)
-    found = read(value)
+    listed = multiple and vr in _MULTIPLE
+    found = _list(value, _COMMAS if vr in _WITHOUT_COMMA else "\\", read) if listed else read(value)
     if found is None:
-        raise RequestError(f"{name}: expected {_EXPECTED.get(vr, 'one value')}")
+        expected = _EXPECTED.get(vr, "one value")
+        raise RequestError(f"{name}: expected {expected}{_LISTED if listed else ''}")
     return found
 
 
@@ -59,6 +69,14 @@ def _uid_list(value: str) -> str | None:
 def _code_list(value: str) -> str | None:
     codes = [part.strip() for part in re.split(r"[,\\]", value)]
     return "\\".join(codes) if all(codes) else None
+
+
+def _list(value: str, separators: str, read: Callable[[str], str | None]) -> str | None:
+    """Read one value or several; only one that stands alone may hold a wildcard (PS3.4 C.2.2.2.8)."""
+    parts = [part.strip() for part in re.split(f"[{re.escape(separators)}]", value)]
+    values = [found for part in parts if part and (found := read(part))]
+    whole = len(values) == len(parts) and (len(parts) == 1 or not re.search("[*?]", value))
+    return "\\".join(values) if whole else None
 
 
 def _one_value(value: str) -> str | None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from starlette.requests import Request
@@ -19,7 +20,11 @@ from gateway.web.parameters import Pair
 
 DICOM: Final = "application/dicom"
 MULTIPART: Final = "multipart/related"
+DICOM_XML: Final = "application/dicom+xml"
+NDJSON: Final = "application/x-ndjson"
 JSON_TYPES: Final = ("application/dicom+json", "application/json")
+SEARCH_TYPES: Final = (*JSON_TYPES, MULTIPART, NDJSON)
+"""What a search answers with, the default first; its multipart body has parts of Native DICOM Model."""
 RENDERED: Final = re.compile(r"image/(jpeg|gif|png|jp2)|video/.+|text/(html|plain|xml|rtf)|application/pdf")
 NEVER_ON_THE_WEB: Final = frozenset({IMPLICIT_VR_LE, EXPLICIT_VR_BE})
 ANY: Final = "*"
@@ -94,13 +99,12 @@ def _unquoted(value: str) -> str:
     return value
 
 
-def accepted(request: Request, parameters: Iterable[Pair]) -> list[MediaRange]:
+def accepted(request: Request, parameters: Iterable[Pair]) -> Sequence[MediaRange]:
     """Return what the caller takes: the ``accept`` parameter before the Accept field, anything without either.
 
     Members of the parameter that are wildcards or that the field does not allow are left out (PS3.18 8.3.3.1).
     """
-    field = ",".join(request.headers.getlist("accept"))
-    ranges = media_ranges(field) if field.strip() else [MediaRange("*/*", {})]
+    ranges: Sequence[MediaRange] = _of_field(",".join(request.headers.getlist("accept")))
     wanted = [pair.literal("+") for pair in parameters if pair.name == "accept"]
     if wanted:
         chosen = [member for member in media_ranges(",".join(wanted)) if "*" not in member.type]
@@ -109,7 +113,15 @@ def accepted(request: Request, parameters: Iterable[Pair]) -> list[MediaRange]:
     return ranges
 
 
-def _refuse_mixture(ranges: Iterable[MediaRange]) -> None:
+@lru_cache(maxsize=64)
+def _of_field(field: str) -> tuple[MediaRange, ...]:
+    """Parse an Accept field once for all requests of the same user agent."""
+    return tuple(media_ranges(field)) if field.strip() else (MediaRange("*/*", {}),)
+
+
+def _refuse_mixture(ranges: Sequence[MediaRange]) -> None:
+    if len(ranges) < 2:
+        return
     types = [member.parameters.get("type", member.type).lower() for member in ranges]
     dicom = any(name.startswith(DICOM) for name in types)
     if dicom and any(RENDERED.fullmatch(member.type) for member in ranges):
@@ -123,6 +135,36 @@ def json_type(ranges: Iterable[MediaRange]) -> str:
     if not weights[best]:
         raise Unavailable("none of the media types in Accept can be made", JSON_TYPES)
     return best
+
+
+def search_type(ranges: Iterable[MediaRange]) -> str:
+    """Choose the media type of the rows of a search, one of ``SEARCH_TYPES`` (PS3.18 10.6.4)."""
+    usable = [x for x in ranges if x.type != MULTIPART or x.parameters.get("type", DICOM_XML).lower() == DICOM_XML]
+    if len(usable) == 1 and usable[0].type in JSON_TYPES and usable[0].q:
+        return usable[0].type
+    weights = {media_type: _weight(usable, media_type) for media_type in SEARCH_TYPES}
+    best = max(SEARCH_TYPES, key=lambda media_type: weights[media_type])
+    if not weights[best]:
+        offers = (*JSON_TYPES, f'{MULTIPART}; type="{DICOM_XML}"', NDJSON)
+        raise Unavailable("none of the media types in Accept can be made", offers)
+    return best
+
+
+def check_charset(parameters: Iterable[Pair]) -> None:
+    """Refuse a ``charset`` parameter that leaves out UTF-8, the only one of text and of JSON here (PS3.18 8.3.3.2).
+
+    The Accept-Charset field is left alone: RFC 9110 12.5.2 has done away with it.
+    """
+    for pair in parameters:
+        if pair.name == "charset" and not any(map(_is_utf_8, _split(pair.value, ","))):
+            raise RequestError("charset: expected UTF-8 among the character sets: every answer is in it")
+
+
+def _is_utf_8(member: str) -> bool:
+    name, *rest = _split(member, ";")
+    weights = [part.partition("=")[2].strip() for part in rest if part.lower().startswith("q")]
+    wanted = all(_QVALUE.fullmatch(weight) and float(weight) > 0 for weight in weights)
+    return wanted and _unquoted(name).lower() in {"utf-8", "utf8", "iso_ir 192"}
 
 
 def _weight(ranges: Iterable[MediaRange], media_type: str) -> float:

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from gateway.dataset.dictionary import keywords, vr_of
 from gateway.dataset.query import Level, Query, TagPath
+from gateway.dataset.required import LOWER_LEVELS
 from gateway.errors import RequestError
 from gateway.web.keys import key_value
 
@@ -16,14 +17,17 @@ MOST_PARAMETERS: Final = 100
 MOST_HINTS: Final = 5
 STUDY_INSTANCE_UID: Final = ("0020000D",)
 SERIES_INSTANCE_UID: Final = ("0020000E",)
+TIMEZONE_OFFSET: Final = ("00080201",)
 CONTROLS: Final = ("limit", "offset", "fuzzymatching", "includefield", "emptyvaluematching", "multiplevaluematching")
 ELSEWHERE: Final = frozenset({"accept", "charset"})
 UNMATCHABLE: Final = frozenset({"00080005", "00080052"})
 """Specific Character Set and Query/Retrieve Level steer a C-FIND; they are no keys of it."""
+WESTERNMOST, EASTERNMOST = -12 * 60, 14 * 60
 PLUS_IS_PLUS: Final = frozenset({"DT", "TM", "UR", "DS", "IS"})
 
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_OFFSET = re.compile(r"([+-])(0\d|1[0-4])([0-5]\d)", re.ASCII)
 _UNSIGNED = re.compile(r"\d{1,9}", re.ASCII)
 
 
@@ -103,12 +107,14 @@ def search_query(
         study,
         series,
         keys=reading.keys,
-        include=frozenset(reading.include),
+        include=frozenset(path for path in reading.include if path[0] not in LOWER_LEVELS[level]),
         include_all=reading.include_all,
         offset=reading.unsigned("offset") or 0,
         limit=reading.unsigned("limit"),
         fuzzy=reading.boolean("fuzzymatching"),
-        warnings=(*(f"{text} It was ignored." for text in _unknown(reading.unknown)), *reading.unsupported()),
+        warnings=tuple(f"{text} It was ignored." for text in _unknown(reading.unknown)),
+        utc_offset=reading.utc_offset,
+        every_value=reading.boolean("multiplevaluematching"),
     )
 
 
@@ -119,10 +125,12 @@ class _Reading:
     parameters: Iterable[Pair]
     controls: dict[str, str] = field(default_factory=dict)
     keys: dict[TagPath, str] = field(default_factory=dict)
+    matched: set[TagPath] = field(default_factory=set)
     names: dict[TagPath, str] = field(default_factory=dict)
     include: set[TagPath] = field(default_factory=set)
     include_all: bool = False
     unknown: list[str] = field(default_factory=list)
+    utc_offset: int | None = None
 
     def __post_init__(self) -> None:
         matches: list[Pair] = []
@@ -133,9 +141,9 @@ class _Reading:
                 self._control(pair)
             elif pair.name not in ELSEWHERE:
                 matches.append(pair)
-        empty = self.boolean("emptyvaluematching")
+        empty, multiple = self.boolean("emptyvaluematching"), self.boolean("multiplevaluematching")
         for pair in matches:
-            self._match(pair, empty=empty)
+            self._match(pair, empty=empty, multiple=multiple)
 
     def _control(self, pair: Pair) -> None:
         if pair.name in self.controls:
@@ -153,16 +161,20 @@ class _Reading:
                 self.include.add(path)
                 self.names.setdefault(path, name)
 
-    def _match(self, pair: Pair, *, empty: bool) -> None:
+    def _match(self, pair: Pair, *, empty: bool, multiple: bool) -> None:
         path = tag_path(pair.name)
         if path is None or path[-1] in UNMATCHABLE:
             self.unknown.append(pair.name)
             return
-        if path in self.keys:
+        if path in self.matched:
             raise RequestError(f"{pair.name}: expected once, given twice")
+        self.matched.add(path)
+        if path == TIMEZONE_OFFSET:
+            self.utc_offset = _minutes(pair.name, pair.literal("+"))
+            return
         vr = vr_of(path[-1])
         value = pair.literal("+") if vr in PLUS_IS_PLUS else pair.value
-        self.keys[path] = key_value(pair.name, vr, value, empty=empty)
+        self.keys[path] = key_value(pair.name, vr, value, empty=empty, multiple=multiple)
         self.names[path] = pair.name
 
     def boolean(self, name: str) -> bool:
@@ -196,11 +208,16 @@ class _Reading:
                     wanted = f"{prefix}.{creator}" if prefix else creator
                     raise RequestError(f"{name}: a private attribute; expected its Private Creator in {wanted}=")
 
-    def unsupported(self) -> list[str]:
-        """Say of what PS3.18 8.3.4.6 allows to be left undone that it is."""
-        if not self.boolean("multiplevaluematching"):
-            return []
-        return ["The multiplevaluematching parameter is not supported. Multiple Value Matching has not been performed."]
+
+def _minutes(name: str, value: str) -> int | None:
+    """Read an offset from UTC as minutes east of Greenwich; an empty one says nothing (PS3.3 C.12.1.1.8)."""
+    if not value.strip():
+        return None
+    found = _OFFSET.fullmatch(value.strip())
+    minutes = int(found[1] + "1") * (int(found[2]) * 60 + int(found[3])) if found else WESTERNMOST - 1
+    if not WESTERNMOST <= minutes <= EASTERNMOST or value.strip() == "-0000":
+        raise RequestError(f"{name}: expected an offset +hhmm or -hhmm, from -1200 to +1400")
+    return minutes
 
 
 def tag_path(name: str) -> TagPath | None:

@@ -325,7 +325,7 @@ def test_odd_values_are_compared_without_failing() -> None:
         "00200011": {"vr": "IS", "Value": ["1A"]},
         "00081030": {"vr": "LO", "Value": [5]},
     }
-    assert not verdict({"00080020": "20240101-"}, odd)
+    assert verdict({"00080020": "20240101-"}, odd).unverified == (("00080020",),)
     assert verdict({"00200011": "1A"}, odd)
     assert verdict({"00081030": "5*"}, odd)
     assert not verdict({"0008002A": "20240230-"}, {"0008002A": {"vr": "DT", "Value": ["19990231-0500"]}})

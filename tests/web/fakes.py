@@ -1,21 +1,21 @@
 """A federation on strings: what the web asks of it, without regions."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, cast
 
 from httpx2 import AsyncClient
 from starlette.applications import Starlette
 
-from gateway.dataset.query import Query, Row, Selection
+from gateway.dataset.query import Level, Query, Row, Selection
 from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE
 from gateway.deadline import Deadline
 from gateway.events import Event
 from gateway.federation.completeness import Completeness, RegionState
-from gateway.web.app import WebSettings, create_app
+from gateway.web.app import Archive, WebSettings, create_app
 from gateway.web.guard import HttpLimits
 from gateway.web.server import WebServer
 from tests.kit.dicom import encode, instance
@@ -24,6 +24,16 @@ STUDY, SERIES = "1.2.3", "1.2.3.4"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 ALL_COMPLETE = (RegionState("neodin", "complete", 1), RegionState("hdirs", "complete", 0))
 ONE_MISSING = (RegionState("neodin", "complete", 1), RegionState("hdirs", "timeout"))
+
+SEARCHED = [
+    ("/studies", Level.STUDY, None, None),
+    ("/series", Level.SERIES, None, None),
+    ("/instances", Level.IMAGE, None, None),
+    ("/studies/1.2/series", Level.SERIES, "1.2", None),
+    ("/studies/1.2/instances", Level.IMAGE, "1.2", None),
+    ("/studies/1.2/series/1.3/instances", Level.IMAGE, "1.2", "1.3"),
+]
+"""The Search resources (PS3.18 Table 10.6.1-1): path, level, Study and Series Instance UID."""
 
 Step = BaseException | asyncio.Event | Callable[[], None]
 """Between two things that come: an error that ends it, a moment to wait for, something to take note of."""
@@ -51,7 +61,7 @@ async def step(thing: Step) -> None:
 class FakeSearch:
     """Gives what it was told to, and keeps what it was asked."""
 
-    rows: Sequence[Row] = ()
+    rows: Sequence[Row | Step] = ()
     states: tuple[RegionState, ...] = ALL_COMPLETE
     remaining: int = 0
     warnings: tuple[str, ...] = ()
@@ -60,10 +70,13 @@ class FakeSearch:
     deadlines: list[Deadline] = field(default_factory=list)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    callers: list[str] = field(default_factory=list)
+    left: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def search(self, query: Query, deadline: Deadline) -> Any:
+    async def search(self, query: Query, deadline: Deadline, *, caller: str = "") -> Any:
         self.queries.append(query)
         self.deadlines.append(deadline)
+        self.callers.append(caller)
         self.asked.set()
         try:
             for thing in self.before:
@@ -77,6 +90,44 @@ class FakeSearch:
             completeness=Completeness("matches", self.states),
             warnings=self.warnings,
         )
+
+    @asynccontextmanager
+    async def stream(self, query: Query, deadline: Deadline) -> AsyncIterator["FakeStream"]:
+        self.queries.append(query)
+        self.deadlines.append(deadline)
+        self.asked.set()
+        try:
+            yield FakeStream(self)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        finally:
+            self.left.set()
+
+
+@dataclass
+class FakeStream:
+    """Rows in order of arrival, and between them what happens; states and warnings are final at the end."""
+
+    search: FakeSearch
+    ended: bool = False
+
+    async def __aiter__(self) -> AsyncIterator[Row]:
+        for thing in (*self.search.before, *self.search.rows):
+            if isinstance(thing, dict):
+                yield thing
+            else:
+                await step(thing)
+        self.ended = True
+
+    @property
+    def completeness(self) -> Completeness:
+        unfinished = tuple(RegionState(state.region, "cancelled") for state in self.search.states)
+        return Completeness("matches", self.search.states if self.ended else unfinished)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self.search.warnings if self.ended else ()
 
 
 @dataclass
@@ -173,13 +224,18 @@ class Gateway:
 
 
 def application(
-    search: FakeSearch, retrieve: FakeRetrieve, settings: WebSettings, events: list[Event] | None = None
+    search: FakeSearch,
+    retrieve: FakeRetrieve,
+    settings: WebSettings,
+    events: list[Event] | None = None,
+    regions: Mapping[str, FakeSearch] = MappingProxyType({}),
 ) -> Starlette:
     def observe(event: Event) -> None:
         if events is not None:
             events.append(event)
 
-    return create_app(cast("Any", search), cast("Any", retrieve), settings, observe)
+    alone = {name: Archive(cast("Any", found), cast("Any", retrieve)) for name, found in regions.items()}
+    return create_app(cast("Any", search), cast("Any", retrieve), settings, observe, regions=alone)
 
 
 @asynccontextmanager
@@ -189,12 +245,14 @@ async def gateway(
     *,
     limits: HttpLimits | None = None,
     grace: float = 0.0,
+    regions: Mapping[str, FakeSearch] = MappingProxyType({}),
     **settings: Any,
 ) -> AsyncIterator[Gateway]:
     """Serve a fake federation on a port of its own."""
     search, retrieve = search or FakeSearch(), retrieve or FakeRetrieve()
     events: list[Event] = []
-    server = WebServer(application(search, retrieve, WebSettings(**settings), events), "127.0.0.1", 0, limits=limits)
+    app = application(search, retrieve, WebSettings(**settings), events, regions)
+    server = WebServer(app, "127.0.0.1", 0, limits=limits)
     port = await server.start()
     try:
         async with AsyncClient(base_url=f"http://127.0.0.1:{port}/dicom-web", timeout=10) as client:

@@ -65,7 +65,7 @@ def test_comma_in_text_is_a_comma() -> None:
     assert parse("StudyDescription=CT, abdomen").keys == {("00081030",): "CT, abdomen"}
 
 
-@pytest.mark.parametrize("value", ["", "*"])
+@pytest.mark.parametrize("value", ["", "*", "%20", "%20*"])
 def test_empty_value_and_lone_asterisk_match_everything(value: str) -> None:
     assert parse(f"PatientName={value}&StudyDate={value}").keys == {("00100010",): "", ("00080020",): ""}
 
@@ -104,7 +104,7 @@ def test_uid_that_repeats_the_path_is_no_second_key() -> None:
         "StudyTime=-235960", "StudyTime=0800-08", "AcquisitionDateTime=2024", "AcquisitionDateTime=2024-2025",
         "AcquisitionDateTime=20240101120000.5-0500", "AcquisitionDateTime=20240101120000-0500-20240102120000-0500",
         "AcquisitionDateTime=-20240101", "PatientAge=042Y", "SeriesNumber=-3", "SliceThickness=1.5e0", "Rows=512",
-        "RequestAttributesSequence=", "PatientName=*a?b*", "TimezoneOffsetFromUTC=-0500",
+        "RequestAttributesSequence=", "PatientName=*a?b*",
     ],
 )  # fmt: skip
 def test_value_of_its_vr_is_taken(query: str) -> None:
@@ -164,9 +164,73 @@ def test_empty_value_matching_is_asked_for() -> None:
     assert parse("PatientName=%22%22&emptyvaluematching=true").keys == {("00100010",): '""'}
 
 
-def test_multiple_value_matching_is_declined_in_the_words_of_the_standard() -> None:
-    [warning] = parse("multiplevaluematching=true&ModalitiesInStudy=CT,PT").warnings
-    assert warning.startswith("The multiplevaluematching parameter is not supported.")
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [
+        ("ModalitiesInStudy=CT%5CPT", "CT\\PT"), ("ModalitiesInStudy=CT,PT", "CT\\PT"), ("PatientID=A%5CB", "A\\B"),
+        ("PatientAge=001Y,002Y", "001Y\\002Y"), ("PatientID=A,B", "A,B"), ("PatientID=A*", "A*"),
+        ("OtherPatientNames=DOE%5EJ%5CROE%5EJ", "DOE^J\\ROE^J"),
+    ],
+)  # fmt: skip
+def test_multiple_value_matching_takes_several_values_of_the_vrs_that_have_it(value: str, key: str) -> None:
+    query = parse(f"multiplevaluematching=true&{value}")
+    assert list(query.keys.values()) == [key]
+    assert query.every_value
+    assert query.warnings == ()
+
+
+@pytest.mark.parametrize("value", ["PatientID=A*%5CB", "ModalitiesInStudy=CT%5C", "PatientAge=001Y%5C42"])
+def test_several_values_are_each_whole_and_without_wildcards(value: str) -> None:
+    assert "several are separated by backslashes and hold no wildcards" in refused(
+        f"multiplevaluematching=true&{value}"
+    )
+
+
+def test_several_values_of_text_need_multiple_value_matching() -> None:
+    assert not parse("ModalitiesInStudy=CT,PT").every_value
+    assert "one value" in refused("PatientID=A%5CB")
+    assert "one value" in refused("multiplevaluematching=false&PatientID=A%5CB")
+
+
+@pytest.mark.parametrize("name", ["TimezoneOffsetFromUTC", "00080201"])
+@pytest.mark.parametrize(
+    ("value", "minutes"),
+    [("-0500", -300), ("+0530", 330), ("%2B0530", 330), ("+0000", 0), ("-0330", -210), ("-1200", -720), ("+1400", 840)],
+)
+def test_offset_from_utc_is_no_key_but_says_how_dates_are_meant(name: str, value: str, minutes: int) -> None:
+    query = parse(f"{name}={value}&StudyDate=20240101")
+    assert query.utc_offset == minutes
+    assert query.keys == {("00080020",): "20240101"}
+
+
+def test_offset_from_utc_without_a_value_says_nothing() -> None:
+    query = parse("TimezoneOffsetFromUTC=")
+    assert (query.utc_offset, query.keys, query.warnings) == (None, {}, ())
+
+
+@pytest.mark.parametrize("value", ["0500", "-5", "EST", "-0060", "-1201", "+1401", "+1500", "-0000", "-05:00", "*"])
+def test_wrong_offset_from_utc_is_refused_with_what_is_expected(value: str) -> None:
+    assert refused(f"00080201={value}") == "00080201: expected an offset +hhmm or -hhmm, from -1200 to +1400"
+
+
+def test_offset_from_utc_given_twice_is_refused() -> None:
+    assert "given twice" in refused("TimezoneOffsetFromUTC=-0500&00080201=-0500")
+
+
+@pytest.mark.parametrize(
+    ("level", "include"),
+    [
+        (Level.STUDY, {("00081030",)}),
+        (Level.SERIES, {("00081030",), ("00080060",), ("0008103E",)}),
+        (Level.IMAGE, {("00081030",), ("00080060",), ("0008103E",), ("00200013",)}),
+    ],
+)
+def test_attributes_of_the_levels_below_are_not_returned_though_asked_for(
+    level: Level, include: set[tuple[str, ...]]
+) -> None:
+    query = parse("includefield=StudyDescription,Modality,SeriesDescription,InstanceNumber", level)
+    assert query.include == include
+    assert query.warnings == ()
 
 
 @pytest.mark.parametrize(

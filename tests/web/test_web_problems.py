@@ -107,10 +107,11 @@ async def test_configured_origin_may_read_answers_and_their_warnings() -> None:
     assert "access-control-allow-origin" not in other.headers
 
 
-async def test_preflight_of_a_configured_origin() -> None:
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_preflight_of_a_configured_origin(method: str) -> None:
     headers = {
         "Origin": VIEWER,
-        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Method": method,
         "Access-Control-Request-Headers": "accept, authorization, range, prefer",
     }
     async with gateway(cors_origins=(VIEWER,)) as web:

@@ -141,7 +141,8 @@ OHIF = [
 
 @pytest.mark.parametrize("path", OHIF)
 async def test_recorded_search_of_ohif_works(path: str) -> None:
-    async with gateway(FakeSearch([study_row()])) as web:
+    row = {**study_row(), "0020000E": {"vr": "UI", "Value": ["1.9"]}}
+    async with gateway(FakeSearch([row])) as web:
         answer = await web.client.get(path, headers={"Accept": "application/dicom+json"})
     assert answer.status_code == 200
     assert "warning" not in answer.headers
