@@ -12,6 +12,7 @@ from gateway.errors import ConfigError
 from gateway.events import Observer, unobserved
 from gateway.federation.retrieve import FederatedRetrieve
 from gateway.federation.search import FederatedSearch
+from gateway.federation.workers import Workers, WorkLimits
 from gateway.region.inbox import Inbox
 from gateway.region.node import Region
 from gateway.region.profile import Profile
@@ -57,7 +58,8 @@ async def running(
         regions = [Region(profile, settings, inbox, observer, limits) for profile in profiles]
         for region in regions:
             stack.push_async_callback(region.aclose)
-        server = WebServer(_app(settings, regions, observer), settings.http.host, settings.http.port)
+        workers = await stack.enter_async_context(Workers(_work_limits(settings)))
+        server = WebServer(_app(settings, regions, workers, observer), settings.http.host, settings.http.port)
         http_port = await _listening(server.start(), settings.http.port)
         stack.push_async_callback(server.aclose, 2.0)
         yield Gateway(http_port, dimse_port, tuple(regions))
@@ -69,7 +71,18 @@ def _called_by(settings: Settings, profiles: Sequence[Profile]) -> Callable[[Cal
     return lambda caller: None if caller.called_ae_title in ours else CALLED_AE_TITLE_NOT_RECOGNIZED
 
 
-def _app(settings: Settings, regions: Sequence[Region], observer: Observer) -> Starlette:
+def _work_limits(settings: Settings) -> WorkLimits:
+    chosen = settings.workers
+    return WorkLimits(
+        processes=chosen.processes,
+        waiting=chosen.max_waiting,
+        seconds=chosen.seconds,
+        memory=chosen.memory_mib << 20,
+        job_bytes=chosen.job_mib << 20,
+    )
+
+
+def _app(settings: Settings, regions: Sequence[Region], workers: Workers, observer: Observer) -> Starlette:
     web = WebSettings(
         public_url=settings.http.public_url or None,
         default_transfer_syntax=settings.http.default_transfer_syntax,
@@ -79,7 +92,7 @@ def _app(settings: Settings, regions: Sequence[Region], observer: Observer) -> S
     )
     province = _archive(settings, regions, observer)
     alone = {region.profile.id: _archive(settings, (region,), observer) for region in regions}
-    return create_app(province.search, province.retrieve, web, observer, regions=alone)
+    return create_app(province.search, province.retrieve, workers, web, observer, regions=alone)
 
 
 def _archive(settings: Settings, regions: Sequence[Region], observer: Observer) -> Archive:

@@ -68,6 +68,16 @@ class RetrieveSettings(Section):
     quiet_seconds: Seconds
 
 
+class WorkersSettings(Section):
+    """The processes that decode, transcode and render."""
+
+    processes: Count
+    max_waiting: Count
+    seconds: Seconds
+    memory_mib: Annotated[Integer, Field(ge=256)]
+    job_mib: Count
+
+
 class Settings(Section):
     """All of it, as ``defaults.toml`` lists and explains it."""
 
@@ -75,6 +85,7 @@ class Settings(Section):
     dimse: DimseSettings
     search: SearchSettings
     retrieve: RetrieveSettings
+    workers: WorkersSettings
 
 
 def load(path: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:

@@ -97,7 +97,7 @@ class _Wish:
         if self.single not in {None, form.single}:
             return 0, 0
         bytes_as_stored = self.type == OCTET_STREAM and self.syntax and form.transfer_syntax in {*MEDIA_TYPES, self.syntax}
-        kind = 3 if bytes_as_stored and form.media_type != DICOM else self._kind(form.media_type)
+        kind = 3 if bytes_as_stored and form.media_type not in {DICOM, ZIP} else self._kind(form.media_type)
         if not kind or (form.named and kind < 3):
             return 0, 0
         if not self.syntax or not form.transfer_syntax:
@@ -218,13 +218,13 @@ def frame_forms(
         lossy = syntax.lossy and stored in ts.TRANSFER_SYNTAXES
         forms = [*forms, *explicit] if default == "stored" or lossy else [*explicit, *forms]
     for uid in targets:
-        if uid not in {stored, EXPLICIT_VR_LE}:
-            media_type = media_type(uid)
-            forms.append(Form(media_type, uid, default=DEFAULT_SYNTAXES.get(media_type) == uid))
+        if uid not in {stored, EXPLICIT_VR_LE} and transfer_syntax(uid).encapsulated:
+            name = media_type(uid)
+            forms.append(Form(name, uid, default=DEFAULT_SYNTAXES.get(name) == uid))
     return forms + [replace(form, single=True) for form in forms] if single else forms
 
 
-def value_forms(media_type: str = OCTET_STREAM) -> list[Form]:
+def value_forms(own_type: str = OCTET_STREAM) -> list[Form]:
     """List the forms of a bulk data value that is no Pixel Data, or is a document with a type of its own."""
-    types = dict.fromkeys((OCTET_STREAM, media_type))
+    types = dict.fromkeys((OCTET_STREAM, own_type))
     return [*(Form(name, stored=True) for name in types), *(Form(name, single=True, stored=True) for name in types)]

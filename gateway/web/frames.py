@@ -90,9 +90,9 @@ def pixel_parts(
 
 
 def _frame(asked: Asked, here: WholeInstance, form: Form, number: int) -> Content | Callable[[], Awaitable[bytes]]:
-    stored = here.index.transfer_syntax_uid
+    stored, description = here.index.transfer_syntax_uid, here.index.description
     native = form.transfer_syntax == EXPLICIT_VR_LE and not transfer_syntax(stored).encapsulated
-    if form.transfer_syntax == stored or native:
+    if form.transfer_syntax == stored or native or description is None:
         spans = here.index.spans(number)  # told now that there is no such frame
         if here.index.is_plain(number):
             return Content(here.read, spans)
@@ -103,9 +103,7 @@ def _frame(asked: Asked, here: WholeInstance, form: Form, number: int) -> Conten
         return read
 
     async def made() -> bytes:
-        [frame] = await asked.workers.run(
-            reencode_frames, [here.frame(number)], here.index.description, form.transfer_syntax
-        )
+        [frame] = await asked.workers.run(reencode_frames, [here.frame(number)], description, form.transfer_syntax)
         return frame
 
     return made

@@ -5,9 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from http import HTTPStatus
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from gateway.dataset.query import Selection
 from gateway.web.completeness import Header
 from gateway.web.multipart import MultipartRelated
 from gateway.web.ranges import Content, byte_range
@@ -17,10 +16,6 @@ from gateway.web.streaming import Body, ahead
 
 if TYPE_CHECKING:
     from gateway.federation.flights import Instance
-
-__all__ = ["Part", "Parts", "Selection"]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)

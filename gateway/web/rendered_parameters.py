@@ -4,13 +4,11 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from math import isfinite
-from typing import Final, TypeVar
+from typing import Any, Final
 
 from gateway.dataset.rendition import ICC_PROFILES, WINDOW_FUNCTIONS, Rendering, Viewport, Window
 from gateway.errors import RequestError
 from gateway.web.parameters import Pair
-
-T = TypeVar("T")
 
 LARGEST_VIEWPORT: Final = 8192
 THUMBNAIL: Final = Viewport(128, 128)
@@ -133,7 +131,7 @@ def _icc_profile(name: str, value: str) -> str:
     return value.lower()
 
 
-_READERS: Final[dict[str, tuple[str, Callable[[str, str], object]]]] = {
+_READERS: Final[dict[str, tuple[str, Callable[[str, str], Any]]]] = {
     "viewport": ("viewport", _viewport),
     "window": ("window", window),
     "quality": ("quality", quality),

@@ -15,6 +15,7 @@ from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE
 from gateway.deadline import Deadline
 from gateway.events import Event
 from gateway.federation.completeness import Completeness, RegionState
+from gateway.federation.workers import Workers, WorkLimits
 from gateway.web.app import Archive, WebSettings, create_app
 from gateway.web.guard import HttpLimits
 from gateway.web.server import WebServer
@@ -142,9 +143,16 @@ class FakeInstance:
     region: str = "neodin"
     character_set: str = "ISO_IR 6"
 
-    async def bursts(self) -> AsyncIterator[list[memoryview]]:
+    notes: dict[str, bytes] = field(default_factory=dict)
+    complete: bool = False
+
+    async def bursts(self, offset: int = 0) -> AsyncIterator[list[memoryview]]:
         async for fragment in self:
-            yield [fragment]
+            skipped = min(offset, len(fragment))
+            offset -= skipped
+            if skipped < len(fragment):
+                yield [fragment[skipped:]]
+        self.complete = True
 
     async def __aiter__(self) -> AsyncIterator[memoryview]:
         for piece in self.data:
@@ -152,6 +160,27 @@ class FakeInstance:
                 yield memoryview(piece)
             else:
                 await step(piece)
+
+    @property
+    def size(self) -> int | None:
+        return len(self._bytes) if self.complete else None
+
+    @property
+    def _bytes(self) -> bytes:
+        return joined(piece for piece in self.data if isinstance(piece, bytes | memoryview))
+
+    async def whole(self) -> None:
+        async for _ in self.bursts():
+            pass
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self._bytes[offset : offset + length]
+
+    def note(self, key: str) -> bytes | None:
+        return self.notes.get(key)
+
+    def keep(self, key: str, value: bytes) -> None:
+        self.notes[key] = value
 
 
 def ct(number: int = 1, transfer_syntax: str = EXPLICIT_VR_LE, *, size: int = 512, pieces: int = 100) -> FakeInstance:
@@ -229,13 +258,16 @@ def application(
     settings: WebSettings,
     events: list[Event] | None = None,
     regions: Mapping[str, FakeSearch] = MappingProxyType({}),
+    workers: Workers | None = None,
 ) -> Starlette:
     def observe(event: Event) -> None:
         if events is not None:
             events.append(event)
 
     alone = {name: Archive(cast("Any", found), cast("Any", retrieve)) for name, found in regions.items()}
-    return create_app(cast("Any", search), cast("Any", retrieve), settings, observe, regions=alone)
+    return create_app(
+        cast("Any", search), cast("Any", retrieve), workers or Workers(), settings, observe, regions=alone
+    )
 
 
 @asynccontextmanager
@@ -251,14 +283,15 @@ async def gateway(
     """Serve a fake federation on a port of its own."""
     search, retrieve = search or FakeSearch(), retrieve or FakeRetrieve()
     events: list[Event] = []
-    app = application(search, retrieve, WebSettings(**settings), events, regions)
-    server = WebServer(app, "127.0.0.1", 0, limits=limits)
-    port = await server.start()
-    try:
-        async with AsyncClient(base_url=f"http://127.0.0.1:{port}/dicom-web", timeout=10) as client:
-            yield Gateway(port, server, client, search, retrieve, events)
-    finally:
-        await server.aclose(grace)
+    async with Workers(WorkLimits(processes=1)) as workers:
+        app = application(search, retrieve, WebSettings(**settings), events, regions, workers)
+        server = WebServer(app, "127.0.0.1", 0, limits=limits)
+        port = await server.start()
+        try:
+            async with AsyncClient(base_url=f"http://127.0.0.1:{port}/dicom-web", timeout=10) as client:
+                yield Gateway(port, server, client, search, retrieve, events)
+        finally:
+            await server.aclose(grace)
 
 
 async def exchange(port: int, *requests: bytes | Step, until: float = 5.0) -> bytes:
