@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from starlette.applications import Starlette
 
@@ -15,6 +16,7 @@ from gateway.federation.search import FederatedSearch
 from gateway.region.inbox import Inbox
 from gateway.region.node import Region
 from gateway.region.profile import Profile
+from gateway.spool.spool import Spool
 from gateway.web.app import WebSettings, create_app
 from gateway.web.server import WebServer
 from gateway.wire.limits import Limits
@@ -57,7 +59,13 @@ async def running(
         regions = [Region(profile, settings, inbox, observer, limits) for profile in profiles]
         for region in regions:
             stack.push_async_callback(region.aclose)
-        server = WebServer(_app(settings, regions, observer), settings.http.host, settings.http.port)
+        spool = _spool(settings)
+        await spool.start()
+        stack.push_async_callback(spool.aclose)
+        retrieve = _retrieve(settings, regions, observer, spool)
+        await retrieve.start()
+        stack.push_async_callback(retrieve.aclose)
+        server = WebServer(_app(settings, regions, retrieve, observer), settings.http.host, settings.http.port)
         http_port = await _listening(server.start(), settings.http.port)
         stack.push_async_callback(server.aclose, 2.0)
         yield Gateway(http_port, dimse_port, tuple(regions))
@@ -69,18 +77,35 @@ def _called_by(settings: Settings, profiles: Sequence[Profile]) -> Callable[[Cal
     return lambda caller: None if caller.called_ae_title in ours else CALLED_AE_TITLE_NOT_RECOGNIZED
 
 
-def _app(settings: Settings, regions: Sequence[Region], observer: Observer) -> Starlette:
+def _spool(settings: Settings) -> Spool:
+    folder = Path(settings.spool.folder) if settings.spool.folder else None
+    return Spool(
+        folder,
+        max_bytes=settings.spool.max_bytes,
+        memory_bytes=settings.spool.memory_bytes,
+        seconds=settings.spool.seconds,
+        keep_on_restart=settings.spool.keep_on_restart,
+    )
+
+
+def _retrieve(settings: Settings, regions: Sequence[Region], observer: Observer, spool: Spool) -> FederatedRetrieve:
+    return FederatedRetrieve(
+        regions,
+        observer,
+        spool,
+        soft_seconds=settings.search.soft_seconds,
+        fresh_seconds=settings.spool.fresh_seconds,
+        background_instances=settings.spool.background_instances,
+    )
+
+
+def _app(settings: Settings, regions: Sequence[Region], retrieve: FederatedRetrieve, observer: Observer) -> Starlette:
     search = FederatedSearch(
         regions,
         observer,
         soft_seconds=settings.search.soft_seconds,
         max_results=settings.search.max_results,
         max_matches_per_region=settings.search.max_matches_per_region,
-    )
-    retrieve = FederatedRetrieve(
-        regions,
-        observer,
-        soft_seconds=settings.search.soft_seconds,
     )
     web = WebSettings(
         public_url=settings.http.public_url or None,

@@ -68,6 +68,18 @@ class RetrieveSettings(Section):
     quiet_seconds: Seconds
 
 
+class SpoolSettings(Section):
+    """Retrieved instances at rest; times in seconds."""
+
+    folder: str
+    max_bytes: Annotated[Integer, Field(ge=1 << 20)]
+    memory_bytes: Annotated[Integer, Field(ge=1 << 20)]
+    seconds: Seconds
+    fresh_seconds: Seconds
+    keep_on_restart: Annotated[bool, Field(strict=True)]
+    background_instances: Annotated[Integer, Field(ge=0)]
+
+
 class Settings(Section):
     """All of it, as ``defaults.toml`` lists and explains it."""
 
@@ -75,6 +87,7 @@ class Settings(Section):
     dimse: DimseSettings
     search: SearchSettings
     retrieve: RetrieveSettings
+    spool: SpoolSettings
 
 
 def load(path: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
