@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from starlette.applications import Starlette
 
@@ -16,6 +17,7 @@ from gateway.federation.workers import Workers, WorkLimits
 from gateway.region.inbox import Inbox
 from gateway.region.node import Region
 from gateway.region.profile import Profile
+from gateway.spool.spool import Spool
 from gateway.web.app import Archive, WebSettings, create_app
 from gateway.web.server import WebServer
 from gateway.wire.limits import Limits
@@ -58,8 +60,14 @@ async def running(
         regions = [Region(profile, settings, inbox, observer, limits) for profile in profiles]
         for region in regions:
             stack.push_async_callback(region.aclose)
+        province = await _archive(stack, settings, regions, observer)
+        alone = {
+            region.profile.id: await _archive(stack, settings, (region,), observer, region.profile.id)
+            for region in regions
+        }
         workers = await stack.enter_async_context(Workers(_work_limits(settings)))
-        server = WebServer(_app(settings, regions, workers, observer), settings.http.host, settings.http.port)
+        app = create_app(province.search, province.retrieve, workers, _web(settings), observer, regions=alone)
+        server = WebServer(app, settings.http.host, settings.http.port)
         http_port = await _listening(server.start(), settings.http.port)
         stack.push_async_callback(server.aclose, 2.0)
         yield Gateway(http_port, dimse_port, tuple(regions))
@@ -82,21 +90,20 @@ def _work_limits(settings: Settings) -> WorkLimits:
     )
 
 
-def _app(settings: Settings, regions: Sequence[Region], workers: Workers, observer: Observer) -> Starlette:
-    web = WebSettings(
+def _web(settings: Settings) -> WebSettings:
+    return WebSettings(
         public_url=settings.http.public_url or None,
         default_transfer_syntax=settings.http.default_transfer_syntax,
         search_seconds=settings.search.hard_seconds,
         first_byte_seconds=settings.retrieve.first_instance_seconds,
         cors_origins=settings.http.cors_origins,
     )
-    province = _archive(settings, regions, observer)
-    alone = {region.profile.id: _archive(settings, (region,), observer) for region in regions}
-    return create_app(province.search, province.retrieve, workers, web, observer, regions=alone)
 
 
-def _archive(settings: Settings, regions: Sequence[Region], observer: Observer) -> Archive:
-    """Make one archive of some regions: of all of them, or of one alone."""
+async def _archive(
+    stack: AsyncExitStack, settings: Settings, regions: Sequence[Region], observer: Observer, alone: str = ""
+) -> Archive:
+    """Make one archive of some regions: of all of them, or of one alone, which shares no spool with the others."""
     search = FederatedSearch(
         regions,
         observer,
@@ -104,12 +111,34 @@ def _archive(settings: Settings, regions: Sequence[Region], observer: Observer) 
         max_results=settings.search.max_results,
         max_matches_per_region=settings.search.max_matches_per_region,
     )
+    spool = _spool(settings, alone)
+    await spool.start()
+    stack.push_async_callback(spool.aclose)
     retrieve = FederatedRetrieve(
         regions,
         observer,
+        spool,
         soft_seconds=settings.search.soft_seconds,
+        fresh_seconds=settings.spool.fresh_seconds,
+        background_instances=0 if alone else settings.spool.background_instances,
     )
+    await retrieve.start()
+    stack.push_async_callback(retrieve.aclose)
     return Archive(search, retrieve)
+
+
+def _spool(settings: Settings, alone: str) -> Spool:
+    """Make the spool of the province, or a smaller one for the resources of one region alone."""
+    chosen = settings.spool
+    name = f"{chosen.folder}-{alone}" if alone else chosen.folder
+    folder = Path(name) if chosen.folder else None
+    return Spool(
+        folder,
+        max_bytes=max(1 << 20, chosen.max_bytes // 10) if alone else chosen.max_bytes,
+        memory_bytes=chosen.memory_bytes,
+        seconds=chosen.seconds,
+        keep_on_restart=chosen.keep_on_restart,
+    )
 
 
 async def _listening(starting: Awaitable[int], port: int) -> int:

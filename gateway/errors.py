@@ -252,6 +252,22 @@ class WorkFailed(GatewayError):
     dimse_status = 0xC000
 
 
+class SpoolFull(GatewayError):
+    """There is no room to keep instances: a retrieve that has not begun is refused (promise P03)."""
+
+    slug = "spool-full"
+    http_status = 507
+    dimse_status = 0xA700
+    retryable = True
+
+
+class SpoolDamaged(GatewayError):
+    """What the spool keeps of an instance is not what arrived."""
+
+    slug = "spool-damaged"
+    retryable = True
+
+
 class RequestError(GatewayError):
     """The caller's request cannot be served as it is written."""
 

@@ -57,6 +57,14 @@ class IdentityConflict(Event):
     suppressed_region: str
 
 
+@dataclass(frozen=True, slots=True)
+class InstanceConflict(Event):
+    """A SOP Instance came twice with different bytes; the first copy was kept (promise R20, trap 3)."""
+
+    kept_region: str
+    discarded_region: str
+
+
 class Observer(Protocol):
     """Receives every event, on the event loop; it returns at once and never raises."""
 

@@ -78,6 +78,18 @@ class WorkersSettings(Section):
     job_mib: Count
 
 
+class SpoolSettings(Section):
+    """Retrieved instances at rest; times in seconds."""
+
+    folder: str
+    max_bytes: Annotated[Integer, Field(ge=1 << 20)]
+    memory_bytes: Annotated[Integer, Field(ge=1 << 20)]
+    seconds: Seconds
+    fresh_seconds: Seconds
+    keep_on_restart: Annotated[bool, Field(strict=True)]
+    background_instances: Annotated[Integer, Field(ge=0)]
+
+
 class Settings(Section):
     """All of it, as ``defaults.toml`` lists and explains it."""
 
@@ -86,6 +98,7 @@ class Settings(Section):
     search: SearchSettings
     retrieve: RetrieveSettings
     workers: WorkersSettings
+    spool: SpoolSettings
 
 
 def load(path: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
