@@ -7,12 +7,17 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 
-from gateway.config.settings import Settings
+from gateway.config.settings import IdentitySettings, Settings
 from gateway.dimse.acceptor import CALLED_AE_TITLE_NOT_RECOGNIZED, Acceptor, Caller, Rejection
 from gateway.errors import ConfigError
 from gateway.events import Observer, unobserved
+from gateway.federation.crosswalk import Crosswalk
+from gateway.federation.issuers import Issuer, Issuers
+from gateway.federation.patients import IdentitySource, NoIdentitySource, Patients
+from gateway.federation.pixm import pix_manager
+from gateway.federation.remembered import Remembered
 from gateway.federation.retrieve import FederatedRetrieve
-from gateway.federation.search import FederatedSearch
+from gateway.federation.search import FederatedSearch, SearchLimits
 from gateway.federation.workers import Workers, WorkLimits
 from gateway.region.inbox import Inbox
 from gateway.region.node import Region
@@ -45,14 +50,25 @@ async def running(
     """Run the gateway in front of the regions as long as the context lasts.
 
     Raises:
-        ConfigError: a port cannot be listened on.
+        ConfigError: a port cannot be listened on, or the identity source cannot be used.
     """
     limits = Limits(
         max_pdu_length=settings.dimse.maximum_pdu_length,
         max_associations=settings.dimse.max_associations,
         max_associations_per_peer=settings.dimse.max_associations_per_peer,
     )
+    issuers = Issuers(Issuer(x.issuer, x.oid, x.uri) for x in settings.identity.issuers)
+    profiles = [_in_our_words(profile, issuers) for profile in profiles]
     async with AsyncExitStack() as stack:
+        source = await stack.enter_async_context(identity_source(settings.identity, issuers))
+        patients = Patients(
+            source,
+            issuers,
+            profiles,
+            observer,
+            provincial="" if settings.identity.source == "none" else settings.identity.provincial_issuer,
+            show_provincial=settings.identity.present == "provincial",
+        )
         inbox = Inbox(observer)
         acceptor = Acceptor(accept=_called_by(settings, profiles), store=inbox.store, limits=limits)
         dimse_port = await _listening(acceptor.start(settings.dimse.host, settings.dimse.port), settings.dimse.port)
@@ -60,17 +76,56 @@ async def running(
         regions = [Region(profile, settings, inbox, observer, limits) for profile in profiles]
         for region in regions:
             stack.push_async_callback(region.aclose)
-        province = await _archive(stack, settings, regions, observer)
-        alone = {
-            region.profile.id: await _archive(stack, settings, (region,), observer, region.profile.id)
-            for region in regions
-        }
+        parts = _Parts(stack, settings, patients, observer)
+        province = await parts.archive(regions)
+        alone = {region.profile.id: await parts.archive((region,), region.profile.id) for region in regions}
         workers = await stack.enter_async_context(Workers(_work_limits(settings)))
         app = create_app(province.search, province.retrieve, workers, _web(settings), observer, regions=alone)
         server = WebServer(app, settings.http.host, settings.http.port)
         http_port = await _listening(server.start(), settings.http.port)
         stack.push_async_callback(server.aclose, 2.0)
         yield Gateway(http_port, dimse_port, tuple(regions))
+
+
+@asynccontextmanager
+async def identity_source(settings: IdentitySettings, issuers: Issuers) -> AsyncIterator[IdentitySource]:
+    """Have the identity source of the settings as long as the context lasts.
+
+    Raises:
+        ConfigError: its settings are not complete, or its file cannot be used.
+    """
+    _check(settings, issuers)
+    if settings.source == "csv":
+        yield Crosswalk.read(Path(settings.crosswalk), issuers)
+    elif settings.source == "pixm":
+        token = Path(settings.pixm_token_file) if settings.pixm_token_file else None
+        async with pix_manager(settings.pixm_url, issuers, token_file=token, seconds=settings.pixm_seconds) as manager:
+            yield Remembered(manager, settings.cache_seconds)
+    else:
+        yield NoIdentitySource()
+
+
+def _check(settings: IdentitySettings, issuers: Issuers) -> None:
+    """Say which setting of an identity source is missing."""
+    if settings.source == "none":
+        return
+    needed = {"csv": "crosswalk", "pixm": "pixm_url"}[settings.source]
+    for key in (needed, "provincial_issuer"):
+        if not getattr(settings, key):
+            raise ConfigError(f'"identity.{key}" is empty: source = "{settings.source}" needs it')
+    if settings.source == "pixm" and not issuers.issuer(settings.provincial_issuer).system:
+        raise ConfigError(
+            '"identity.issuers" gives the provincial issuer neither oid nor uri: a PIXm manager knows no other names'
+        )
+
+
+def _in_our_words(profile: Profile, issuers: Issuers) -> Profile:
+    """Return the profile with its issuers by the names that rows are given."""
+    named = {
+        "issuer_of_patient_id": issuers.name(profile.issuer_of_patient_id),
+        "other_issuers_of_patient_id": tuple(map(issuers.name, profile.other_issuers_of_patient_id)),
+    }
+    return profile.model_copy(update=named)
 
 
 def _called_by(settings: Settings, profiles: Sequence[Profile]) -> Callable[[Caller], Rejection | None]:
@@ -100,45 +155,55 @@ def _web(settings: Settings) -> WebSettings:
     )
 
 
-async def _archive(
-    stack: AsyncExitStack, settings: Settings, regions: Sequence[Region], observer: Observer, alone: str = ""
-) -> Archive:
-    """Make one archive of some regions: of all of them, or of one alone, which shares no spool with the others."""
-    search = FederatedSearch(
-        regions,
-        observer,
-        soft_seconds=settings.search.soft_seconds,
-        max_results=settings.search.max_results,
-        max_matches_per_region=settings.search.max_matches_per_region,
-    )
-    spool = _spool(settings, alone)
-    await spool.start()
-    stack.push_async_callback(spool.aclose)
-    retrieve = FederatedRetrieve(
-        regions,
-        observer,
-        spool,
-        soft_seconds=settings.search.soft_seconds,
-        fresh_seconds=settings.spool.fresh_seconds,
-        background_instances=0 if alone else settings.spool.background_instances,
-    )
-    await retrieve.start()
-    stack.push_async_callback(retrieve.aclose)
-    return Archive(search, retrieve)
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Makes archives: of all regions, or of one alone, which shares nothing with the others."""
 
+    stack: AsyncExitStack
+    settings: Settings
+    patients: Patients
+    observer: Observer
 
-def _spool(settings: Settings, alone: str) -> Spool:
-    """Make the spool of the province, or a smaller one for the resources of one region alone."""
-    chosen = settings.spool
-    name = f"{chosen.folder}-{alone}" if alone else chosen.folder
-    folder = Path(name) if chosen.folder else None
-    return Spool(
-        folder,
-        max_bytes=max(1 << 20, chosen.max_bytes // 10) if alone else chosen.max_bytes,
-        memory_bytes=chosen.memory_bytes,
-        seconds=chosen.seconds,
-        keep_on_restart=chosen.keep_on_restart,
-    )
+    async def archive(self, regions: Sequence[Region], alone: str = "") -> Archive:
+        search = await self.stack.enter_async_context(self._search(regions))
+        spool = self._spool(alone)
+        await spool.start()
+        self.stack.push_async_callback(spool.aclose)
+        retrieve = FederatedRetrieve(
+            regions,
+            self.observer,
+            spool,
+            soft_seconds=self.settings.search.soft_seconds,
+            fresh_seconds=self.settings.spool.fresh_seconds,
+            background_instances=0 if alone else self.settings.spool.background_instances,
+        )
+        await retrieve.start()
+        self.stack.push_async_callback(retrieve.aclose)
+        return Archive(search, retrieve)
+
+    def _search(self, regions: Sequence[Region]) -> FederatedSearch:
+        chosen = self.settings.search
+        limits = SearchLimits(
+            max_results=chosen.max_results,
+            max_matches_per_region=chosen.max_matches_per_region,
+            snapshot_seconds=chosen.snapshot_seconds,
+            snapshot_rows=chosen.snapshot_rows,
+            derived_studies=chosen.derived_studies,
+            derived_series=chosen.derived_series,
+        )
+        return FederatedSearch(regions, self.observer, patients=self.patients, limits=limits)
+
+    def _spool(self, alone: str) -> Spool:
+        """Make the spool of the province, or a smaller one for the resources of one region alone."""
+        chosen = self.settings.spool
+        name = f"{chosen.folder}-{alone}" if alone else chosen.folder
+        return Spool(
+            Path(name) if chosen.folder else None,
+            max_bytes=max(1 << 20, chosen.max_bytes // 10) if alone else chosen.max_bytes,
+            memory_bytes=chosen.memory_bytes,
+            seconds=chosen.seconds,
+            keep_on_restart=chosen.keep_on_restart,
+        )
 
 
 async def _listening(starting: Awaitable[int], port: int) -> int:

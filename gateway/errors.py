@@ -350,6 +350,15 @@ class AccessDenied(GatewayError):
     dimse_status = 0x0124
 
 
+class IdentityUnavailable(GatewayError):
+    """The identity source does not answer, or not in a way that can be used."""
+
+    slug = "identity-unavailable"
+    http_status = 503
+    dimse_status = 0xA700
+    retryable = True
+
+
 class AuditUnavailable(GatewayError):
     """The audit trail cannot be written, so nothing is released."""
 

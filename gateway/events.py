@@ -65,6 +65,19 @@ class InstanceConflict(Event):
     discarded_region: str
 
 
+@dataclass(frozen=True, slots=True)
+class DemographicsDiffer(Event):
+    """Two regions state different birth dates or sexes for identifiers of one patient (trap 6)."""
+
+    region: str
+    other_region: str
+
+
+@dataclass(frozen=True, slots=True)
+class IdentitySourceFailed(Event):
+    """The identity source did not answer: identifiers were taken as each region has them."""
+
+
 class Observer(Protocol):
     """Receives every event, on the event loop; it returns at once and never raises."""
 

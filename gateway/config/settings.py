@@ -23,6 +23,12 @@ def _public_url(value: str) -> str:
     return value
 
 
+def _web_address(value: str) -> str:
+    if value and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
+        raise ValueError('it begins with "https://" or "http://" and has neither user, query nor fragment')
+    return value
+
+
 AETitle = Annotated[str, AfterValidator(_ae_title)]
 Host = Annotated[str, Field(min_length=1)]
 Integer = Annotated[int, Field(strict=True)]
@@ -59,6 +65,10 @@ class SearchSettings(Section):
     hard_seconds: Seconds
     max_results: Count
     max_matches_per_region: Count
+    snapshot_seconds: Seconds
+    snapshot_rows: Count
+    derived_studies: Count
+    derived_series: Count
 
 
 class RetrieveSettings(Section):
@@ -90,6 +100,28 @@ class SpoolSettings(Section):
     background_instances: Annotated[Integer, Field(ge=0)]
 
 
+class IssuerSettings(Section):
+    """One issuer of Patient IDs under all its names."""
+
+    issuer: Annotated[str, Field(min_length=1)]
+    oid: Annotated[str, Field(pattern=r"^([0-2](\.(0|[1-9]\d*))+)?$")] = ""
+    uri: str = ""
+
+
+class IdentitySettings(Section):
+    """Which identifiers are of one patient; times in seconds."""
+
+    source: Literal["none", "csv", "pixm"]
+    crosswalk: str
+    pixm_url: Annotated[str, AfterValidator(_web_address)]
+    pixm_token_file: str
+    pixm_seconds: Seconds
+    provincial_issuer: str
+    present: Literal["provincial", "local"]
+    cache_seconds: Annotated[float, Field(strict=True, ge=0, le=300)]
+    issuers: tuple[IssuerSettings, ...]
+
+
 class Settings(Section):
     """All of it, as ``defaults.toml`` lists and explains it."""
 
@@ -99,6 +131,7 @@ class Settings(Section):
     retrieve: RetrieveSettings
     workers: WorkersSettings
     spool: SpoolSettings
+    identity: IdentitySettings
 
 
 def load(path: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:

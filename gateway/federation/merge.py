@@ -6,14 +6,22 @@ from typing import TypeAlias
 
 from gateway.dataset.query import Attribute, Level, Row
 from gateway.dataset.required import UNIQUE_KEYS
-from gateway.federation.identity import is_foreign_copy, same_patient
+from gateway.federation.identity import (
+    UNLINKED,
+    Links,
+    also_known_as,
+    demographics_differ,
+    is_foreign_copy,
+    own_identifier,
+    same_patient,
+)
 from gateway.federation.paging import first
 from gateway.region.profile import Profile
 
 RETRIEVE_AE_TITLE, INSTANCE_AVAILABILITY, MODALITIES_IN_STUDY = "00080054", "00080056", "00080061"
 COUNTS = frozenset({"00201206", "00201208", "00201209"})
 SOP_CLASSES_IN_STUDY = "00080062"
-UNIONS = frozenset({MODALITIES_IN_STUDY, SOP_CLASSES_IN_STUDY, RETRIEVE_AE_TITLE})
+UNIONS = frozenset({MODALITIES_IN_STUDY, SOP_CLASSES_IN_STUDY})
 AVAILABILITIES = ("UNAVAILABLE", "OFFLINE", "NEARLINE", "ONLINE")
 PATIENT_GROUP = "0010"
 ACCESSION = frozenset({"00080050", "00080051"})
@@ -30,67 +38,123 @@ class Merged:
 
     Attributes:
         rows: one for each entity, in no order.
+        held_by: Unique Key of each row to the ids of the regions that hold it, the best holder first.
         conflicts: (kept, suppressed) regions of each row left out because the patients do not cross-reference.
+        discrepancies: (shown, other) regions whose rows of one patient differ in birth date or sex.
     """
 
     rows: list[Row] = field(default_factory=list)
+    held_by: dict[str, tuple[str, ...]] = field(default_factory=dict)
     conflicts: list[tuple[str, str]] = field(default_factory=list)
+    discrepancies: list[tuple[str, str]] = field(default_factory=list)
 
 
-def merge(level: Level, answers: Iterable[tuple[Profile, Sequence[Row]]]) -> Merged:
+def merge(level: Level, answers: Iterable[tuple[Profile, Sequence[Row]]], links: Links = UNLINKED) -> Merged:
     """Group rows by the level's Unique Key and join each group, its best holder first.
 
     The best holder is one that is not a foreign copy, then the earlier source. ModalitiesInStudy and the other lists
     become unions, InstanceAvailability the best, counts the maximum; blanks are filled from later holders except in
-    patient and accession attributes. At STUDY level a row of another patient is suppressed and reported.
+    patient and accession attributes, and never in an instance, whose copies may differ (trap 3). At STUDY level a row
+    of another patient is suppressed and reported.
     """
     unique_key = UNIQUE_KEYS[level]
-    groups: dict[str, list[Holder]] = {}
+    merged = Merged()
+    alone: dict[str, Row] = {}
+    shared: dict[str, list[Holder]] = {}
+    source: dict[str, Profile] = {}
     for profile, rows in answers:
         for row in rows:
             uid = first(row.get(unique_key))
-            if uid:
-                groups.setdefault(uid, []).append((profile, row))
-    merged = Merged()
-    for holders in groups.values():
-        same, conflicts = one_patient(holders) if level is Level.STUDY else (holders, [])
-        merged.conflicts += [(same[0][0].id, profile.id) for profile, _ in conflicts]
-        merged.rows.append(_joined(same))
+            if not uid:
+                continue
+            if uid not in source:
+                source[uid], alone[uid] = profile, row
+            else:
+                shared.setdefault(uid, [(source[uid], alone[uid])]).append((profile, row))
+    had_at = _Titles()
+    for uid, row in alone.items():
+        holders = [(source[uid], row)]
+        if uid in shared:
+            holders = _sorted_out(level, shared[uid], links, merged)
+        merged.held_by[uid] = had_at.ids(holders)
+        merged.rows.append(_joined(level, holders, had_at.attribute(holders)))
     return merged
 
 
-def one_patient(holders: list[Holder]) -> tuple[list[Holder], list[Holder]]:
+def one_patient(holders: list[Holder], links: Links = UNLINKED) -> tuple[list[Holder], list[Holder]]:
     """Rank the holders of one study; part those of the first one's patient from those of any other."""
     if len(holders) == 1:
         return holders, []
-    ranked = sorted(holders, key=lambda holder: is_foreign_copy(holder[1], holder[0].issuer_of_patient_id))
-    best, row = ranked[0]
-    same = [x for x in ranked if x[1] is row or same_patient(row, _namespace(best), x[1], _namespace(x[0]))]
-    return same, [x for x in ranked if x not in same]
+    ranked = sorted(holders, key=_is_foreign_copy)
+    best = ranked[0]
+    same = [holder for holder in ranked if _is_same(best, holder, links)]
+    return same, [holder for holder in ranked if holder not in same]
 
 
-def _namespace(profile: Profile) -> str:
-    """Return the namespace of Patient IDs without an issuer; where none is configured, the region's is its own."""
-    return profile.issuer_of_patient_id or profile.id
+def _is_foreign_copy(holder: Holder) -> bool:
+    profile, row = holder
+    return is_foreign_copy(row, profile.issuer_of_patient_id, profile.other_issuers_of_patient_id)
 
 
-def _joined(holders: list[Holder]) -> Row:
-    profile, row = holders[0]
-    joined = {**row, RETRIEVE_AE_TITLE: {"vr": "AE", "Value": [profile.ae_title]}}
-    for other, theirs in holders[1:]:
-        _join(joined, {**theirs, RETRIEVE_AE_TITLE: {"vr": "AE", "Value": [other.ae_title]}})
+def _is_same(best: Holder, other: Holder, links: Links) -> bool:
+    (profile, row), (its_profile, its_row) = best, other
+    if row is its_row or (profile.id == its_profile.id and row == its_row):
+        return True
+    return same_patient(row, profile.namespace, its_row, its_profile.namespace, links)
+
+
+def _sorted_out(level: Level, holders: list[Holder], links: Links, merged: Merged) -> list[Holder]:
+    """Return the holders whose rows become one, and report the others."""
+    if level is not Level.STUDY:
+        return holders
+    same, others = one_patient(holders, links)
+    best, row = same[0]
+    merged.conflicts += [(best.id, profile.id) for profile, _ in others]
+    merged.discrepancies += [(best.id, x.id) for x, theirs in same[1:] if demographics_differ(row, theirs)]
+    return same
+
+
+class _Titles:
+    """Where entities are had, said once for all that are had at the same regions."""
+
+    def __init__(self) -> None:
+        self._attributes: dict[tuple[str, ...], Attribute] = {}
+        self._ids: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def ids(self, holders: list[Holder]) -> tuple[str, ...]:
+        ids = tuple(dict.fromkeys(profile.id for profile, _ in holders))
+        return self._ids.setdefault(ids, ids)
+
+    def attribute(self, holders: list[Holder]) -> Attribute:
+        titles = tuple(dict.fromkeys(profile.ae_title for profile, _ in holders))
+        if titles not in self._attributes:
+            self._attributes[titles] = {"vr": "AE", "Value": list(titles)}
+        return self._attributes[titles]
+
+
+def _joined(level: Level, holders: list[Holder], had_at: Attribute) -> Row:
+    joined = {**holders[0][1], RETRIEVE_AE_TITLE: had_at}
+    joined.pop("00080005", None)  # it told how the region's text was encoded; ours is UTF-8
+    for _, theirs in holders[1:]:
+        _join(joined, theirs, fill=level is not Level.IMAGE)
+    if len(holders) > 1 and level is Level.STUDY:
+        # A copy's Patient ID is never shown as the study's, but a caller who knows it finds it (trap 4).
+        known_as = (own_identifier(theirs, profile.namespace) for profile, theirs in holders[1:])
+        also_known_as(joined, holders[0][0].namespace, (x for x in known_as if x is not None))
     return joined
 
 
-def _join(row: Row, other: Row) -> None:
+def _join(row: Row, other: Row, *, fill: bool) -> None:
     for tag, attribute in other.items():
         mine = row.get(tag)
-        if tag in UNIONS:
-            row[tag] = _union(mine, attribute)
+        if tag == INSTANCE_AVAILABILITY:
+            row[tag] = _better(mine, attribute, _availability)
+        elif not fill or tag == RETRIEVE_AE_TITLE:
+            continue
+        elif tag in UNIONS:
+            row[tag] = union(mine, attribute)
         elif tag in COUNTS:
             row[tag] = _better(mine, attribute, _count)
-        elif tag == INSTANCE_AVAILABILITY:
-            row[tag] = _better(mine, attribute, _availability)
         elif (mine is None or len(mine) == 1) and not _is_of_one_holder(tag):
             row[tag] = attribute
 
@@ -100,7 +164,8 @@ def _is_of_one_holder(tag: str) -> bool:
     return tag.startswith(PATIENT_GROUP) or tag in ACCESSION or tag in DATA_SET_WIDE
 
 
-def _union(one: Attribute | None, other: Attribute) -> Attribute:
+def union(one: Attribute | None, other: Attribute) -> Attribute:
+    """Return the values of both, each once, those of the first in front."""
     values: list[object] = []
     for attribute in (one, other):
         found = attribute.get("Value") if attribute else None

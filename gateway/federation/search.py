@@ -1,219 +1,200 @@
 """A Search transaction over all regions (PS3.18 10.6)."""
 
-import asyncio
-import time
-from collections import Counter
-from collections.abc import AsyncGenerator, Collection, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Protocol
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import fields, replace
+from types import TracebackType
+from typing import Self
 
-from gateway.dataset.dictionary import keyword_of
 from gateway.dataset.matching import matcher
 from gateway.dataset.query import Level, Query, Row, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
 from gateway.deadline import Deadline
-from gateway.errors import GatewayError, LimitExceeded, NoRegionAnswered
-from gateway.events import IdentityConflict, Observer, RegionOperation
-from gateway.federation import identity
-from gateway.federation.completeness import COMPLETE, LIMITED, Completeness, RegionState
-from gateway.federation.merge import Merged, merge, one_patient
+from gateway.errors import NoRegionAnswered
+from gateway.events import Observer
+from gateway.federation.asking import MOST_UIDS, Answer, Regions, SearchableRegion, ask_all, completeness
+from gateway.federation.derive import DERIVED, Derivation, lacks
+from gateway.federation.findings import Findings, SearchLimits, SearchResult
+from gateway.federation.identity import ORIGINAL_ATTRIBUTES, UNLINKED
+from gateway.federation.issuers import Issuers
+from gateway.federation.merge import MODALITIES_IN_STUDY, Merged, merge
+from gateway.federation.ownership import Ownership
 from gateway.federation.paging import first, ordered, page
-from gateway.region.profile import Profile
+from gateway.federation.patients import NoIdentitySource, Patients
+from gateway.federation.remarks import Remarks
+from gateway.federation.shared import Shared
+from gateway.federation.snapshots import Snapshots
+from gateway.federation.stream import RowStream, streaming
 
-STUDY_INSTANCE_UID = UNIQUE_KEYS[Level.STUDY]
+__all__ = [
+    "MOST_UIDS",
+    "Answer",
+    "FederatedSearch",
+    "SearchLimits",
+    "SearchResult",
+    "SearchableRegion",
+    "ask_all",
+    "completeness",
+]
 
-MOST_UIDS = 500
-"""In one Identifier: an element in Explicit VR has a length of 16 bits (PS3.5 7.1.2), and a UID up to 64 characters."""
-
-
-class SearchableRegion(Protocol):
-    """What a search needs of a region."""
-
-    @property
-    def profile(self) -> Profile:
-        """What is known of the region."""
-
-    def search(self, query: Query, deadline: Deadline) -> AsyncGenerator[Row, None]:
-        """Yield each row as the region gives it; raises GatewayError when the region fails or the deadline passes."""
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """One page of the merged rows, and how far they can be trusted.
-
-    Attributes:
-        rows: merged, ordered, cut.
-        remaining: matches behind this page.
-        completeness: the state of each region.
-        warnings: what the caller should hear, beside what completeness says.
-    """
-
-    rows: list[Row]
-    remaining: int
-    completeness: Completeness
-    warnings: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class Answer:
-    """What one region gave: its rows up to the moment it ended, and how it ended.
-
-    Attributes:
-        profile: the region's.
-        rows: those that match, with every key of the caller re-applied.
-        unverified: keys that could not be re-applied because the region's rows lack the attribute.
-        state: "complete", "limited" or an error's slug.
-    """
-
-    profile: Profile
-    rows: list[Row]
-    unverified: set[TagPath]
-    state: str = COMPLETE
-
-
-async def ask(region: SearchableRegion, query: Query, deadline: Deadline, limit: int, observer: Observer) -> Answer:
-    """Search one region and re-apply the caller's keys to its rows (traps 20 and 23); a failure becomes a state."""
-    answer = Answer(region.profile, [], set())
-    verdict_on = matcher(query)
-    began = time.monotonic()
-    try:
-        async with aclosing(region.search(query, deadline)) as rows:
-            async for row in rows:
-                verdict = verdict_on(row)
-                if not verdict.matches:
-                    continue
-                if len(answer.rows) == limit:
-                    answer.state = LIMITED
-                    break
-                answer.rows.append(row)
-                answer.unverified.update(verdict.unverified)
-    except LimitExceeded:
-        answer.state = LIMITED
-    except GatewayError as error:
-        answer.state = error.slug
-    seconds = time.monotonic() - began
-    observer(RegionOperation(region.profile.id, "search", answer.state, seconds, len(answer.rows)))
-    return answer
-
-
-async def ask_all(
-    regions: Sequence[SearchableRegion], query: Query, deadline: Deadline, limit: int, observer: Observer
-) -> list[Answer]:
-    """Search the regions at the same time; the answers are in the order of the regions."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(ask(region, query, deadline, limit, observer)) for region in regions]
-    return [task.result() for task in tasks]
-
-
-def completeness(answers: Sequence[Answer]) -> Completeness:
-    """Say of each region how it ended and how many matches it gave."""
-    states = (
-        RegionState(x.profile.id, x.state, len(x.rows) if x.rows or x.state == COMPLETE else None) for x in answers
-    )
-    return Completeness("matches", tuple(states))
+MODALITIES_KEY: TagPath = (MODALITIES_IN_STUDY,)
+OF_THE_QUESTION = tuple(
+    field.name for field in fields(Query) if field.name not in {"keys", "offset", "limit", "warnings"}
+)
+"""What makes two searches the same question, beside the keys; the rest says which part of the answer is wanted."""
 
 
 class FederatedSearch:
-    """Asks every region at once and makes one ordered answer of what they say."""
+    """Asks every region at once and makes one ordered answer of what they say.
+
+    It is a context, and searches only inside of it: searches that are the same share their questions, which live as
+    long as one of their callers waits and no longer than the context.
+    """
 
     def __init__(
         self,
         regions: Sequence[SearchableRegion],
         observer: Observer,
         *,
-        soft_seconds: float = 8.0,
-        max_results: int = 1000,
-        max_matches_per_region: int = 10_000,
+        patients: Patients | None = None,
+        limits: SearchLimits | None = None,
     ) -> None:
-        self._regions = tuple(regions)
-        self._observer = observer
-        self._soft_seconds = soft_seconds
-        self._max_results = max_results
-        self._max_matches = max_matches_per_region
+        limits = limits or SearchLimits()
+        self._regions = Regions(regions, limits.max_matches_per_region, observer)
+        self._patients = patients or Patients(NoIdentitySource(), Issuers())
+        self._ownership = Ownership(self._regions, self._patients)
+        self._limits = limits
+        self._flights: Shared[Hashable, Findings] = Shared()
+        self._snapshots: Snapshots[Findings] = Snapshots(limits.snapshot_seconds, limits.snapshot_rows)
 
-    async def search(self, query: Query, deadline: Deadline) -> SearchResult:
-        """Return one page of the province's matches.
+    async def __aenter__(self) -> Self:
+        await self._flights.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._snapshots.clear()
+        await self._flights.__aexit__(kind, error, traceback)
+
+    async def search(self, query: Query, deadline: Deadline, *, caller: str = "") -> SearchResult:
+        """Return one page of the province's matches; a later page continues what the caller was shown before.
 
         Raises:
+            RequestError: a region cannot be asked this.
             NoRegionAnswered: not one region answered, and none had given a row before it failed.
         """
-        soft = deadline.within(self._soft_seconds)
-        answers = await ask_all(self._regions, query, soft, self._max_matches, self._observer)
-        holders, conflicts = answers, list[tuple[str, str]]()
-        if query.level is Level.STUDY:
-            await self._identify(answers, deadline)
-        elif query.study:
-            holders, conflicts = await self._of_one_patient(query.study, answers, deadline)
-        if completeness(answers).failed and not any(answer.rows for answer in answers):
-            raise NoRegionAnswered("no region answered", federation_status=completeness(answers).header())
-        merged = merge(query.level, [(answer.profile, answer.rows) for answer in holders])
-        merged.conflicts += conflicts
-        rows, remaining = page(ordered(merged.rows, query.level), query.offset, query.limit, self._max_results)
-        for row in rows:
-            row.pop(identity.ORIGINAL_ATTRIBUTES, None)
-        return SearchResult(rows, remaining, completeness(answers), tuple(self._warnings(query, answers, merged)))
+        question = _question(query)
+        snapshot = (caller, question)
+        found = self._snapshots.get(snapshot) if query.offset else None
+        continued = found is not None
+        if found is None:
+            # Who waits less than another gets another answer, so they are not the same search.
+            key = (question, math.ceil(deadline.remaining))
+            found = await self._flights.run(key, lambda: self._find(query, deadline))
+        rows, remaining = page(found.rows, query.offset, query.limit, self._limits.max_results)
+        await self._complete(found, rows, query, deadline)
+        if remaining and not continued:
+            self._snapshots.keep(snapshot, found)
+        elif not continued:
+            self._snapshots.drop(snapshot)
+        told = (*query.warnings, *found.warnings, *found.remarks, *found.gaps.warnings(rows, query.level))
+        return SearchResult(rows, remaining, found.completeness, told, found.unavailable)
 
-    async def _identify(self, answers: Sequence[Answer], deadline: Deadline) -> None:
-        """Add to each study that several regions hold what tells whose it is and which is a copy."""
-        if sum(bool(answer.rows) for answer in answers) < 2:
-            return
-        held = Counter(first(row.get(STUDY_INSTANCE_UID)) for answer in answers for row in answer.rows)
-        shared = {str(uid) for uid, count in held.items() if uid and count > 1}
-        rows = [
-            (answer.profile.id, uid, row)
-            for answer in answers
-            for row in answer.rows
-            if (uid := first(row.get(STUDY_INSTANCE_UID))) in shared
-        ]
-        told = await self._whose(shared, {region for region, _, _ in rows}, deadline)
-        known = {(x.profile.id, first(row.get(STUDY_INSTANCE_UID))): row for x in told for row in x.rows}
-        for region, uid, row in rows:
-            identity.complete(row, known.get((region, uid), {}))
+    def stream(self, query: Query, deadline: Deadline) -> AbstractAsyncContextManager[RowStream]:
+        """Return a context of the matches in the order in which they arrive, each once; ``offset`` has no meaning here.
 
-    async def _of_one_patient(
-        self, study: str, answers: Sequence[Answer], deadline: Deadline
-    ) -> tuple[list[Answer], list[tuple[str, str]]]:
-        """Rank those that hold something of a study, the best first, and leave out who has it for another patient.
-
-        Rows below STUDY level do not say whose they are, so their regions are asked; one that cannot tell is left out.
+        Raises:
+            RequestError: a region cannot be asked this.
         """
-        holders = {answer.profile.id: answer for answer in answers if answer.rows}
-        if len(holders) < 2:
-            return list(holders.values()), []
-        told = await self._whose([study], holders, deadline)
-        for failed in (x for x in told if not x.rows):
-            answer = holders[failed.profile.id]
-            answer.rows, answer.state = [], failed.state
-        found = [(x.profile, x.rows[0]) for x in told if x.rows]
-        same, others = one_patient(found) if found else ([], [])
-        return [holders[x.id] for x, _ in same], [(same[0][0].id, x.id) for x, _ in others]
+        return streaming(RowStream(self._regions, self._ownership, self._patients, query, deadline))
 
-    async def _whose(self, studies: Collection[str], regions: Collection[str], deadline: Deadline) -> list[Answer]:
-        """Ask some regions whose some studies are, with a deadline of its own: who was silent before takes no part."""
-        asked = [region for region in self._regions if region.profile.id in regions]
-        include = identity.PATIENT_KEYS | identity.RETURN_KEYS
-        uids, told = sorted(studies), list[Answer]()
-        for at in range(0, len(uids), MOST_UIDS):
-            keys: dict[TagPath, str] = {(STUDY_INSTANCE_UID,): "\\".join(uids[at : at + MOST_UIDS])}
-            query = Query(Level.STUDY, keys=keys, include=include, bare=True)
-            soft = deadline.within(self._soft_seconds)
-            told += await ask_all(asked, query, soft, self._max_matches, self._observer)
-        return told
+    async def _find(self, query: Query, deadline: Deadline) -> Findings:
+        """Ask the regions, and merge and order all that they give."""
+        query = replace(query, offset=0, limit=None, warnings=())
+        questions = await self._patients.questions(query, self._regions.profiles, deadline)
+        asked = await self._regions.ask(questions.of, deadline, questions.admits)
+        by_id = {answer.profile.id: answer for answer in asked}
+        answers = [by_id.get(id_) or Answer(region.profile, [], set()) for id_, region in self._regions.by_id.items()]
+        merged = await self._merged(query, answers, deadline)
+        states = completeness(answers)
+        if states.failed and not any(answer.rows for answer in answers):
+            raise NoRegionAnswered("no region answered", federation_status=states.header())
+        remarks = Remarks(self._regions.observer, questions.warnings)
+        for pair in merged.conflicts:
+            remarks.conflict(*pair)
+        for pair in merged.discrepancies:
+            remarks.difference(*pair)
+        for answer in answers:
+            remarks.unverified(answer.profile.id, answer.unverified)
+        rows = ordered(merged.rows, query.level)
+        if query.level is Level.STUDY and query.keys.get(MODALITIES_KEY) and not query.bare:
+            rows = await self._of_the_modalities(query, rows, merged, deadline, remarks)
+        return Findings(rows, merged.held_by, states, remarks.warnings(), questions.unavailable)
 
-    def _warnings(self, query: Query, answers: Sequence[Answer], merged: Merged) -> list[str]:
-        warnings = list(query.warnings)
-        for key in sorted(set().union(*(answer.unverified for answer in answers))):
-            regions = ", ".join(answer.profile.id for answer in answers if key in answer.unverified)
-            warnings.append(f"{_spelt(key)} is not in rows of {regions}: it could not be verified there")
-        for kept, suppressed in dict.fromkeys(merged.conflicts):
-            self._observer(IdentityConflict(kept, suppressed))
-            warnings.append(
-                f"identity conflict: studies of {suppressed} are left out because {kept} holds them for another patient"
-            )
-        return warnings
+    async def _merged(self, query: Query, answers: Sequence[Answer], deadline: Deadline) -> Merged:
+        """Merge the regions' rows, each study's of one patient only."""
+        if query.level is Level.STUDY:
+            links = await self._ownership.identify(answers, deadline)
+            return merge(query.level, [(answer.profile, answer.rows) for answer in answers], links)
+        parted = await self._ownership.part(query, answers, deadline)
+        merged = merge(query.level, parted.rows, UNLINKED)
+        merged.conflicts += parted.conflicts
+        return merged
+
+    async def _of_the_modalities(
+        self, query: Query, rows: list[Row], merged: Merged, deadline: Deadline, remarks: Remarks
+    ) -> list[Row]:
+        """Apply the key Modalities in Study to rows whose regions do not tell it, once it is derived (trap 21)."""
+        silent = [row for row in rows if lacks(row, MODALITIES_IN_STUDY)]
+        if not silent:
+            return rows
+        await self._derivation(deadline).studies(silent, merged.held_by, {MODALITIES_IN_STUDY})
+        verdict_on = matcher(replace(query, keys={MODALITIES_KEY: query.keys[MODALITIES_KEY]}))
+        remarks.settled(MODALITIES_KEY)
+        for row in silent:
+            if lacks(row, MODALITIES_IN_STUDY):
+                for id_ in merged.held_by[first(row[UNIQUE_KEYS[query.level]])]:
+                    remarks.unverified(id_, [MODALITIES_KEY])
+        return [row for row in rows if verdict_on(row).matches]
+
+    async def _complete(self, found: Findings, rows: Sequence[Row], query: Query, deadline: Deadline) -> None:
+        """Derive what the rows of a page lack and show whose they are, once for all who are shown them."""
+        if all(id(row) in found.completed for row in rows):
+            return
+        async with found.completing:
+            new = [row for row in rows if id(row) not in found.completed]
+            if not query.bare:
+                found.gaps.estimated |= await self._derived(found, new, query, deadline)
+            found.remarks.update(dict.fromkeys(await self._patients.present(new, query, deadline)))
+            for row in new:
+                row.pop(ORIGINAL_ATTRIBUTES, None)
+            found.completed.update(map(id, new))
+
+    async def _derived(self, found: Findings, rows: Sequence[Row], query: Query, deadline: Deadline) -> set[str]:
+        """Derive what rows lack, and the counts of what several regions hold."""
+        if not DERIVED[query.level]:
+            return set()
+        wanting = list(_wanting(rows, query.level, found.held_by))
+        if not wanting:
+            return set()
+        derivation = self._derivation(deadline)
+        if query.level is Level.STUDY:
+            return await derivation.studies(wanting, found.held_by, DERIVED[query.level])
+        return await derivation.series(wanting, found.held_by, query.study)
+
+    def _derivation(self, deadline: Deadline) -> Derivation:
+        limits = self._limits
+        return Derivation(self._regions, deadline, studies=limits.derived_studies, series=limits.derived_series)
 
 
-def _spelt(path: TagPath) -> str:
-    """Return a key as a caller would write it, with the keywords of PS3.6."""
-    return ".".join(keyword_of(tag) for tag in path)
+def _wanting(rows: Sequence[Row], level: Level, held_by: Mapping[str, tuple[str, ...]]) -> Iterator[Row]:
+    unique_key, derived = UNIQUE_KEYS[level], DERIVED[level]
+    for row in rows:
+        if len(held_by[first(row[unique_key])]) > 1 or any(lacks(row, tag) for tag in derived):
+            yield row
+
+
+def _question(query: Query) -> Hashable:
+    return (frozenset(query.keys.items()), *(getattr(query, name) for name in OF_THE_QUESTION))

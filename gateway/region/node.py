@@ -43,6 +43,7 @@ class Region:
 
     Attributes:
         profile: what is known of it.
+        patience: seconds that a search waits for it.
     """
 
     def __init__(self, profile: Profile, settings: Settings, inbox: Inbox, observer: Observer, limits: Limits) -> None:
@@ -52,6 +53,7 @@ class Region:
         self._pool = AssociationPool(peer, size=profile.max_associations, limits=limits)
         self._transfer = Transfer(profile, settings, self._pool, inbox, self._sop_classes)
         self._max_matches = settings.search.max_matches_per_region
+        self.patience = settings.search.soft_seconds
 
     async def search(self, query: Query, deadline: Deadline) -> AsyncGenerator[Row, None]:
         """Yield each match as the region gives it, undecodable ones left out (PS3.4 C.4.1).

@@ -50,6 +50,7 @@ class Profile(Section):
         character_set: Specific Character Set of a response that does not say; several values joined by a backslash.
         time_zone: IANA name, for dates and times without an offset.
         issuer_of_patient_id: the namespace of its Patient IDs where a response does not say.
+        other_issuers_of_patient_id: further namespaces of its Patient IDs, such as its hospitals', always said.
     """
 
     name: Annotated[str, AfterValidator(_name)]
@@ -63,11 +64,17 @@ class Profile(Section):
     character_set: Annotated[str, AfterValidator(_character_set)] = "ISO_IR 100"
     time_zone: Annotated[str, AfterValidator(_time_zone)] = "America/Toronto"
     issuer_of_patient_id: str = ""
+    other_issuers_of_patient_id: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
         """The name as headers and URLs spell it."""
         return self.name.lower()
+
+    @property
+    def namespace(self) -> str:
+        """The issuer of its Patient IDs that state none; where none is configured, the region's is its own."""
+        return self.issuer_of_patient_id or self.id
 
     @property
     def routes(self) -> frozenset[tuple[str, str]]:

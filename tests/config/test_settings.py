@@ -11,7 +11,10 @@ from gateway.config.settings import Settings, load
 from gateway.config.toml import Section
 from gateway.errors import ConfigError
 
-SEARCH_KEYS = "hard_seconds, max_matches_per_region, max_results, soft_seconds"
+SEARCH_KEYS = (
+    "derived_series, derived_studies, hard_seconds, max_matches_per_region, max_results, snapshot_rows, "
+    "snapshot_seconds, soft_seconds"
+)
 
 
 @pytest.fixture
@@ -109,7 +112,7 @@ def test_a_wrong_value_on_the_command_line_is_told_as_such() -> None:
         ("[http]\nprot = 1", '"http.prot" is not a known key: did you mean "port"?'),
         ("[http]\nPORT = 1", '"http.PORT" is not a known key: did you mean "port"?'),
         ("[htpp]\nport = 1", '"htpp" is not a known key: did you mean "http"?'),
-        ("port = 1", '"port" is not a known key: known keys are dimse, http, retrieve, search'),
+        ("port = 1", '"port" is not a known key: known keys are dimse, http, identity, retrieve, search'),
         ("[search]\nzzz = 1", f'"search.zzz" is not a known key: known keys are {SEARCH_KEYS}'),
     ],
 )

@@ -17,6 +17,9 @@ from tests.region.arriving import Arriving
 Holdings = Mapping[str, Mapping[str, Sequence[str]]]
 """Study to series to instances."""
 
+COUNTED = {"_00080061": "CT", "_00201206": 1, "_00201208": 1}
+"""What a region tells of the level below a study."""
+
 PATIENT_VRS = {"00100010": "PN", "00100020": "LO", "00100021": "LO", "00100030": "DA", "00100040": "CS"}
 KEYS = {Level.STUDY: "0020000D", Level.SERIES: "0020000E", Level.IMAGE: "00080018"}
 
@@ -40,8 +43,9 @@ def row(level: Level = Level.STUDY, uid: str = "1.2.3", **attributes: Any) -> Ro
 def study_row(
     uid: str, patient_id: str = "MRN1", name: str = "Roy^Zoé", birth_date: str = "19700101", **more: Any
 ) -> Row:
-    """Make the row of a study with a patient; a Patient ID is in its region's namespace."""
-    return row(Level.STUDY, uid, _00100010=name, _00100020=patient_id, _00100030=birth_date, **more)
+    """Make the row of a study with a patient and what is below; a Patient ID is in its region's namespace."""
+    told = COUNTED | more
+    return row(Level.STUDY, uid, _00100010=name, _00100020=patient_id, _00100030=birth_date, **told)
 
 
 @dataclass
@@ -53,6 +57,9 @@ class ScriptedRegion:
         rows: its study rows, where they are to say more than the Study Instance UID.
         failures: how its searches of a level end: after so many rows, with an error; None is silence.
         sends: what becomes of a retrieve; by default all that is selected arrives.
+        patience: seconds that a search waits for it.
+        modalities: of its series; CT where nothing is said.
+        counting: whether its series rows tell their modality and how many instances they have.
         asked, told: the queries and the selections it met.
     """
 
@@ -68,6 +75,9 @@ class ScriptedRegion:
     stores: list[Arriving] = field(default_factory=list, repr=False)
     under_way: int = field(default=0, repr=False)
     held_up: Callable[[], bool] = field(default=lambda: False, repr=False)
+    patience: float = 8.0
+    modalities: dict[str, str] = field(default_factory=dict)
+    counting: bool = True
 
     @property
     def profile(self) -> Profile:
@@ -78,12 +88,17 @@ class ScriptedRegion:
             return [study_row(uid) for uid in self.holdings] if self.rows is None else self.rows
         series = [(study, uid) for study, held in self.holdings.items() for uid in held]
         if level is Level.SERIES:
-            return [row(level, uid, _0020000D=study) for study, uid in series]
+            return [self.series_row(study, uid) for study, uid in series]
         return [
             row(level, instance, _0020000D=study, _0020000E=uid)
             for study, uid in series
             for instance in self.holdings[study][uid]
         ]
+
+    def series_row(self, study: str, uid: str) -> Row:
+        told = {"_00080060": self.modalities.get(uid, "CT")} if self.counting else {}
+        count = len(self.holdings[study][uid]) if self.counting else 0
+        return row(Level.SERIES, uid, _0020000D=study, **told, **({"_00201209": count} if count else {}))
 
     async def search(self, query: Query, deadline: Deadline) -> AsyncGenerator[Row, None]:
         self.asked.append(query)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dataset.query import Level, Row
+from gateway.federation.identity import PatientIdentifier
 from gateway.federation.merge import Merged, merge
 from gateway.federation.paging import first, ordered
 from gateway.region.profile import Profile
@@ -156,7 +157,6 @@ def test_text_is_never_taken_from_a_later_holder_where_the_best_has_some() -> No
 @pytest.mark.parametrize(
     "tag",
     [
-        "00080005",  # Specific Character Set
         "00080201",  # Timezone Offset From UTC
         "00080050",  # Accession Number
         "00080051",  # Issuer of Accession Number Sequence
@@ -175,6 +175,21 @@ def test_patient_and_accession_attributes_are_never_filled_from_another(tag: str
     best = study() | ({tag: mine} if mine else {})
     made = one((A, best), (B, study(**{f"_{tag}": "B's"})))
     assert made.get(tag) == (mine or None)
+
+
+def test_how_a_regions_text_was_encoded_is_not_said_of_ours() -> None:
+    assert "00080005" not in one((A, study(_00080005="ISO_IR 100")), (B, study(_00080005="ISO_IR 192")))
+
+
+def test_copies_of_an_instance_are_never_mixed() -> None:
+    """Trap 3: a copy in another transfer syntax, or coerced, has other headers."""
+    made = one(
+        (A, row(Level.IMAGE, "1", _00280008=None, _00080056="OFFLINE")),
+        (B, row(Level.IMAGE, "1", _00280008=5, _00280010=512, _00080056="ONLINE")),
+        level=Level.IMAGE,
+    )
+    assert (values(made, "00280008"), values(made, "00280010")) == ([], [])
+    assert (values(made, AVAILABILITY), values(made, RETRIEVE_AE_TITLE)) == (["ONLINE"], ["A", "B"])
 
 
 # --- whose row is the best
@@ -245,6 +260,29 @@ def test_of_three_holders_the_stranger_alone_is_left_out() -> None:
     assert made.conflicts == [("a", "b")]
 
 
+def test_what_an_identity_source_links_is_one_patient() -> None:
+    rows = [study(_00100010=name, _00100020=number) for name, number in (("Roy^Zoé", "7"), ("Roy^Z", "8"))]
+    seven, eight = PatientIdentifier("A", "7"), PatientIdentifier("B", "8")
+    links = {known: frozenset({seven, eight}) for known in (seven, eight)}
+    assert merged((A, rows[0]), (B, rows[1])).conflicts == [("a", "b")]
+    made = merge(Level.STUDY, [(A, [rows[0]]), (B, [rows[1]])], links)
+    assert (len(made.rows), made.conflicts, made.held_by) == (1, [], {UID: ("a", "b")})
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "differ"),
+    [("19700101", "19700102", True), ("19700101", None, False), ("19700101", "19700101", False)],
+)
+def test_regions_that_contradict_each_other_about_one_patient_are_reported(
+    mine: str, theirs: str | None, differ: bool
+) -> None:
+    """Trap 6: the rows share an identifier, so they are one patient's; the best holder's values are shown."""
+    others = [study(_00100020="7", _00100021="HCN", _00100030=born) for born in (mine, theirs)]
+    made = merged((A, others[0]), (B, others[1]))
+    assert made.discrepancies == ([("a", "b")] if differ else [])
+    assert values(made.rows[0], "00100030") == [mine]
+
+
 # --- the same answer whoever is first
 
 texts = st.sampled_from([None, "one", "two"])
@@ -270,6 +308,13 @@ def test_the_order_of_a_regions_rows_never_changes_the_answer(
     shuffled = merge(Level.STUDY, [(x, dice.sample(rows, len(rows))) for x, rows in zip((A, B, C), found, strict=True)])
     assert ordered(plain.rows, Level.STUDY) == ordered(shuffled.rows, Level.STUDY)
     assert sorted(plain.conflicts) == sorted(shuffled.conflicts)
+
+
+@given(st.tuples(answers, answers, answers))
+def test_what_is_merged_twice_is_merged_once(found: tuple[list[Row], ...]) -> None:
+    told = list(zip((A, B, C), found, strict=True))
+    once, twice = merge(Level.STUDY, told), merge(Level.STUDY, [*told, *told])
+    assert (twice.rows, twice.held_by, set(twice.conflicts)) == (once.rows, once.held_by, set(once.conflicts))
 
 
 @given(st.tuples(answers, answers, answers))

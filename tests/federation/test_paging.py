@@ -1,7 +1,9 @@
 """The one order of an answer and the pages cut from it: the same for the same search (PS3.18 8.3.4.4)."""
 
+import math
 import random
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +21,12 @@ studies = st.lists(
     st.tuples(st.integers(1, 99), dates, times).map(lambda x: row(uid=f"1.{x[0]}", _00080020=x[1], _00080030=x[2])),
     unique_by=lambda x: first(x["0020000D"]),
 )
-numbers = st.sampled_from([0, 1, 2, 10, -1, 1.5, 10**400, "1a", None])
+odd: st.SearchStrategy[Any] = st.sampled_from(
+    ["", "19991399", "1999.11.05", "today", 20240101, {"Alphabetic": "x"}, [], None]
+)
+numbers: st.SearchStrategy[Any] = st.sampled_from(
+    [0, 1, 2, 10, -1, 1.5, 10**400, "1a", None, "7", " +07 ", "-", math.nan, math.inf, True, {}]
+)
 
 
 def uids(rows: list[Row], level: Level = Level.STUDY) -> list[str]:
@@ -58,6 +65,38 @@ def test_a_number_of_any_kind_has_a_place(values: list[object], dice: random.Ran
     rows = [row(Level.IMAGE, f"1.{i}", _00200013=value) for i, value in enumerate(values)]
     shuffled = dice.sample(rows, len(rows))
     assert ordered(shuffled, Level.IMAGE) == ordered(rows, Level.IMAGE)
+
+
+@given(st.lists(st.tuples(odd, odd)), st.randoms())
+def test_a_moment_of_any_kind_has_a_place(moments: list[tuple[Any, Any]], dice: random.Random) -> None:
+    rows: list[Row] = [
+        {
+            "0020000D": {"vr": "UI", "Value": [f"1.{i}"]},
+            DATE: {"vr": "DA", "Value": [d]},
+            TIME: {"vr": "TM", "Value": [t]},
+        }
+        for i, (d, t) in enumerate(moments)
+    ]
+    shuffled = dice.sample(rows, len(rows))
+    assert uids(ordered(shuffled, Level.STUDY)) == uids(ordered(rows, Level.STUDY))
+
+
+def test_a_date_with_the_punctuation_of_old_is_that_date() -> None:
+    rows = [
+        row(uid="1", _00080020="1994.11.05"),
+        row(uid="2", _00080020="19941104"),
+        row(uid="3", _00080020="19941106"),
+    ]
+    assert uids(ordered(rows, Level.STUDY)) == ["3", "1", "2"]
+
+
+def test_a_number_in_letters_is_that_number() -> None:
+    rows = [
+        row(Level.IMAGE, "1", _00200013="10"),
+        row(Level.IMAGE, "2", _00200013=9),
+        row(Level.IMAGE, "3", _00200013=" 8"),
+    ]
+    assert uids(ordered(rows, Level.IMAGE), Level.IMAGE) == ["3", "2", "1"]
 
 
 # --- pages

@@ -1,0 +1,190 @@
+"""Asking regions, all at the same time, each as long as its patience lasts."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from gateway.dataset.matching import matcher
+from gateway.dataset.query import Query, Row, TagPath
+from gateway.dataset.required import UNIQUE_KEYS
+from gateway.deadline import Deadline
+from gateway.errors import GatewayError, LimitExceeded, RequestError
+from gateway.events import Observer, RegionOperation
+from gateway.federation.completeness import COMPLETE, LIMITED, Completeness, RegionState
+from gateway.federation.paging import first
+from gateway.region.profile import Profile
+
+ResultT = TypeVar("ResultT")
+
+MOST_UIDS = 500
+"""In one Identifier: an element in Explicit VR has a length of 16 bits (PS3.5 7.1.2), and a UID up to 64 characters."""
+
+
+class SearchableRegion(Protocol):
+    """What a search needs of a region."""
+
+    @property
+    def profile(self) -> Profile:
+        """What is known of the region."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a search waits for it: its soft deadline, from its own recent latency."""
+
+    def search(self, query: Query, deadline: Deadline) -> AsyncGenerator[Row, None]:
+        """Yield each row as the region gives it; raises GatewayError when the region fails or the deadline passes."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What one region gave: its rows up to the moment it ended, and how it ended.
+
+    Attributes:
+        profile: the region's.
+        rows: those that match, with every key of the caller re-applied.
+        unverified: keys that could not be re-applied because the region's rows lack the attribute.
+        state: "complete", "limited" or an error's slug.
+    """
+
+    profile: Profile
+    rows: list[Row]
+    unverified: set[TagPath]
+    state: str = COMPLETE
+
+
+Guard: TypeAlias = Callable[[Profile, Row], bool]
+"""Whether a region's row may be shown, beyond what the keys say (trap 23)."""
+
+
+def open_to_all(profile: Profile, row: Row) -> bool:  # noqa: ARG001
+    """Admit every row: the guard where nobody's identity was asked for."""
+    return True
+
+
+async def ask(
+    region: SearchableRegion,
+    query: Query,
+    deadline: Deadline,
+    limit: int,
+    observer: Observer,
+    admits: Guard = open_to_all,
+) -> Answer:
+    """Search one region and re-apply the caller's keys to its rows (traps 20 and 23); a failure becomes a state.
+
+    Raises:
+        RequestError: the region cannot be asked this at all, and the caller should hear why.
+    """
+    answer = Answer(region.profile, [], set())
+    verdict_on = matcher(query)
+    began = time.monotonic()
+    try:
+        async with aclosing(region.search(query, deadline)) as rows:
+            async for row in rows:
+                verdict = verdict_on(row)
+                if not verdict.matches or not admits(answer.profile, row):
+                    continue
+                if len(answer.rows) == limit:
+                    answer.state = LIMITED
+                    break
+                answer.rows.append(row)
+                answer.unverified.update(verdict.unverified)
+    except RequestError:
+        raise
+    except LimitExceeded:
+        answer.state = LIMITED
+    except GatewayError as error:
+        answer.state = error.slug
+    seconds = time.monotonic() - began
+    observer(RegionOperation(region.profile.id, "search", answer.state, seconds, len(answer.rows)))
+    return answer
+
+
+async def ask_all(
+    regions: Sequence[SearchableRegion], query: Query, deadline: Deadline, limit: int, observer: Observer
+) -> list[Answer]:
+    """Search the regions at the same time; the answers are in the order of the regions."""
+    return await together([ask(region, query, deadline, limit, observer) for region in regions])
+
+
+async def together(steps: Sequence[Coroutine[Any, Any, ResultT]]) -> list[ResultT]:
+    """Run steps at the same time; where one raises, the others are stopped and its error is raised as it is."""
+    if len(steps) == 1:
+        return [await steps[0]]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(step) for step in steps]
+    except* Exception as failed:  # noqa: BLE001 - raised below, out of its group
+        error = failed.exceptions[0]
+    else:
+        return [task.result() for task in tasks]
+    raise error
+
+
+class Regions:
+    """The regions behind one search.
+
+    Attributes:
+        all: each of them, in profile order.
+        by_id: each under its profile's id.
+        limit: rows taken from one region for one question.
+        observer: hears of each question.
+    """
+
+    def __init__(self, regions: Sequence[SearchableRegion], limit: int, observer: Observer) -> None:
+        self.all = tuple(regions)
+        self.by_id = {region.profile.id: region for region in regions}
+        self.limit = limit
+        self.observer = observer
+
+    @property
+    def profiles(self) -> list[Profile]:
+        """What is known of each."""
+        return [region.profile for region in self.all]
+
+    async def ask(
+        self, questions: Mapping[str, Sequence[Query]], deadline: Deadline, admits: Guard = open_to_all
+    ) -> list[Answer]:
+        """Ask each region its own questions; return one answer for each that was asked, in profile order.
+
+        Raises:
+            RequestError: a region cannot be asked this.
+        """
+        asked = [(region, query) for id_, region in self.by_id.items() for query in questions.get(id_, ())]
+        answers = await together(
+            [
+                ask(region, query, deadline.within(region.patience), self.limit, self.observer, admits)
+                for region, query in asked
+            ]
+        )
+        if max(map(len, questions.values()), default=0) < 2:
+            return answers
+        united: dict[str, Answer] = {}
+        for (region, query), answer in zip(asked, answers, strict=True):
+            id_ = region.profile.id
+            united[id_] = _united(united[id_], answer, UNIQUE_KEYS[query.level]) if id_ in united else answer
+        return list(united.values())
+
+    async def ask_each(self, ids: Sequence[str], query: Query, deadline: Deadline) -> list[Answer]:
+        """Ask some regions the same question."""
+        return await self.ask(dict.fromkeys(ids, (query,)), deadline)
+
+
+def _united(one: Answer, other: Answer, unique_key: str) -> Answer:
+    """Join what one region gave to two questions, such as for two identifiers of one patient."""
+    seen = {first(row.get(unique_key)) for row in one.rows}
+    one.rows += [row for row in other.rows if first(row.get(unique_key)) not in seen]
+    one.unverified |= other.unverified
+    if one.state == COMPLETE:
+        one.state = other.state
+    return one
+
+
+def completeness(answers: Sequence[Answer]) -> Completeness:
+    """Say of each region how it ended and how many matches it gave."""
+    states = (
+        RegionState(x.profile.id, x.state, len(x.rows) if x.rows or x.state == COMPLETE else None) for x in answers
+    )
+    return Completeness("matches", tuple(states))

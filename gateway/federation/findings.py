@@ -1,0 +1,76 @@
+"""What a search finds: all of it, a page of it, and how far it goes."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gateway.dataset.query import Row
+from gateway.errors import IdentityUnavailable
+from gateway.federation.completeness import Completeness
+from gateway.federation.derive import Gaps
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """One page of the merged rows, and how far they can be trusted.
+
+    Attributes:
+        rows: merged, ordered, cut; others may be shown the same rows, so they are not to be changed.
+        remaining: matches behind this page.
+        completeness: the state of each region.
+        warnings: what the caller should hear, beside what completeness says.
+        unavailable: why identifiers could not be resolved, where they could not.
+    """
+
+    rows: list[Row]
+    remaining: int
+    completeness: Completeness
+    warnings: tuple[str, ...]
+    unavailable: IdentityUnavailable | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Findings:
+    """All that the regions gave to one question, merged and ordered: what pages are cut from.
+
+    Attributes:
+        rows: in order; those of pages that were looked at are completed.
+        held_by: Unique Key of each row to the ids of its holders.
+        completeness: the state of each region.
+        warnings: what the caller should hear.
+        unavailable: why identifiers could not be resolved, where they could not.
+        gaps: what could not be derived.
+        completed: ids of the rows, as objects, that are.
+        completing: held by the page that is being completed.
+    """
+
+    rows: list[Row]
+    held_by: Mapping[str, tuple[str, ...]]
+    completeness: Completeness
+    warnings: tuple[str, ...]
+    unavailable: IdentityUnavailable | None
+    gaps: Gaps = field(default_factory=Gaps)
+    remarks: dict[str, None] = field(default_factory=dict)
+    completed: set[int] = field(default_factory=set)
+    completing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchLimits:
+    """How far a search goes.
+
+    Attributes:
+        max_results: rows of one page.
+        max_matches_per_region: rows taken from one region for one question.
+        snapshot_seconds: how long the pages behind the first stay as they are.
+        snapshot_rows: rows kept for that, over all searches.
+        derived_studies: studies of one page whose series are asked for because a region left something out.
+        derived_series: series of one page whose instances are asked for likewise.
+    """
+
+    max_results: int = 1000
+    max_matches_per_region: int = 10_000
+    snapshot_seconds: float = 60.0
+    snapshot_rows: int = 50_000
+    derived_studies: int = 128
+    derived_series: int = 128

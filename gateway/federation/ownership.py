@@ -1,0 +1,149 @@
+"""Whose the studies are that several regions hold: asked of these regions, and of no other."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from gateway.dataset.query import Level, Query, Row, TagPath
+from gateway.dataset.required import UNIQUE_KEYS
+from gateway.deadline import Deadline
+from gateway.federation import identity
+from gateway.federation.asking import MOST_UIDS, Answer, Regions
+from gateway.federation.identity import UNLINKED, Links, PatientIdentifier
+from gateway.federation.merge import Holder, one_patient
+from gateway.federation.paging import first
+from gateway.federation.patients import Patients
+from gateway.region.profile import Profile
+
+STUDY_INSTANCE_UID = UNIQUE_KEYS[Level.STUDY]
+
+
+@dataclass(slots=True)
+class Parted:
+    """Rows below STUDY level, without those of studies that their region holds for another patient.
+
+    Attributes:
+        rows: of each region, the best holder of a study before the others.
+        conflicts: (kept, suppressed) regions of each study left out.
+    """
+
+    rows: list[tuple[Profile, Sequence[Row]]] = field(default_factory=list)
+    conflicts: list[tuple[str, str]] = field(default_factory=list)
+
+
+class Ownership:
+    """Finds out which regions hold a study for one patient."""
+
+    def __init__(self, regions: Regions, patients: Patients) -> None:
+        self._regions = regions
+        self._patients = patients
+
+    async def identify(self, answers: Sequence[Answer], deadline: Deadline) -> Links:
+        """Add to each study that several regions hold what tells whose it is and which is a copy.
+
+        Returns:
+            what else an identity source knows of their patients.
+        """
+        if sum(bool(answer.rows) for answer in answers) < 2:
+            return UNLINKED
+        held = Counter(first(row.get(STUDY_INSTANCE_UID)) for answer in answers for row in answer.rows)
+        shared = {str(uid) for uid, count in held.items() if uid and count > 1}
+        rows = [
+            (answer.profile, uid, row)
+            for answer in answers
+            for row in answer.rows
+            if (uid := first(row.get(STUDY_INSTANCE_UID))) in shared
+        ]
+        if not rows:
+            return UNLINKED
+        told = await self._whose(shared, {profile.id for profile, _, _ in rows}, deadline)
+        known = {(x.profile.id, first(row.get(STUDY_INSTANCE_UID))): row for x in told for row in x.rows}
+        for profile, uid, row in rows:
+            identity.complete(row, known.get((profile.id, uid), {}))
+        return await self.links(((profile, row) for profile, _, row in rows), deadline)
+
+    async def part(self, query: Query, answers: Sequence[Answer], deadline: Deadline) -> Parted:
+        """Rank those that hold something of a study, the best first, and leave out who has it for another patient.
+
+        Rows below STUDY level do not say whose they are, so their regions are asked; one that cannot tell is left
+        out, and named.
+        """
+        holders: dict[str, dict[str, Answer]] = {}
+        for answer in answers:
+            for study in {_study_of(row, query) for row in answer.rows}:
+                holders.setdefault(study, {})[answer.profile.id] = answer
+        shared = {study: held for study, held in holders.items() if len(held) > 1}
+        parted = Parted()
+        ranked: list[tuple[Profile, Sequence[Row]]] = []
+        if shared:
+            told = await self._whose(shared, {id_ for held in shared.values() for id_ in held}, deadline)
+            found = _found(told)
+            links = await self.links((holder for held in found.values() for holder in held.values()), deadline)
+            for study, held in sorted(shared.items()):
+                _leave_out_the_silent(study, query, held, found.get(study, {}), told)
+                same, others = _of_one_patient(found.get(study, {}), held, links)
+                parted.conflicts += [(same[0].id, other.id) for other in others]
+                ranked += [(profile, _rows_of(study, held[profile.id].rows, query)) for profile in same]
+        parted.rows = ranked
+        for answer in answers:
+            parted.rows.append((answer.profile, [row for row in answer.rows if _study_of(row, query) not in shared]))
+        return parted
+
+    async def holders(self, study: str, deadline: Deadline) -> tuple[list[Profile], list[Profile], list[Answer]]:
+        """Find who holds a study, of all regions: for one patient, the best first; for another; and what each said."""
+        told = await self._whose([study], self._regions.by_id, deadline)
+        found = _found(told).get(study, {})
+        links = await self.links(found.values(), deadline) if len(found) > 1 else UNLINKED
+        same, others = _of_one_patient(found, found, links)
+        return same, others, told
+
+    async def links(self, holders: Iterable[Holder], deadline: Deadline) -> Links:
+        """Ask the identity source which identifiers of these rows are of one patient."""
+        known = (identity.identifiers(row, profile.namespace) for profile, row in holders)
+        return await self._patients.linked(frozenset[PatientIdentifier]().union(*known), deadline)
+
+    async def _whose(self, studies: Collection[str], regions: Collection[str], deadline: Deadline) -> list[Answer]:
+        """Ask some regions whose some studies are, each with its whole patience, however long others took."""
+        include = identity.PATIENT_KEYS | identity.RETURN_KEYS
+        uids, told = sorted(studies), list[Answer]()
+        for at in range(0, len(uids), MOST_UIDS):
+            keys: dict[TagPath, str] = {(STUDY_INSTANCE_UID,): "\\".join(uids[at : at + MOST_UIDS])}
+            query = Query(Level.STUDY, keys=keys, include=include, bare=True)
+            told += await self._regions.ask_each([*regions], query, deadline)
+        return told
+
+
+def _study_of(row: Row, query: Query) -> str:
+    return query.study or str(first(row.get(STUDY_INSTANCE_UID)) or "")
+
+
+def _rows_of(study: str, rows: Sequence[Row], query: Query) -> list[Row]:
+    return [row for row in rows if _study_of(row, query) == study]
+
+
+def _found(told: Sequence[Answer]) -> dict[str, dict[str, Holder]]:
+    """Map each study to its holders' rows of it."""
+    found: dict[str, dict[str, Holder]] = {}
+    for answer in told:
+        for row in answer.rows:
+            held = found.setdefault(str(first(row.get(STUDY_INSTANCE_UID))), {})
+            held.setdefault(answer.profile.id, (answer.profile, row))
+    return found
+
+
+def _of_one_patient(
+    found: dict[str, Holder], held: Collection[str], links: Links
+) -> tuple[list[Profile], list[Profile]]:
+    holders = [holder for id_, holder in found.items() if id_ in held]
+    same, others = one_patient(holders, links) if holders else ([], [])
+    return [profile for profile, _ in same], [profile for profile, _ in others]
+
+
+def _leave_out_the_silent(
+    study: str, query: Query, held: dict[str, Answer], found: dict[str, Holder], told: Sequence[Answer]
+) -> None:
+    states = {answer.profile.id: answer.state for answer in told}
+    for id_ in [id_ for id_ in held if id_ not in found]:
+        answer = held.pop(id_)
+        answer.rows = [row for row in answer.rows if _study_of(row, query) != study]
+        answer.state = states[id_]

@@ -1,0 +1,256 @@
+"""Many identifiers, one patient: whom a search names, what each region calls them, and what the caller sees.
+
+A patient has a provincial number and one or more in each region. A search names one of them; every region is asked
+with its own (trap 5), and a row of another patient is dropped whatever a region returns (trap 23).
+"""
+
+import asyncio
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from typing import Final, Protocol
+
+from gateway.dataset.query import Query, Row
+from gateway.deadline import Deadline
+from gateway.errors import IdentityUnavailable
+from gateway.events import DemographicsDiffer, IdentitySourceFailed, Observer, unobserved
+from gateway.federation.identity import (
+    ISSUER,
+    ISSUER_QUALIFIERS,
+    OTHER_PATIENT_IDS,
+    PATIENT_ID,
+    UNIVERSAL_ENTITY_ID,
+    UNIVERSAL_ENTITY_ID_TYPE,
+    Links,
+    PatientIdentifier,
+    also_known_as,
+    demographics_differ,
+    demographics_warning,
+    long_string,
+    text,
+)
+from gateway.federation.issuers import Issuers
+from gateway.federation.questions import PATIENT_ID_KEY, Asked, Questions, returning_issuer
+from gateway.region.profile import Profile
+
+__all__ = ["IdentitySource", "NoIdentitySource", "PatientIdentifier", "Patients", "Questions"]
+
+RETRIEVE_AE_TITLE: Final = "00080054"
+
+UNAVAILABLE: Final = (
+    "the identity source does not answer: identifiers could not be resolved, and each region was asked in its own "
+    "namespace; rows carry the issuer of their Patient ID"
+)
+NOT_SHOWN: Final = "the identity source does not answer for all rows: some carry their region's own Patient ID"
+
+
+class IdentitySource(Protocol):
+    """Knows which identifiers are of one patient."""
+
+    async def identifiers(self, known: PatientIdentifier, deadline: Deadline) -> frozenset[PatientIdentifier]:
+        """Return all identifiers of the patient, the known one included; none where the patient is not known.
+
+        Raises:
+            IdentityUnavailable: there was no answer.
+        """
+
+    async def issuers_of(self, value: str, deadline: Deadline) -> frozenset[str]:
+        """Return the issuers under which a number is a patient's; raises as ``identifiers``."""
+
+
+class NoIdentitySource:
+    """Knows nobody: every region is asked in its own namespace."""
+
+    async def identifiers(self, known: PatientIdentifier, deadline: Deadline) -> frozenset[PatientIdentifier]:  # noqa: ARG002
+        """Return nothing."""
+        return frozenset()
+
+    async def issuers_of(self, value: str, deadline: Deadline) -> frozenset[str]:  # noqa: ARG002
+        """Return nothing."""
+        return frozenset()
+
+
+class Patients:
+    """Translates between the identifiers of the caller and those of the regions.
+
+    Attributes:
+        provincial: the issuer in whose domain a number without an issuer is read first; empty without a source.
+        show_provincial: rows carry the provincial number as Patient ID, else their region's own.
+    """
+
+    def __init__(
+        self,
+        source: IdentitySource,
+        issuers: Issuers,
+        profiles: Iterable[Profile] = (),
+        observer: Observer = unobserved,
+        *,
+        provincial: str = "",
+        show_provincial: bool = True,
+    ) -> None:
+        self._source = source
+        self._issuers = issuers
+        self._regions = {profile.ae_title: profile.id for profile in profiles}
+        self._observer = observer
+        self.provincial = issuers.name(provincial)
+        self.show_provincial = show_provincial
+
+    async def questions(self, query: Query, profiles: Sequence[Profile], deadline: Deadline) -> Questions:
+        """Say what each region is asked, so that all of them are asked for the same patient.
+
+        Raises:
+            RequestError: the query names two issuers.
+        """
+        asked = Asked.by(query, self._issuers)
+        stated = bool(self.provincial or asked.issuer or query.keys.get(PATIENT_ID_KEY))
+        plain = returning_issuer(query, asked) if stated else query
+        everywhere = Questions(
+            {profile.id: (plain,) for profile in profiles}, issuers=self._issuers, stated=stated, issuer=asked.issuer
+        )
+        if not asked.value:
+            return everywhere
+        try:
+            patients = await self._resolve(asked, deadline)
+        except IdentityUnavailable as error:
+            self._observer(IdentitySourceFailed())
+            return replace(everywhere, warnings=(UNAVAILABLE,), unavailable=error)
+        if not patients:
+            return everywhere
+        wanted = frozenset[PatientIdentifier]().union(*patients)
+        of = {profile.id: own for profile in profiles if (own := self._own(plain, profile, wanted))}
+        return replace(everywhere, of=of, warnings=_ambiguity(asked, patients), wanted=wanted)
+
+    async def present(self, rows: Sequence[Row], query: Query, deadline: Deadline) -> tuple[str, ...]:
+        """Give the rows of a page the Patient ID of the domain that was asked for; return what the caller should hear.
+
+        That is the issuer or the number that the query names, else the province; the patient's other identifiers go
+        to Other Patient IDs Sequence. A row whose patient is not known keeps its own.
+        """
+        if not self.provincial:
+            return ()
+        own = [(row, identifier) for row in rows if (identifier := self._identifier(row))]
+        found, failed = await self._look_up({identifier for _, identifier in own}, deadline)
+        warnings = self._review([(row, found[identifier]) for row, identifier in own if found.get(identifier)])
+        asked = Asked.by(query, self._issuers)
+        for row, identifier in own:
+            if patient := found.get(identifier):
+                self._show(row, identifier, patient, asked)
+        if failed:
+            self._observer(IdentitySourceFailed())
+            warnings.append(NOT_SHOWN)
+        return tuple(warnings)
+
+    async def linked(self, identifiers: Collection[PatientIdentifier], deadline: Deadline) -> Links:
+        """Return all identifiers of the patient of each identifier; one not known, or not in time, is absent."""
+        if not self.provincial:
+            return {}
+        named = {x: PatientIdentifier(self._issuers.name(x.issuer), x.value) for x in identifiers}
+        found, _ = await self._look_up(set(named.values()), deadline)
+        return {known: found[name] | {known} for known, name in named.items() if found.get(name)}
+
+    async def _resolve(self, asked: Asked, deadline: Deadline) -> list[frozenset[PatientIdentifier]]:
+        """Find the patients whom a number may mean: in its issuer's domain, else the provincial, else everywhere."""
+        first = asked.issuer or self.provincial
+        if first and (patient := await self._source.identifiers(PatientIdentifier(first, asked.value), deadline)):
+            return [patient]
+        if asked.issuer:
+            return []
+        issuers = sorted(await self._source.issuers_of(asked.value, deadline))
+        found = [await self._source.identifiers(PatientIdentifier(x, asked.value), deadline) for x in issuers]
+        return list(dict.fromkeys(patient for patient in found if patient))
+
+    def _own(self, query: Query, profile: Profile, wanted: Iterable[PatientIdentifier]) -> tuple[Query, ...]:
+        """Return a query for each number that the patients have in a region."""
+        issuers = {self._issuers.name(issuer) for issuer in (profile.namespace, *profile.other_issuers_of_patient_id)}
+        values = sorted({identifier.value for identifier in wanted if identifier.issuer in issuers})
+        return tuple(replace(query, keys={**query.keys, PATIENT_ID_KEY: value}) for value in values)
+
+    def _identifier(self, row: Row) -> PatientIdentifier | None:
+        patient_id, issuer = text(row, PATIENT_ID), self._issuers.stated(row)
+        return PatientIdentifier(issuer, patient_id) if patient_id and issuer else None
+
+    async def _look_up(
+        self, identifiers: Collection[PatientIdentifier], deadline: Deadline
+    ) -> tuple[dict[PatientIdentifier, frozenset[PatientIdentifier]], bool]:
+        """Find the patients of many identifiers; return those found until the source failed, and whether it did."""
+        found: dict[PatientIdentifier, frozenset[PatientIdentifier]] = {}
+
+        async def look_up(known: PatientIdentifier) -> None:
+            found[known] = await self._source.identifiers(known, deadline)
+
+        failed = False
+        try:
+            async with asyncio.TaskGroup() as group:
+                for known in sorted(identifiers):
+                    group.create_task(look_up(known))
+        except* IdentityUnavailable:
+            failed = True
+        return found, failed
+
+    def _review(self, rows: Iterable[tuple[Row, frozenset[PatientIdentifier]]]) -> list[str]:
+        """Report patients whose rows contradict one another in birth date or sex (trap 6)."""
+        seen: dict[frozenset[PatientIdentifier], Row] = {}
+        pairs: dict[tuple[str, str], None] = {}
+        for row, patient in rows:
+            earlier = seen.setdefault(patient, row)
+            if demographics_differ(earlier, row):
+                one, other = sorted((self._region(earlier), self._region(row)))
+                pairs[one, other] = None
+        for one, other in pairs:
+            self._observer(DemographicsDiffer(one, other))
+        return [demographics_warning(one, other) for one, other in pairs]
+
+    def _region(self, row: Row) -> str:
+        """Return the region whose patient attributes a row has: its first holder."""
+        ae_title = text(row, RETRIEVE_AE_TITLE)
+        return self._regions.get(ae_title, ae_title)
+
+    def _show(self, row: Row, own: PatientIdentifier, patient: frozenset[PatientIdentifier], asked: Asked) -> None:
+        """Put one identifier in front and the others behind (PS3.3 C.7.1.1)."""
+        shown = self._shown(own, patient, asked) if self.show_provincial else own
+        behind = patient if self.show_provincial else {x for x in patient if x.issuer == self.provincial}
+        stated = [self._own_namespace(x, own.issuer) for x in row.pop(OTHER_PATIENT_IDS, {}).get("Value") or () if x]
+        if others := [item for item in stated if self._identifier(item) != shown]:
+            row[OTHER_PATIENT_IDS] = {"vr": "SQ", "Value": others}
+        if shown != own:
+            row[PATIENT_ID], row[ISSUER] = long_string(shown.value), long_string(shown.issuer)
+            self._qualify(row, shown.issuer)
+        also_known_as(row, shown.issuer, behind | {own})
+
+    def _shown(self, own: PatientIdentifier, patient: frozenset[PatientIdentifier], asked: Asked) -> PatientIdentifier:
+        """Choose what was asked for, else a number of the asked issuer, else the provincial one, else the row's own."""
+
+        def rank(x: PatientIdentifier) -> tuple[bool, ...]:
+            is_value, is_provincial = x.value == asked.value, x.issuer == self.provincial
+            if asked.issuer:
+                is_issuer = x.issuer == asked.issuer
+                return is_issuer and is_value, is_issuer, is_provincial, x == own
+            return is_value and is_provincial, is_value and x == own, is_value, is_provincial, x == own
+
+        return max(sorted(patient | {own}, reverse=True), key=rank)
+
+    @staticmethod
+    def _own_namespace(item: Row, issuer: str) -> Row:
+        """Return an item of Other Patient IDs Sequence with its issuer, which need not be said beside its region's."""
+        return item if text(item, ISSUER) or item.get(ISSUER_QUALIFIERS) else {**item, ISSUER: long_string(issuer)}
+
+    def _qualify(self, row: Row, issuer: str) -> None:
+        """Make Issuer of Patient ID Qualifiers Sequence say the same as Issuer of Patient ID."""
+        row.pop(ISSUER_QUALIFIERS, None)
+        if oid := self._issuers.issuer(issuer).oid:
+            item = {
+                UNIVERSAL_ENTITY_ID: {"vr": "UT", "Value": [oid]},
+                UNIVERSAL_ENTITY_ID_TYPE: {"vr": "CS", "Value": ["ISO"]},
+            }
+            row[ISSUER_QUALIFIERS] = {"vr": "SQ", "Value": [item]}
+
+
+def _ambiguity(asked: Asked, patients: Sequence[frozenset[PatientIdentifier]]) -> tuple[str, ...]:
+    """Tell the caller that a number is several patients', without repeating it."""
+    if len(patients) < 2:
+        return ()
+    issuers = sorted({x.issuer for patient in patients for x in patient if x.value == asked.value})
+    told = (
+        f"PatientID is ambiguous: {', '.join(issuers)} gave it to different patients; all of them are shown, each row "
+        "with its IssuerOfPatientID: add IssuerOfPatientID to the search to choose one"
+    )
+    return (told,)

@@ -1,0 +1,204 @@
+"""Rows of a search in the order in which they arrive, for callers that read line by line."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+
+from gateway.dataset.matching import matcher
+from gateway.dataset.query import Level, Query, Row
+from gateway.dataset.required import UNIQUE_KEYS
+from gateway.deadline import Deadline
+from gateway.errors import GatewayError, LimitExceeded, NoRegionAnswered, RequestError, Stalled
+from gateway.events import RegionOperation
+from gateway.federation.asking import Guard, Regions, SearchableRegion
+from gateway.federation.completeness import COMPLETE, LIMITED, Completeness, RegionState
+from gateway.federation.identity import BIRTH_DATE, ISSUER, OTHER_PATIENT_IDS, PATIENT_ID, PATIENT_NAME, SEX
+from gateway.federation.merge import RETRIEVE_AE_TITLE, Holder, one_patient
+from gateway.federation.ownership import STUDY_INSTANCE_UID, Ownership
+from gateway.federation.paging import first
+from gateway.federation.patients import Patients
+from gateway.federation.remarks import Remarks
+from gateway.region.profile import Profile
+
+AHEAD = 256
+"""Rows that wait for the reader; a region with more waits, too."""
+
+OF_A_PATIENT = (PATIENT_NAME, PATIENT_ID, ISSUER, BIRTH_DATE, SEX, OTHER_PATIENT_IDS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    profile: Profile
+    row: Row
+
+
+class _Ended:
+    """A region has no more, or, with an error, the search cannot go on."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+
+
+class RowStream:
+    """Yields each row once, from the first region that gives it; the rows of its other holders are suppressed.
+
+    Attributes:
+        states: of each region, in profile order; final once the iteration has ended.
+    """
+
+    def __init__(
+        self, regions: Regions, ownership: Ownership, patients: Patients, query: Query, deadline: Deadline
+    ) -> None:
+        self.states = {id_: RegionState(id_, COMPLETE, 0) for id_ in regions.by_id}
+        self._regions = regions
+        self._ownership = ownership
+        self._patients = patients
+        self._limit = query.limit
+        self._query = replace(query, offset=0, limit=None)
+        self._deadline = deadline
+        self._remarks = Remarks(regions.observer, query.warnings)
+        self._arrivals: asyncio.Queue[_Arrived | _Ended] = asyncio.Queue(AHEAD)
+        self._under_way = 0
+        self._shown: set[str] = set()
+        self._owners: dict[str, Holder] = {}
+
+    @property
+    def completeness(self) -> Completeness:
+        """The state of each region, so far."""
+        return Completeness("matches", tuple(self.states.values()))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the caller should hear, so far."""
+        return self._remarks.warnings()
+
+    async def start(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """Ask the regions; where rows do not say whose they are, only those that hold the study for one patient."""
+        questions = await self._patients.questions(self._query, self._regions.profiles, self._deadline)
+        self._remarks.texts += questions.warnings
+        of: Mapping[str, Sequence[Query]] = questions.of
+        if self._query.study and self._query.level is not Level.STUDY:
+            of = await self._of_one_patient(self._query.study, of)
+        asked = [(region, queries) for id_, region in self._regions.by_id.items() if (queries := of.get(id_))]
+        self._under_way = len(asked)
+        return [group.create_task(self._bring(region, queries, questions.admits)) for region, queries in asked]
+
+    async def __aiter__(self) -> AsyncIterator[Row]:
+        """Yield rows until every region has ended, or as many as the query's limit.
+
+        Raises:
+            RequestError: a region cannot be asked this.
+            NoRegionAnswered: not one region answered, and none had given a row before it failed.
+        """
+        left = self._limit
+        while self._under_way and left != 0:
+            rows = (await self._batch())[:left]
+            self._remarks.texts += await self._patients.present(rows, self._query, self._deadline)
+            for row in rows:
+                yield row
+            left = left if left is None else left - len(rows)
+        if self.completeness.failed and not self._shown:
+            raise NoRegionAnswered("no region answered", federation_status=self.completeness.header())
+
+    async def _batch(self) -> list[Row]:
+        """Wait for a row, and take what else has arrived."""
+        arrived = [await self._arrivals.get()]
+        while not self._arrivals.empty():
+            arrived.append(self._arrivals.get_nowait())
+        rows: list[Row] = []
+        for item in arrived:
+            if isinstance(item, _Ended):
+                self._under_way -= 1
+                if item.error is not None:
+                    raise item.error
+            elif await self._is_new(item.profile, item.row):
+                titles = {"vr": "AE", "Value": [item.profile.ae_title]}
+                rows.append({**item.row, RETRIEVE_AE_TITLE: titles})
+        return rows
+
+    async def _is_new(self, profile: Profile, row: Row) -> bool:
+        """Whether a row's entity was not shown yet, and its study is not shown for another patient (trap 2)."""
+        uid = first(row.get(UNIQUE_KEYS[self._query.level]))
+        if not uid or (uid in self._shown and self._query.level is not Level.STUDY):
+            return False
+        study = self._query.study or first(row.get(STUDY_INSTANCE_UID))
+        if study and not (self._query.study and self._query.level is not Level.STUDY):
+            owner = self._owners.setdefault(study, (profile, {tag: row[tag] for tag in OF_A_PATIENT if tag in row}))
+            if owner[0] is not profile and not await self._is_of(owner, (profile, row)):
+                self._remarks.conflict(owner[0].id, profile.id)
+                return False
+        if uid in self._shown:
+            return False
+        self._shown.add(uid)
+        return True
+
+    async def _is_of(self, owner: Holder, other: Holder) -> bool:
+        if not one_patient([owner, other])[1]:
+            return True
+        return not one_patient([owner, other], await self._ownership.links([owner, other], self._deadline))[1]
+
+    async def _of_one_patient(self, study: str, of: Mapping[str, Sequence[Query]]) -> Mapping[str, Sequence[Query]]:
+        same, others, told = await self._ownership.holders(study, self._deadline)
+        for other in others:
+            self._remarks.conflict(same[0].id, other.id)
+        for answer in told:
+            if answer.state != COMPLETE:
+                self.states[answer.profile.id] = RegionState(answer.profile.id, answer.state)
+        return {profile.id: of.get(profile.id, ()) for profile in same}
+
+    async def _bring(self, region: SearchableRegion, queries: Sequence[Query], admits: Guard) -> None:
+        """Put a region's rows in front of the reader; its first one must come while our patience lasts."""
+        began, id_, error = time.monotonic(), region.profile.id, None
+        self.states[id_] = RegionState(id_, LIMITED, 0)
+        outcome = COMPLETE
+        try:
+            for query in queries:
+                await self._bring_one(region, query, admits)
+        except RequestError as refusal:
+            outcome, error = refusal.slug, refusal
+        except LimitExceeded:
+            outcome = LIMITED
+        except TimeoutError:
+            outcome = Stalled.slug
+        except GatewayError as failure:
+            outcome = failure.slug
+        count = self.states[id_].count
+        self.states[id_] = RegionState(id_, outcome, count if count or outcome == COMPLETE else None)
+        self._regions.observer(RegionOperation(id_, "search", outcome, time.monotonic() - began, count or 0))
+        await self._arrivals.put(_Ended(error))
+
+    async def _bring_one(self, region: SearchableRegion, query: Query, admits: Guard) -> None:
+        verdict_on, profile = matcher(query), region.profile
+        count = self.states[profile.id].count or 0
+        async with asyncio.timeout(region.patience) as patience, aclosing(region.search(query, self._deadline)) as rows:
+            async for row in rows:
+                patience.reschedule(None)
+                verdict = verdict_on(row)
+                if not verdict.matches or not admits(profile, row):
+                    continue
+                if count == self._regions.limit:
+                    raise LimitExceeded("more matches than are taken from one region", limit="max_matches_per_region")
+                count += 1
+                self.states[profile.id] = RegionState(profile.id, LIMITED, count)
+                self._remarks.unverified(profile.id, verdict.unverified)
+                await self._arrivals.put(_Arrived(profile, row))
+
+
+@asynccontextmanager
+async def streaming(stream: RowStream) -> AsyncIterator[RowStream]:
+    """Let the regions bring a stream's rows as long as the context lasts; leaving it stops them (C-CANCEL)."""
+    stopped: Exception | None = None
+    tasks: list[asyncio.Task[None]] = []
+    async with asyncio.TaskGroup() as group:
+        try:
+            tasks = await stream.start(group)
+            yield stream
+        except Exception as error:  # noqa: BLE001 - carried past the group, which would wrap it
+            stopped = error
+        finally:
+            for task in tasks:
+                task.cancel()
+    if stopped is not None:
+        raise stopped
