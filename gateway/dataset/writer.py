@@ -131,11 +131,11 @@ def _text(vr: str, value: Any) -> str:
         groups = [value.get(group, "") for group in ("Alphabetic", "Ideographic", "Phonetic")]
         return "=".join(groups).rstrip("=")
     if isinstance(value, float):
-        return _decimal(value)
+        return decimal_text(value)
     return str(value)
 
 
-def _decimal(number: float) -> str:
+def decimal_text(number: float) -> str:
     """Write a DS in the 16 bytes it may have (PS3.5 6.2)."""
     if number.is_integer() and abs(number) < 1e15:
         return str(int(number))
