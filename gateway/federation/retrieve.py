@@ -52,6 +52,13 @@ class Retrieval:
         """Whether it is known now that an instance which exists will not come."""
         return bool(self._flight.failures) and not self._subscription.is_satisfied
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether it is known which instances there are, and all of them are here whole."""
+        flight, wanted = self._flight, self._subscription.wanted
+        known = self._subscription.is_satisfied or (flight.ended and not flight.failures)
+        return known and all(x.content.complete for x in flight.log if wants(wanted, x.facts))
+
     async def __aiter__(self) -> AsyncIterator[Instance]:
         """Yield each instance once."""
         while (spooled := await self._next()) is not None:

@@ -54,7 +54,7 @@ class Workers:
     unheard.
     """
 
-    def __init__(self, limits: WorkLimits = WorkLimits()) -> None:  # noqa: B008
+    def __init__(self, limits: WorkLimits = WorkLimits()) -> None:
         self._limits = limits
         self._jobs: deque[_Job] = deque()
         self._more = asyncio.Condition()
@@ -90,7 +90,8 @@ class Workers:
             raise TypeError("a job takes its arguments by position")
         body = pickle.dumps((function, args), pickle.HIGHEST_PROTOCOL)
         if len(body) > self._limits.job_bytes:
-            raise LimitExceeded(f"the instance has more than {self._limits.job_bytes} bytes to decode", limit="job_bytes")
+            text = f"the instance has more than {self._limits.job_bytes} bytes to decode"
+            raise LimitExceeded(text, limit="job_mib")
         if len(self._jobs) >= self._limits.waiting:
             raise WorkersBusy("too many images wait to be decoded: try again soon")
         job = _Job(body, asyncio.get_running_loop().create_future())

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 METHODS = ("GET", "HEAD", "POST")
 REQUEST_FIELDS = ("Accept", "Authorization", "Content-Type", "Prefer", "Range", "If-None-Match", "If-Range")
-EXPOSED_FIELDS = ("Warning", "Federation-Status", "Content-Location", "ETag", "Retry-After", "Content-Range", "Accept-Ranges")
+EXPOSED_FIELDS = (
+    *("Warning", "Federation-Status", "Content-Location", "ETag", "Retry-After"),
+    *("Accept-Ranges", "Content-Disposition", "Content-Range"),
+)
 PRIVACY = (
     (b"cache-control", b"private, no-store"),
     (b"referrer-policy", b"no-referrer"),
@@ -108,9 +111,7 @@ def create_app(
     return app
 
 
-def _resources(
-    path: str, base: str, archive: Archive, workers: "Workers", settings: WebSettings
-) -> list[BaseRoute]:
+def _resources(path: str, base: str, archive: Archive, workers: "Workers", settings: WebSettings) -> list[BaseRoute]:
     """Return the routes below a path, for resources whose URLs begin with a base."""
     locations = Locations(base, settings.public_url)
     return routes(

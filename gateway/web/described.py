@@ -58,7 +58,7 @@ def relative(path: BulkPath) -> str:
 
 def placed(row: bytes, url: str) -> bytes:
     """Complete each BulkDataURI to one below an instance's URL."""
-    return row.replace(_URI, b'%s%s/bulkdata/' % (_URI, url.encode()))
+    return row.replace(_URI, b"%s%s/bulkdata/" % (_URI, url.encode()))
 
 
 async def marked(instance: "Instance", study: str) -> bytes:

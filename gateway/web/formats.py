@@ -96,8 +96,7 @@ class _Wish:
         """How closely it describes a form: of type, then of Transfer Syntax; (0, 0) not at all."""
         if self.single not in {None, form.single}:
             return 0, 0
-        bytes_as_stored = self.type == OCTET_STREAM and self.syntax and form.transfer_syntax in {*MEDIA_TYPES, self.syntax}
-        kind = 3 if bytes_as_stored and form.media_type not in {DICOM, ZIP} else self._kind(form.media_type)
+        kind = 3 if self._means_codestream(form) else self._kind(form.media_type)
         if not kind or (form.named and kind < 3):
             return 0, 0
         if not self.syntax or not form.transfer_syntax:
@@ -106,6 +105,12 @@ class _Wish:
             typed = kind == 3 and form.media_type in DEFAULT_SYNTAXES and form.default and self.type != OCTET_STREAM
             return (kind, 1) if form.stored or typed else (0, 0)
         return (kind, 2) if self.syntax == form.transfer_syntax else (0, 0)
+
+    def _means_codestream(self, form: Form) -> bool:
+        """Whether it is octets of a named Transfer Syntax, which leave under their own media type."""
+        if self.type != OCTET_STREAM or not self.syntax or form.media_type in {DICOM, ZIP}:
+            return False
+        return form.transfer_syntax in {*MEDIA_TYPES, self.syntax}
 
     def _kind(self, media_type: str) -> int:
         if self.type == "*/*":

@@ -79,9 +79,7 @@ class Files:
 
     def _is_streamed(self, stored: str) -> bool:
         """Whether it can leave while it arrives: as it is, or re-encoded without touching a codestream."""
-        return self.outgoing == stored or (
-            self.outgoing == EXPLICIT_VR_LE and not transfer_syntax(stored).encapsulated
-        )
+        return self.outgoing == stored or (self.outgoing == EXPLICIT_VR_LE and not transfer_syntax(stored).encapsulated)
 
     async def bursts(self) -> AsyncIterator[list[Buffer]]:
         """Yield the file in pieces."""

@@ -1,5 +1,6 @@
 """Metadata: each instance's Data Set as JSON or XML, bulk data left where it is (PS3.18 10.4.1.1.2)."""
 
+from collections.abc import AsyncIterator
 from hashlib import blake2b
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from gateway.federation.flights import Instance
 
 SERIES_INSTANCE_UID = "0020000E"
+LONGEST_TAGGED = 64 << 20
+"""Bytes up to which a whole answer is held for its tag."""
+
 REVALIDATED = (b"cache-control", b"private, no-cache")
 """The user agent may keep it for itself, and asks before each use whether it still holds."""
 
@@ -30,25 +34,37 @@ class Metadata(Representation):
         self._asked = asked
         self._media_type = media_type
         self._opening = b"["
-        self._row = b""
+        self._rows: list[bytes] = []
         self._etag = ""
         self._gzip = Gzip() if takes_gzip(asked.request.headers.get("accept-encoding", "")) else None
 
     async def prepare(self, instance: "Instance") -> bool:
         """Read the instance to its end; one that cannot be read is marked as such, not left out (R21)."""
         row = await marked(instance, self._asked.selected.study)
-        if self._asked.selected.instances and self._opening == b"[":
-            self._alone(row)
-        self._row = self._element(row, self._url(instance, row))
+        self._rows = [self._element(row, self._url(instance, row))]
         return True
 
-    def _alone(self, row: bytes) -> None:
-        """Decide about an answer of one element: it is known before its first byte."""
-        if len(row) < WORTH_IT:
+    async def prepare_all(self, others: AsyncIterator["Instance"]) -> None:
+        """Tag the whole answer, so that a caller who has it need not be sent it again (RFC 9110 8.8.3)."""
+        rows, size = self._rows, 0
+        async for instance in others:
+            await self.prepare(instance)
+            rows += self._rows
+            size += len(rows[-1])
+            if size > LONGEST_TAGGED:
+                break
+        else:
+            rows.sort()  # by whatever, as long as it is the same each time
+            self._tag(rows)
+        self._rows = rows
+
+    def _tag(self, rows: list[bytes]) -> None:
+        if sum(map(len, rows)) < WORTH_IT:
             self._gzip = None
-        coding = b"gzip" if self._gzip else b""
-        facts = blake2b(row + coding + self._media_type.encode(), digest_size=16)
-        self._etag = f'"{facts.hexdigest()}"'
+        digest = blake2b(b"gzip" if self._gzip else b"", digest_size=16, person=b"metadata")
+        for part in (self._media_type.encode(), *rows):
+            digest.update(part)
+        self._etag = f'"{digest.hexdigest()}"'
         if matches(self._asked.request.headers.get("if-none-match", ""), self._etag):
             self.status = HTTPStatus.NOT_MODIFIED
 
@@ -72,18 +88,20 @@ class Metadata(Representation):
         return told
 
     async def write(self, body: Body) -> None:
-        """Write the prepared element."""
+        """Write the prepared elements."""
         if self.status == HTTPStatus.NOT_MODIFIED:
             return
-        data = self._opening + self._row
-        self._opening = b","
+        data = self._joined()
         await body.write(data if self._gzip is None else await self._gzip.compressed(data))
+
+    def _joined(self) -> bytes:
+        data = self._opening + b",".join(self._rows)
+        self._opening = b","
+        return data
 
     def end(self) -> bytes:
         """Return the end of the array."""
-        if self.status == HTTPStatus.NOT_MODIFIED:
-            return b""
-        return self._closed(b"]")
+        return b"" if self.status == HTTPStatus.NOT_MODIFIED else self._closed(b"]")
 
     def _closed(self, data: bytes) -> bytes:
         return data if self._gzip is None else self._gzip.end(data)
@@ -96,11 +114,13 @@ class XmlMetadata(Metadata):
         self._frame = MultipartRelated(XML)
         super().__init__(asked, self._frame.content_type)
 
-    def _alone(self, row: bytes) -> None:
+    async def prepare_all(self, others: AsyncIterator["Instance"]) -> None:
         """Leave it untagged: its boundary is new each time."""
 
+    def _joined(self) -> bytes:
+        return b"".join(self._rows)
+
     def _element(self, row: bytes, url: str) -> bytes:
-        self._opening = b""
         return self._frame.part(XML, f"{url}/metadata") + to_native_xml(parsed(placed(row, url)))
 
     def end(self) -> bytes:

@@ -7,11 +7,11 @@ from hashlib import blake2b
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from gateway.web.asked import Asked
 from gateway.web.completeness import Header
 from gateway.web.multipart import MultipartRelated
 from gateway.web.ranges import Content, byte_range
 from gateway.web.retrieval import Representation
-from gateway.web.asked import Asked
 from gateway.web.streaming import Body, ahead
 
 if TYPE_CHECKING:

@@ -175,4 +175,3 @@ class Rendered(Parts):
 
 
 _VIDEO_KIND: Final = {"100": 0, "101": 0, "107": 2, "108": 2}
-

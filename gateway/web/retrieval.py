@@ -36,6 +36,13 @@ class Representation:
         """
         raise NotImplementedError
 
+    async def prepare_all(self, others: AsyncIterator["Instance"]) -> None:
+        """Make of the prepared instance and the others an answer that is known before its first byte, if of use.
+
+        Args:
+            others: the rest, which are all here; what is not taken of them is prepared one by one.
+        """
+
     def headers(self) -> list[Header]:
         """Return the fields that describe the body, once the first instance is prepared."""
         raise NotImplementedError
@@ -81,6 +88,8 @@ class RetrieveResponse(Response):
                 reading(retrieval) as instances,
             ):
                 await self._first(retrieval, instances)
+                if retrieval.at_hand:
+                    await self._written.prepare_all(instances)
                 status, headers = self._head(retrieval)
                 if not head:
                     await body.start(status, headers)

@@ -35,7 +35,10 @@ class Body:
     async def start(self, status: int, headers: Iterable[Header]) -> None:
         """Send status and header."""
         self.begun = True
-        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
+        told = list(headers)
+        if any(name == b"content-length" for name, _ in told):
+            self._pieces = None  # which writes chunks, that a body of known length has none of
+        await self._send({"type": "http.response.start", "status": status, "headers": told})
 
     async def write(self, *pieces: Buffer) -> None:
         """Send some bytes; waits while the client is slow."""

@@ -1,6 +1,7 @@
 """A federation on strings: what the web asks of it, without regions."""
 
 import asyncio
+import pickle
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE
 from gateway.deadline import Deadline
 from gateway.events import Event
 from gateway.federation.completeness import Completeness, RegionState
-from gateway.federation.workers import Workers, WorkLimits
+from gateway.federation.workers import Workers
 from gateway.web.app import Archive, WebSettings, create_app
 from gateway.web.guard import HttpLimits
 from gateway.web.server import WebServer
@@ -213,6 +214,10 @@ class FakeRetrieve:
     def completeness(self) -> Completeness:
         return Completeness("instances", self.states)
 
+    @property
+    def at_hand(self) -> bool:
+        return all(isinstance(thing, FakeInstance) and thing.complete for thing in self.instances)
+
     async def __aiter__(self) -> AsyncIterator[FakeInstance]:
         for thing in self.instances:
             if isinstance(thing, FakeInstance):
@@ -234,6 +239,13 @@ class FakeRetrieve:
                 await step(thing)
         finally:
             self.left.set()
+
+
+class SameProcess:
+    """Runs pixel jobs where it is: a process of their own costs a second, and has tests of its own."""
+
+    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        return function(*pickle.loads(pickle.dumps(args)))
 
 
 @dataclass
@@ -266,7 +278,12 @@ def application(
 
     alone = {name: Archive(cast("Any", found), cast("Any", retrieve)) for name, found in regions.items()}
     return create_app(
-        cast("Any", search), cast("Any", retrieve), workers or Workers(), settings, observe, regions=alone
+        cast("Any", search),
+        cast("Any", retrieve),
+        workers or cast("Any", SameProcess()),
+        settings,
+        observe,
+        regions=alone,
     )
 
 
@@ -278,20 +295,20 @@ async def gateway(
     limits: HttpLimits | None = None,
     grace: float = 0.0,
     regions: Mapping[str, FakeSearch] = MappingProxyType({}),
+    workers: Workers | None = None,
     **settings: Any,
 ) -> AsyncIterator[Gateway]:
     """Serve a fake federation on a port of its own."""
     search, retrieve = search or FakeSearch(), retrieve or FakeRetrieve()
     events: list[Event] = []
-    async with Workers(WorkLimits(processes=1)) as workers:
-        app = application(search, retrieve, WebSettings(**settings), events, regions, workers)
-        server = WebServer(app, "127.0.0.1", 0, limits=limits)
-        port = await server.start()
-        try:
-            async with AsyncClient(base_url=f"http://127.0.0.1:{port}/dicom-web", timeout=10) as client:
-                yield Gateway(port, server, client, search, retrieve, events)
-        finally:
-            await server.aclose(grace)
+    app = application(search, retrieve, WebSettings(**settings), events, regions, workers)
+    server = WebServer(app, "127.0.0.1", 0, limits=limits)
+    port = await server.start()
+    try:
+        async with AsyncClient(base_url=f"http://127.0.0.1:{port}/dicom-web", timeout=10) as client:
+            yield Gateway(port, server, client, search, retrieve, events)
+    finally:
+        await server.aclose(grace)
 
 
 async def exchange(port: int, *requests: bytes | Step, until: float = 5.0) -> bytes:
