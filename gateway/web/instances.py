@@ -58,7 +58,8 @@ class Files:
         """
         self._instance, self._here = instance, None
         stored = instance.transfer_syntax_uid
-        self.outgoing = self._chosen(stored, TRANSCODABLE_TO, decodable=stored in DECODABLE)
+        decodable = stored in DECODABLE
+        self.outgoing = self._chosen(stored, TRANSCODABLE_TO if decodable else frozenset(), decodable=decodable)
         if self._is_streamed(stored):
             return
         self._here = await whole(instance)
