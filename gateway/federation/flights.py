@@ -149,7 +149,7 @@ class Flight:
         Raises:
             RegionError: the association ended before the instance did.
         """
-        if self._closed:
+        if self._closed or self.ended:
             store.discard()
             return CANNOT_TAKE
         known = self._by_uid.get(store.sop_instance_uid)
@@ -336,16 +336,18 @@ class Subscription:
 
     async def again(self, broken: Spooled, offset: int) -> Spooled:
         """Return another copy of what broke off, with the same bytes up to an offset; raise why there is none."""
-        uid, error = broken.facts.uid, broken.content.error
-        while error is not None:
-            for other in self._queue[self._position :]:
+        uid, error = broken.facts.uid, broken.content.error or Aborted("the instance broke off")
+        position = self._queue.index(broken) + 1  # a copy that came after it
+        while True:
+            while position < len(self._queue):
+                other = self._queue[position]
+                position += 1
                 if other.facts.uid == uid and await _same_beginning(broken, other, offset):
                     return other
-            if self._flight.ended:
-                break
+            if self._flight.ended or self.is_cut:
+                raise error.with_traceback(None)
             self._changed.clear()
             await self._changed.wait()
-        raise error.with_traceback(None) if error is not None else Aborted("the instance broke off")
 
     def leave(self) -> None:
         """Want nothing more."""
@@ -380,14 +382,14 @@ async def _same_beginning(one: Spooled, other: Spooled, size: int) -> bool:
     offset = 0
     try:
         async with aclosing(other.content.bursts()) as bursts:  # type: ignore[type-var]
-            while offset < size:
-                for fragment in await anext(bursts, []):
+            async for burst in bursts:
+                for fragment in burst:
                     piece = fragment[: size - offset]
-                    if one.content.read(offset, len(piece)) != piece:
+                    if await one.content.load(offset, len(piece)) != piece:
                         return False
                     offset += len(piece)
-                if other.content.complete and other.content.size < size:
-                    return False
+                if offset == size:
+                    break
     except GatewayError:
         return False
-    return True
+    return offset == size
