@@ -74,9 +74,13 @@ async def running(
         regions = [Region(profile, settings, inbox, observer, limits) for profile in profiles]
         for region in regions:
             stack.push_async_callback(region.aclose)
-        parts = _Parts(stack, settings, patients, observer)
-        province = await parts.archive(regions)
-        alone = {region.profile.id: await parts.archive((region,), region.profile.id) for region in regions}
+        province = await stack.enter_async_context(_archive(settings, regions, patients, observer))
+        alone = {
+            region.profile.id: await stack.enter_async_context(
+                _archive(settings, (region,), patients, observer, region.profile.id)
+            )
+            for region in regions
+        }
         workers = await stack.enter_async_context(Workers(_work_limits(settings)))
         app = create_app(province.search, province.retrieve, workers, _web(settings), observer, regions=alone)
         server = WebServer(app, settings.http.host, settings.http.port)
@@ -153,55 +157,45 @@ def _web(settings: Settings) -> WebSettings:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """Makes archives: of all regions, or of one alone, which shares nothing with the others."""
-
-    stack: AsyncExitStack
-    settings: Settings
-    patients: Patients
-    observer: Observer
-
-    async def archive(self, regions: Sequence[Region], alone: str = "") -> Archive:
-        search = await self.stack.enter_async_context(self._search(regions))
-        spool = self._spool(alone)
-        await spool.start()
-        self.stack.push_async_callback(spool.aclose)
-        retrieve = FederatedRetrieve(
+@asynccontextmanager
+async def _archive(
+    settings: Settings, regions: Sequence[Region], patients: Patients, observer: Observer, alone: str = ""
+) -> AsyncIterator[Archive]:
+    """Have one archive of some regions, of all of them or of one alone, as long as the context lasts."""
+    limits = SearchLimits(
+        max_results=settings.search.max_results,
+        max_matches_per_region=settings.search.max_matches_per_region,
+        snapshot_seconds=settings.search.snapshot_seconds,
+        snapshot_rows=settings.search.snapshot_rows,
+        derived_studies=settings.search.derived_studies,
+        derived_series=settings.search.derived_series,
+    )
+    async with (
+        _spool(settings, alone) as spool,
+        FederatedRetrieve(
             regions,
-            self.observer,
+            observer,
             spool,
-            soft_seconds=self.settings.search.soft_seconds,
-            fresh_seconds=self.settings.spool.fresh_seconds,
-            background_instances=0 if alone else self.settings.spool.background_instances,
-        )
-        await retrieve.start()
-        self.stack.push_async_callback(retrieve.aclose)
-        return Archive(search, retrieve)
+            soft_seconds=settings.search.soft_seconds,
+            fresh_seconds=settings.spool.fresh_seconds,
+            background_instances=0 if alone else settings.spool.background_instances,
+        ) as retrieve,
+        FederatedSearch(regions, observer, patients=patients, limits=limits) as search,
+    ):
+        yield Archive(search, retrieve)
 
-    def _search(self, regions: Sequence[Region]) -> FederatedSearch:
-        chosen = self.settings.search
-        limits = SearchLimits(
-            max_results=chosen.max_results,
-            max_matches_per_region=chosen.max_matches_per_region,
-            snapshot_seconds=chosen.snapshot_seconds,
-            snapshot_rows=chosen.snapshot_rows,
-            derived_studies=chosen.derived_studies,
-            derived_series=chosen.derived_series,
-        )
-        return FederatedSearch(regions, self.observer, patients=self.patients, limits=limits)
 
-    def _spool(self, alone: str) -> Spool:
-        """Make the spool of the province, or a smaller one for the resources of one region alone."""
-        chosen = self.settings.spool
-        name = f"{chosen.folder}-{alone}" if alone else chosen.folder
-        return Spool(
-            Path(name) if chosen.folder else None,
-            max_bytes=max(1 << 20, chosen.max_bytes // 10) if alone else chosen.max_bytes,
-            memory_bytes=chosen.memory_bytes,
-            seconds=chosen.seconds,
-            keep_on_restart=chosen.keep_on_restart,
-        )
+def _spool(settings: Settings, alone: str) -> Spool:
+    """Make the spool of the province, or a smaller one for one region alone: they hold different copies."""
+    chosen = settings.spool
+    name = f"{chosen.folder}-{alone}" if alone else chosen.folder
+    return Spool(
+        Path(name) if chosen.folder else None,
+        max_bytes=max(1 << 20, chosen.max_bytes // 10) if alone else chosen.max_bytes,
+        memory_bytes=chosen.memory_bytes,
+        seconds=chosen.seconds,
+        keep_on_restart=chosen.keep_on_restart,
+    )
 
 
 async def _listening(starting: Awaitable[int], port: int) -> int:

@@ -103,7 +103,7 @@ def _fill(root: Path, seed: int, scale: Scale, workers: int, progress: Progress)
         progress("generate", done, total)
     true = _truth(seed, scale, persons, studies, made)
     _load(root, made, progress)
-    with (root / "crosswalk.csv").open("w", newline="", encoding="utf-8") as file:
+    with (root / manifest.CROSSWALK).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("health_card_number", "issuer", "patient_id", "issuer_of_patient_id"))
         writer.writerows(manifest.crosswalk(true.patients, HEALTH_CARD_ISSUER))

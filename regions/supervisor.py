@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from regions.people import HEALTH_CARD_ISSUER, HEALTH_CARD_OID
 from regions.profiles import Profile, profiles
-from regions.truth import is_complete, truth
+from regions.truth import CROSSWALK, is_complete, truth
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +116,17 @@ class Supervisor:
             }
             for profile, report in zip(profiles(), listening, strict=True)
         ]
-        split = truth(self.settings.cache).study("split-series").study_instance_uid
-        folder = self.settings.profiles
-        say(event="ready", regions=regions, profiles=str(folder) if folder else None, split_study=split)
+        province = truth(self.settings.cache)
+        travelled = province.patient(province.study("four-regions").patient)
+        identity = {
+            "crosswalk": str(self.settings.cache / CROSSWALK),
+            "issuer": HEALTH_CARD_ISSUER,
+            "oid": HEALTH_CARD_OID,
+            "health_card_number": travelled.health_card_number,
+        }
+        split = province.study("split-series").study_instance_uid
+        profiles_at = str(self.settings.profiles) if self.settings.profiles else None
+        say(event="ready", regions=regions, profiles=profiles_at, split_study=split, identity=identity)
 
     async def _watch(self, process: Process, region: str) -> None:
         status = await process.wait()

@@ -10,6 +10,7 @@ from typing import Any, Final
 VERSION: Final = 1
 """Raised whenever the same seed gives other bytes."""
 MANIFEST: Final = "manifest.json"
+CROSSWALK: Final = "crosswalk.csv"
 SCALES: Final = ("full", "small")
 """Names of the sizes in which a province is made."""
 

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from gateway.assembly import running
 from gateway.cli.serve import announce, base_url, settle, stop_signals
-from gateway.config.settings import Settings
+from gateway.config.settings import IssuerSettings, Settings
 from gateway.errors import ConfigError, GatewayError
 from gateway.ops.log import EventLog
 from gateway.region import profile
@@ -54,11 +54,27 @@ async def run(settings: Settings, region_base_port: int, scale: str) -> None:
                 if report is None:
                     return
                 profiles = profile.load(Path(folder))
-                async with running(settings, profiles, EventLog(sys.stderr)) as gateway:
+                known = _knowing(settings, report["identity"])
+                async with running(known, profiles, EventLog(sys.stderr)) as gateway:
                     announce(settings, gateway)
                     settle()
-                    _suggest(base_url(settings, gateway), report["split_study"])
+                    number = report["identity"]["health_card_number"]
+                    _suggest(base_url(settings, gateway), report["split_study"], number)
                     await stop.wait()
+
+
+def _knowing(settings: Settings, told: Report) -> Settings:
+    """Return the settings with the province's own identity source, unless they name one."""
+    if settings.identity.source != "none":
+        return settings
+    issuer = IssuerSettings(issuer=told["issuer"], oid=told["oid"])
+    changes = {
+        "source": "csv",
+        "crosswalk": told["crosswalk"],
+        "provincial_issuer": told["issuer"],
+        "issuers": (*settings.identity.issuers, issuer),
+    }
+    return settings.model_copy(update={"identity": settings.identity.model_copy(update=changes)})
 
 
 def _check_port(host: str, port: int) -> None:
@@ -152,9 +168,10 @@ class _Drawing:
             self._console.print(f"{name} {done}/{total}", highlight=False)
 
 
-def _suggest(url: str, study: str) -> None:
-    """Print three commands that show what the province can do."""
+def _suggest(url: str, study: str, health_card_number: str) -> None:
+    """Print some commands that show what the province can do."""
     accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'
     print(f"  curl '{url}/studies?PatientName=*'")
+    print(f"  curl '{url}/studies?PatientID={health_card_number}'")
     print(f"  curl -i '{url}/studies?ModalitiesInStudy=CT&StudyDate=20240101-'")
     print(f"  curl -H 'Accept: {accept}' -o study.multipart '{url}/studies/{study}'", flush=True)

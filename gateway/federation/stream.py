@@ -10,7 +10,7 @@ from gateway.dataset.matching import matcher
 from gateway.dataset.query import Level, Query, Row
 from gateway.dataset.required import UNIQUE_KEYS
 from gateway.deadline import Deadline
-from gateway.errors import GatewayError, LimitExceeded, NoRegionAnswered, RequestError, Stalled
+from gateway.errors import GatewayError, IdentityUnavailable, LimitExceeded, NoRegionAnswered, RequestError, Stalled
 from gateway.events import RegionOperation
 from gateway.federation.asking import Guard, Regions, SearchableRegion
 from gateway.federation.completeness import COMPLETE, LIMITED, Completeness, RegionState
@@ -46,12 +46,14 @@ class RowStream:
 
     Attributes:
         states: of each region, in profile order; final once the iteration has ended.
+        unavailable: why identifiers could not be resolved, where they could not; known before the first row.
     """
 
     def __init__(
         self, regions: Regions, ownership: Ownership, patients: Patients, query: Query, deadline: Deadline
     ) -> None:
         self.states = {id_: RegionState(id_, COMPLETE, 0) for id_ in regions.by_id}
+        self.unavailable: IdentityUnavailable | None = None
         self._regions = regions
         self._ownership = ownership
         self._patients = patients
@@ -78,6 +80,7 @@ class RowStream:
         """Ask the regions; where rows do not say whose they are, only those that hold the study for one patient."""
         questions = await self._patients.questions(self._query, self._regions.profiles, self._deadline)
         self._remarks.texts += questions.warnings
+        self.unavailable = questions.unavailable
         of: Mapping[str, Sequence[Query]] = questions.of
         if self._query.study and self._query.level is not Level.STUDY:
             of = await self._of_one_patient(self._query.study, of)

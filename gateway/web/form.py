@@ -28,6 +28,8 @@ async def form(request: Request) -> bytes:
     media_type = fields.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != FORM or fields.get("content-encoding", "identity") != "identity":
         raise UnsupportedMediaType(f"a search by POST has its parameters in the body: expected Content-Type: {FORM}")
+    if int(fields.get("content-length", "0")) > MOST_BYTES:
+        raise _too_long()
     try:
         async with asyncio.timeout(MOST_SECONDS):
             return await _body(request.receive)
@@ -43,9 +45,13 @@ async def _body(receive: Receive) -> bytes:
             raise RequestError("the client left in the middle of its request")
         body += message.get("body", b"")
         if len(body) > MOST_BYTES:
-            raise LimitExceeded(f"the body is longer than {MOST_BYTES} bytes: narrow the search", limit="form_bytes")
+            raise _too_long()
         if not message.get("more_body", False):
             return bytes(body)
+
+
+def _too_long() -> LimitExceeded:
+    return LimitExceeded(f"the body is longer than {MOST_BYTES} bytes: narrow the search", limit="form_bytes")
 
 
 class Watched(Response):

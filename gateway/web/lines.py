@@ -12,17 +12,17 @@ from starlette.types import Receive, Scope, Send
 from gateway.dataset.query import Query, Row
 from gateway.deadline import Deadline
 from gateway.errors import RequestError
+from gateway.federation.completeness import LIMITED, Completeness
 from gateway.web.completeness import warning
 from gateway.web.negotiation import NDJSON
-from gateway.web.problem import region_missing
+from gateway.web.problem import check_identity, region_missing
 from gateway.web.rows import Presentation
 from gateway.web.streaming import Body, reading
 
 if TYPE_CHECKING:
-    from gateway.federation.completeness import Completeness
     from gateway.federation.search import FederatedSearch
 
-LIMITED: Final = "the limit is reached and the search was ended: there may be more results"
+ENDED: Final = "the limit is reached and the search was ended: there may be more results"
 _LINE: Final = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 
 
@@ -44,9 +44,9 @@ class Summary:
     rows: int = 0
     limited: bool = False
 
-    def line(self, completeness: "Completeness", warnings: tuple[str, ...]) -> bytes:
+    def line(self, completeness: Completeness, warnings: tuple[str, ...]) -> bytes:
         """Return the last line: one object whose only member is ``federation``."""
-        told = dict.fromkeys([*completeness.warnings(), *warnings, *([LIMITED] if self.limited else [])])
+        told = dict.fromkeys([*self._gaps(completeness), *warnings])
         federation: dict[str, Any] = {
             "complete": not (self.limited or completeness.missing),
             "regions": [{"name": x.region, "state": x.state, "matches": x.count} for x in completeness.states],
@@ -54,6 +54,13 @@ class Summary:
             "warnings": list(told),
         }
         return orjson.dumps({"federation": federation}, option=_LINE)
+
+    def _gaps(self, completeness: Completeness) -> list[str]:
+        """Tell what may be missing: what a region has more of is not its fault when the caller wanted no more."""
+        if not self.limited:
+            return completeness.warnings()
+        failed = tuple(state for state in completeness.states if state.state != LIMITED)
+        return [*Completeness(completeness.unit, failed).warnings(), ENDED]
 
 
 class Lines(Response):
@@ -87,6 +94,8 @@ class Lines(Response):
         head = scope["method"] == "HEAD"
         summary = Summary()
         async with self._federation.stream(self._query, self._deadline) as found, reading(found) as rows:
+            if self._strict:
+                check_identity(found.unavailable)
             async for line in self._lines(rows, summary):
                 if not body.begun:
                     await body.start(HTTPStatus.OK, self._fields)

@@ -13,12 +13,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.errors import GatewayError, MethodNotAllowed, NotFound, RangeNotSatisfiable, RegionMissing
+from gateway.errors import (
+    GatewayError,
+    IdentityUnavailable,
+    MethodNotAllowed,
+    NotFound,
+    RangeNotSatisfiable,
+    RegionMissing,
+)
 from gateway.events import Event, Observer
 from gateway.web.completeness import field_value
 
 if TYPE_CHECKING:
     from gateway.federation.completeness import Completeness
+    from gateway.federation.search import SearchResult
 
 RETRY_AFTER_SECONDS = 30
 MEDIA_TYPE = "application/problem+json"
@@ -29,6 +37,22 @@ def region_missing(completeness: "Completeness") -> RegionMissing:
     names = ", ".join(state.region for state in completeness.missing)
     text = f"no complete answer from {names}; without Prefer: handling=strict the rest is sent"
     return RegionMissing(text, federation_status=completeness.header())
+
+
+def check_strictly(result: "SearchResult") -> None:
+    """Raise what a caller who wants all or nothing gets for an answer that may lack something."""
+    check_identity(result.unavailable)
+    if result.completeness.missing:
+        raise region_missing(result.completeness)
+
+
+def check_identity(unavailable: IdentityUnavailable | None) -> None:
+    """Raise for such a caller when the patient's other identifiers could not be resolved."""
+    if unavailable is not None:
+        # One answer may be shared by many callers: each raises an error of its own.
+        raise IdentityUnavailable(
+            f"{unavailable}; without Prefer: handling=strict each region is asked in its own terms"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from gateway.web.locations import Locations
 from gateway.web.negotiation import JSON_TYPES, NDJSON, accepted, check_charset, preferences, search_type
 from gateway.web.parameters import Pair, pairs, search_query
 from gateway.web.paths import uid_parameters
-from gateway.web.problem import region_missing
+from gateway.web.problem import check_strictly
 from gateway.web.rows import JsonListing, Presentation, XmlListing, listed
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ class Search:
             check_pages(query)
             return Lines(self.federation, query, present, self.locations.base, deadline, strict=prefer.strict)
         result = await self.federation.search(query, deadline, caller=caller(request.scope))
-        if prefer.strict and result.completeness.missing:
-            raise region_missing(result.completeness)
+        if prefer.strict:
+            check_strictly(result)
         texts = (*query.warnings, *result.warnings, *_remaining(result))
         headers = federation_headers(result.completeness, self.locations.base, texts)
         listing = JsonListing(media_type) if media_type in JSON_TYPES else XmlListing()

@@ -1,4 +1,4 @@
-"""Tests of the federation run in virtual time, over scripted regions."""
+"""Tests of the federation run in virtual time, over scripted regions; a module with sockets says REAL_TIME."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,4 +11,6 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, LoopFactory]:
+    if getattr(item, "module", None) and hasattr(item.module, "REAL_TIME"):
+        return {"real": asyncio.new_event_loop}
     return {"virtual": VirtualLoop}

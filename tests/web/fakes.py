@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from gateway.dataset.query import Level, Query, Row, Selection
 from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE
 from gateway.deadline import Deadline
+from gateway.errors import IdentityUnavailable
 from gateway.events import Event
 from gateway.federation.completeness import Completeness, RegionState
 from gateway.federation.workers import Workers
@@ -67,6 +68,7 @@ class FakeSearch:
     states: tuple[RegionState, ...] = ALL_COMPLETE
     remaining: int = 0
     warnings: tuple[str, ...] = ()
+    unavailable: IdentityUnavailable | None = None
     before: Sequence[Step] = ()
     queries: list[Query] = field(default_factory=list)
     deadlines: list[Deadline] = field(default_factory=list)
@@ -91,6 +93,7 @@ class FakeSearch:
             remaining=self.remaining,
             completeness=Completeness("matches", self.states),
             warnings=self.warnings,
+            unavailable=self.unavailable,
         )
 
     @asynccontextmanager
@@ -124,8 +127,12 @@ class FakeStream:
 
     @property
     def completeness(self) -> Completeness:
-        unfinished = tuple(RegionState(state.region, "cancelled") for state in self.search.states)
+        unfinished = tuple(RegionState(state.region, "limited", 0) for state in self.search.states)
         return Completeness("matches", self.search.states if self.ended else unfinished)
+
+    @property
+    def unavailable(self) -> IdentityUnavailable | None:
+        return self.search.unavailable
 
     @property
     def warnings(self) -> tuple[str, ...]:

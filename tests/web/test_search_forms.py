@@ -105,6 +105,16 @@ async def test_body_beyond_64_kib_is_413_whether_its_length_is_said_or_not() -> 
         assert "longer than 65536 bytes" in answer.json()["detail"]
 
 
+async def test_length_that_is_said_is_not_waited_for() -> None:
+    async with gateway() as web:
+        async with asyncio.timeout(2):
+            reader, writer = await asyncio.open_connection("127.0.0.1", web.port)
+            writer.write(posted(b"0123456789", length=1 << 32))
+            answer = await reader.readuntil(b"\r\n")
+            writer.close()
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
 async def test_body_that_does_not_come_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(form, "MOST_SECONDS", 0.05)
     async with gateway() as web:

@@ -79,7 +79,9 @@ async def test_limit_ends_the_search_early_and_says_so() -> None:
     assert len(rows) == 2
     assert last["federation"]["rows"] == 2
     assert not last["federation"]["complete"]
-    assert "there may be more results" in last["federation"]["warnings"][-1]
+    assert last["federation"]["warnings"] == [
+        "the limit is reached and the search was ended: there may be more results"
+    ]
 
 
 async def test_limit_of_nothing_is_no_row() -> None:

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from gateway.dataset.query import Level
-from gateway.errors import NoRegionAnswered
+from gateway.errors import IdentityUnavailable, NoRegionAnswered
 from tests.web.fakes import ONE_MISSING, STUDY, FakeSearch, gateway, study_row
 
 
@@ -72,6 +72,17 @@ async def test_strict_caller_gets_503_instead_of_a_partial_answer() -> None:
     assert problem["type"] == "/docs/errors/region-missing"
     assert "hdirs" in problem["detail"]
     assert problem["regions"][1] == {"region": "hdirs", "state": "timeout"}
+
+
+@pytest.mark.parametrize("accept", ["application/dicom+json", "application/x-ndjson"])
+async def test_strict_caller_gets_503_when_the_other_identifiers_of_a_patient_are_not_known(accept: str) -> None:
+    search = FakeSearch([study_row()], unavailable=IdentityUnavailable("the identity source does not answer"))
+    async with gateway(search) as web:
+        answer = await web.client.get("/studies", headers={"Prefer": "handling=strict", "Accept": accept})
+        lenient = await web.client.get("/studies", headers={"Accept": accept})
+    assert lenient.status_code == 200
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
+    assert answer.json()["type"] == "/docs/errors/identity-unavailable"
 
 
 async def test_more_matches_than_the_page_holds_are_counted_in_the_words_of_the_standard() -> None:
