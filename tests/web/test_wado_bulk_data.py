@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from pydicom import Dataset, Sequence
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
 from gateway.dataset.transfer_syntax import EXPLICIT_VR_BE, IMPLICIT_VR_LE
 from tests.web.fakes import STUDY, FakeRetrieve, gateway
@@ -61,7 +61,7 @@ def uris(value: Any) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize("stored", [ExplicitVRLittleEndian, IMPLICIT_VR_LE, EXPLICIT_VR_BE])
 async def test_every_bulk_data_uri_of_the_metadata_resolves_to_its_value_in_little_endian(stored: str) -> None:
     dataset = nested()
-    dataset.file_meta.TransferSyntaxUID = stored
+    dataset.file_meta.TransferSyntaxUID = UID(stored)
     async with gateway(retrieve=FakeRetrieve([fake(dataset)])) as web:
         [row] = (await web.client.get(f"{INSTANCE_PATH}/metadata")).json()
         found = {}

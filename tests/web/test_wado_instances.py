@@ -1,4 +1,4 @@
-"""Instances over HTTP in the Transfer Syntax that Accept demands, and as an archive (conformance.md 1.3, PS3.18 8.7.3)."""
+"""Instances over HTTP in the Transfer Syntax that Accept demands, and as an archive (conformance.md 1.3)."""
 
 from io import BytesIO
 from typing import Any

@@ -44,7 +44,7 @@ async def test_native_dicom_model_is_a_part_for_each_instance(level: str) -> Non
         x.get("tag"): x for x in model.iter("DicomAttribute")
     }
     assert "".join(found["0020000D"].itertext()).strip() == STUDY
-    [bulk] = [child for child in found["7FE00010"]]
+    [bulk] = found["7FE00010"]
     assert bulk.get("uri") == f"/dicom-web{INSTANCE_PATH}/bulkdata/7FE00010"
 
 

@@ -38,7 +38,7 @@ async def get(*datasets: Dataset, path: str = f"{INSTANCE_PATH}/rendered", accep
     retrieve = FakeRetrieve([fake(dataset) for dataset in datasets])
     search = more.pop("search", FakeSearch(rows(1)))
     async with gateway(search, retrieve) as web:
-        answer = await web.client.get(path, headers={"Accept": accept})
+        answer: Any = await web.client.get(path, headers={"Accept": accept})
         answer.selections = retrieve.selections
     return answer
 
@@ -70,7 +70,9 @@ async def test_image_is_rendered_in_the_media_type_that_weighs_most(accept: str,
 async def test_rendered_pixels_are_those_of_the_window() -> None:
     dataset = ct()
     stored = np.frombuffer(dataset.PixelData, "<u2").reshape(16, 512).astype(float)
-    shown = np.asarray(picture(await get(dataset, path=f"{INSTANCE_PATH}/rendered?window=20000,4000,linear", accept="image/png")))
+    shown = np.asarray(
+        picture(await get(dataset, path=f"{INSTANCE_PATH}/rendered?window=20000,4000,linear", accept="image/png"))
+    )
     expected = np.clip(((stored - 19999.5) / 3999 + 0.5) * 255, 0, 255)
     assert shown.shape[:2] == (16, 512)
     assert np.abs(shown.reshape(16, 512, -1)[..., 0] - expected).max() <= 1.5
@@ -137,11 +139,12 @@ async def test_malformed_parameter_is_400_and_named(query: str, name: str) -> No
 
 
 def test_parameters_are_read_as_the_standard_has_them() -> None:
-    query = b"viewport=512,256,10,20.5,-100,50&window=40.5,400,linear-exact&quality=75&annotation=patient,technique&iccprofile=sRGB&unknown=1"
+    query = b"viewport=512,256,10,20.5,-100,50&window=40.5,400,linear-exact&quality=75"
+    query += b"&annotation=patient,technique&iccprofile=sRGB&unknown=1"
     look = rendering(pairs(query))
     assert look.viewport == Viewport(512, 256, 10, 20.5, -100, 50)
     assert look.window == Window(40.5, 400, "linear-exact")
-    assert (look.quality, look.annotation, look.icc_profile) == (75, {"patient", "technique"}, "srgb")
+    assert (look.quality, look.annotation, look.icc_profile) == (75, frozenset({"patient", "technique"}), "srgb")
     assert rendering(pairs(b"viewport=512,256,,,,-7")).viewport == Viewport(512, 256, 0, 0, None, -7)
     assert rendering(pairs(b"annotation=patient,colour")).annotation == {"patient"}
     assert rendering(pairs(b"")) == type(look)()

@@ -19,7 +19,7 @@ BASE = f"/wado?requestType=WADO&{UIDS}"
 async def get(held: Dataset, query: str = "", *, path: str = BASE, accept: str = "*/*") -> Any:
     retrieve = FakeRetrieve([held if isinstance(held, FakeInstance) else fake(held)])
     async with gateway(retrieve=retrieve) as web:
-        answer = await web.client.get(f"{path}{query}", headers={"Accept": accept})
+        answer: Any = await web.client.get(f"{path}{query}", headers={"Accept": accept})
         answer.selections = retrieve.selections
     return answer
 

@@ -8,6 +8,7 @@ from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    UID,
     EncapsulatedPDFStorage,
     ExplicitVRLittleEndian,
     RLELossless,
@@ -37,7 +38,7 @@ def parts(answer: Any) -> list[tuple[dict[str, str], bytes]]:
 
 def named(dataset: Dataset, number: int = 1) -> Dataset:
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = STUDY, SERIES
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{SERIES}.{number}"
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(f"{SERIES}.{number}")
     return dataset
 
 
@@ -56,7 +57,9 @@ def fake(dataset: Dataset, *, pieces: int = 10_000) -> FakeInstance:
 
 def ct(number: int = 1, *, rows: int = 16, **attributes: Any) -> Dataset:
     """Return a CT of 16 rows and 512 columns."""
-    return named(instance(number=number, size=rows * 1024, WindowCenter="30000", WindowWidth="60000", **attributes), number)
+    return named(
+        instance(number=number, size=rows * 1024, WindowCenter="30000", WindowWidth="60000", **attributes), number
+    )
 
 
 def compressed(number: int = 1, uid: str = RLELossless) -> Dataset:
@@ -99,7 +102,7 @@ def video() -> Dataset:
     dataset.PhotometricInterpretation = "YBR_PARTIAL_420"
     dataset.add_new("PixelData", "OB", encapsulate([VIDEO[:5000], VIDEO[5000:]], has_bot=False))
     dataset["PixelData"].is_undefined_length = True
-    dataset.file_meta.TransferSyntaxUID = MPEG4
+    dataset.file_meta.TransferSyntaxUID = UID(MPEG4)
     return named(dataset)
 
 
@@ -112,5 +115,3 @@ def report() -> Dataset:
 
 def read(file: bytes) -> Dataset:
     return dcmread(BytesIO(file))
-
-

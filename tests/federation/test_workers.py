@@ -11,6 +11,8 @@ import pytest
 from gateway.errors import DatasetError, LimitExceeded, WorkersBusy, WorkFailed
 from gateway.federation.workers import Workers, WorkLimits
 
+REAL_TIME = True
+
 
 def double(data: bytes) -> bytes:
     return data * 2
@@ -25,7 +27,7 @@ def die() -> None:
 
 
 def hang(path: str) -> None:
-    Path(path).touch()
+    Path(path).write_text("began")
     time.sleep(60)
 
 
@@ -56,9 +58,15 @@ def limits() -> WorkLimits:
     return WorkLimits(processes=1)
 
 
-async def started(path: Path) -> None:
-    while not path.exists():
-        await asyncio.sleep(0.005)
+@pytest.fixture
+def pipe(tmp_path: Path) -> Path:
+    """A named pipe, through which a job says that it runs."""
+    os.mkfifo(tmp_path / "began")
+    return tmp_path / "began"
+
+
+def children() -> list[str]:
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 
 
 async def test_job_runs_in_another_process_which_is_kept(limits: WorkLimits) -> None:
@@ -71,8 +79,9 @@ async def test_job_runs_in_another_process_which_is_kept(limits: WorkLimits) -> 
 
 
 async def test_no_process_starts_before_it_is_needed() -> None:
+    before = children()
     async with Workers(WorkLimits(processes=2)):
-        assert not Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        assert children() == before
 
 
 async def test_crash_fails_its_own_job_only() -> None:
@@ -112,10 +121,10 @@ async def test_what_a_codec_prints_does_not_disturb(limits: WorkLimits) -> None:
         assert await workers.run(noisy) == "done"
 
 
-async def test_queue_is_bounded_and_a_caller_who_leaves_frees_his_place(tmp_path: Path) -> None:
+async def test_queue_is_bounded_and_a_caller_who_leaves_frees_his_place(pipe: Path) -> None:
     async with Workers(WorkLimits(processes=1, waiting=1)) as workers:
-        running = asyncio.ensure_future(workers.run(hang, str(tmp_path / "began")))
-        await started(tmp_path / "began")
+        running = asyncio.ensure_future(workers.run(hang, str(pipe)))
+        assert await asyncio.to_thread(pipe.read_text) == "began"
         waiting = asyncio.ensure_future(workers.run(double, b"x"))
         await asyncio.sleep(0)
         with pytest.raises(WorkersBusy):
