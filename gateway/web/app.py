@@ -16,6 +16,7 @@ from gateway.events import Observer, unobserved
 from gateway.web.disconnect import CancelOnDisconnect
 from gateway.web.locations import Locations
 from gateway.web.problem import ProblemBoundary, routing_problem
+from gateway.web.representative import Representatives
 from gateway.web.retrieve import Retrieve
 from gateway.web.routes import region_root, region_routes, routes
 from gateway.web.search import Search
@@ -119,7 +120,7 @@ def _resources(path: str, base: str, archive: Archive, workers: "Workers", setti
         Search(archive.search, locations, settings.search_seconds),
         Retrieve(
             archive.retrieve,
-            archive.search,
+            Representatives(archive.search),
             workers,
             locations,
             settings.default_transfer_syntax,

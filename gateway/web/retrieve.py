@@ -23,13 +23,12 @@ from gateway.web.parameters import Pair, pairs
 from gateway.web.paths import selection
 from gateway.web.rendered import Rendered, wants_parts
 from gateway.web.rendered_parameters import rendering, thumbnail
-from gateway.web.representative import representative
+from gateway.web.representative import Representatives
 from gateway.web.retrieval import Representation, RetrieveResponse
 from gateway.web.wado_uri import uri_request
 
 if TYPE_CHECKING:
     from gateway.federation.retrieve import FederatedRetrieve
-    from gateway.federation.search import FederatedSearch
     from gateway.federation.workers import Workers
 
 METADATA_FORMS = (*(Form(name, single=True) for name in JSON_TYPES), Form(XML))
@@ -46,7 +45,7 @@ class Retrieve:
     """
 
     federation: "FederatedRetrieve"
-    search: "FederatedSearch"
+    representatives: Representatives
     workers: "Workers"
     locations: Locations
     default_transfer_syntax: Default
@@ -130,7 +129,7 @@ class Retrieve:
 
     async def _of_one(self, asked: Asked, written: Representation) -> Response:
         """Answer for many with one of them."""
-        one = await representative(self.search, asked.selected, self._deadline(asked))
+        one = await self.representatives.of(asked.selected, self._deadline(asked))
         return self._response(asked, written, one)
 
     def _deadline(self, asked: Asked) -> Deadline:

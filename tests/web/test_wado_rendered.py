@@ -210,6 +210,14 @@ async def test_study_is_shown_by_a_series_with_images() -> None:
     assert answer.selections[0].series == SERIES
 
 
+async def test_the_instance_that_stands_for_a_series_is_looked_up_once() -> None:
+    search = FakeSearch(rows(1, 2, 3))
+    async with gateway(search, FakeRetrieve([fake(ct(2))])) as web:
+        for tail in ("thumbnail", "rendered", "thumbnail?viewport=9,9"):
+            assert (await web.client.get(f"{SERIES_PATH}/{tail}")).status_code == 200
+    assert len(search.queries) == 1
+
+
 async def test_series_that_nobody_holds_is_404_and_503_when_a_region_is_missing() -> None:
     path = f"{SERIES_PATH}/thumbnail"
     assert (await get(ct(), path=path, search=FakeSearch())).status_code == 404
