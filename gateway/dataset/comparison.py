@@ -60,7 +60,7 @@ def _uid_test(uids: frozenset[str]) -> Test:
     """Return the test of List of UID Matching (PS3.4 C.2.2.2.2)."""
 
     def test(value: Any) -> bool:
-        return value in uids or str(value).strip() in uids
+        return isinstance(value, str) and (value in uids or value.strip() in uids)
 
     return test
 

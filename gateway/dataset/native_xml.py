@@ -1,4 +1,4 @@
-"""The DICOM JSON Model -> Native DICOM Model, as XML (PS3.19 Annex A.1, PS3.18 8.7.3.2).
+"""The DICOM JSON Model <-> Native DICOM Model, as XML (PS3.19 Annex A.1, PS3.18 8.7.3.2).
 
 XML 1.0 has no way to write most control characters, escaped or not. They are no part of any VR's repertoire
 but ESC, which decoding has used up; where one is left over it becomes U+FFFD, so that the value and the row
@@ -12,12 +12,11 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from gateway.dataset.dictionary import keyword_of
+from gateway.dataset.native_xml_reader import NAME_COMPONENTS, NAME_GROUPS, NAMESPACE, from_native_xml
 from gateway.dataset.query import Attribute, Row
 from gateway.dataset.writer import decimal_text
 
-NAMESPACE: Final = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
-NAME_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
-NAME_COMPONENTS: Final = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")
+__all__ = ["from_native_xml", "to_native_xml"]
 
 _HEAD: Final = f'<?xml version="1.0" encoding="UTF-8"?>\n<NativeDicomModel xmlns="{NAMESPACE}" xml:space="preserve">'
 _TAIL: Final = "</NativeDicomModel>\n"

@@ -50,11 +50,20 @@ REQUIRED: Final[Mapping[Level, tuple[TagPath, ...]]] = MappingProxyType(
         ),
     }
 )
-"""What a region can be asked for; Retrieve URL, Retrieve AE Title and the like are the gateway's own to say."""
+"""What a region is asked for: what an archive has in its index, since many read a file per row for anything else.
+
+The rest of these tables (``SAID_HERE``) is the gateway's own to say.
+"""
+
+SAID_HERE: Final = frozenset({"00080054", "00080056", "00080201", "00081190"})
+"""Retrieve AE Title, Instance Availability, Timezone Offset From UTC, Retrieve URL: of the answer, not the region's."""
 
 OPTIONAL: Final[Mapping[Level, tuple[TagPath, ...]]] = MappingProxyType(
     {
         Level.STUDY: (
+            ("00080051", "00400031"),  # Issuer of Accession Number Sequence > Local Namespace Entity ID
+            ("00080051", "00400032"),  # > Universal Entity ID
+            ("00080051", "00400033"),  # > Universal Entity ID Type
             ("00080062",),  # SOP Classes in Study
             ("00081030",),  # Study Description
             ("00081032", "00080100"),  # Procedure Code Sequence > Code Value
@@ -66,6 +75,8 @@ OPTIONAL: Final[Mapping[Level, tuple[TagPath, ...]]] = MappingProxyType(
             ("00100032",),  # Patient's Birth Time
             ("00101000",),  # Other Patient IDs
             ("00101001",),  # Other Patient Names
+            ("00101002", "00100020"),  # Other Patient IDs Sequence > Patient ID
+            ("00101002", "00100021"),  # > Issuer of Patient ID
             ("00101010",),  # Patient's Age
             ("00101020",),  # Patient's Size
             ("00101030",),  # Patient's Weight
@@ -73,6 +84,7 @@ OPTIONAL: Final[Mapping[Level, tuple[TagPath, ...]]] = MappingProxyType(
             ("00102180",),  # Occupation
             ("001021B0",),  # Additional Patient History
             ("00104000",),  # Patient Comments
+            ("00201070",),  # Other Study Numbers
         ),
         Level.SERIES: (
             ("00080021",),  # Series Date
@@ -91,6 +103,7 @@ OPTIONAL: Final[Mapping[Level, tuple[TagPath, ...]]] = MappingProxyType(
         ),
         Level.IMAGE: (
             ("00080008",),  # Image Type
+            ("00083002",),  # Available Transfer Syntax UID
             ("00080022",),  # Acquisition Date
             ("00080023",),  # Content Date
             ("00080032",),  # Acquisition Time
@@ -108,7 +121,7 @@ OPTIONAL: Final[Mapping[Level, tuple[TagPath, ...]]] = MappingProxyType(
 )
 """What ``includefield=all`` adds: Optional Keys of PS3.4 C.6 that archives commonly have."""
 
-NEVER_REQUESTED: Final = frozenset({"00080005", "00080052", "00080056", "00080201", "00081190"})
+NEVER_REQUESTED: Final = SAID_HERE | {"00080005", "00080052"}
 """What an Identifier does not ask for (PS3.4 C.4.1.1.3): said by the gateway, or by the response itself."""
 
 _ABOVE_SERIES: Final = frozenset(path[0] for table in (REQUIRED, OPTIONAL) for path in table[Level.STUDY])
