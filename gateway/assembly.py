@@ -58,7 +58,7 @@ async def running(
     issuers = Issuers(Issuer(x.issuer, x.oid, x.uri) for x in settings.identity.issuers)
     profiles = [_in_our_words(profile, issuers) for profile in profiles]
     async with AsyncExitStack() as stack:
-        source = await stack.enter_async_context(identity_source(settings.identity, issuers))
+        source = await stack.enter_async_context(identity_source(settings.identity, issuers, profiles))
         patients = Patients(
             source,
             issuers,
@@ -90,35 +90,43 @@ async def running(
 
 
 @asynccontextmanager
-async def identity_source(settings: IdentitySettings, issuers: Issuers) -> AsyncIterator[IdentitySource]:
+async def identity_source(
+    settings: IdentitySettings, issuers: Issuers, profiles: Sequence[Profile]
+) -> AsyncIterator[IdentitySource]:
     """Have the identity source of the settings as long as the context lasts.
 
     Raises:
-        ConfigError: its settings are not complete, or its file cannot be used.
+        ConfigError: its settings are not complete, its file cannot be used, or it knows no numbers of a region.
     """
-    _check(settings, issuers)
-    if settings.source == "csv":
-        yield Crosswalk.read(Path(settings.crosswalk), issuers)
-    elif settings.source == "pixm":
-        token = Path(settings.pixm_token_file) if settings.pixm_token_file else None
-        async with pix_manager(settings.pixm_url, issuers, token_file=token, seconds=settings.pixm_seconds) as manager:
-            yield Remembered(manager, settings.cache_seconds)
-    else:
-        yield NoIdentitySource()
-
-
-def _check(settings: IdentitySettings, issuers: Issuers) -> None:
-    """Say which setting of an identity source is missing."""
     if settings.source == "none":
+        yield NoIdentitySource()
         return
-    needed = {"csv": "crosswalk", "pixm": "pixm_url"}[settings.source]
+    needed = "crosswalk" if settings.source == "csv" else "pixm_url"
     for key in (needed, "provincial_issuer"):
         if not getattr(settings, key):
             raise ConfigError(f'"identity.{key}" is empty: source = "{settings.source}" needs it')
-    if settings.source == "pixm" and not issuers.issuer(settings.provincial_issuer).system:
-        raise ConfigError(
-            '"identity.issuers" gives the provincial issuer neither oid nor uri: a PIXm manager knows no other names'
-        )
+    provincial = issuers.name(settings.provincial_issuer)
+    if settings.source == "csv":
+        crosswalk = Crosswalk.read(Path(settings.crosswalk), issuers)
+        _check_issuers(provincial, profiles, crosswalk.issuers, f"{settings.crosswalk} has no numbers of")
+        yield crosswalk
+        return
+    addressed = frozenset(issuer.name for issuer in issuers if issuer.system)
+    _check_issuers(provincial, profiles, addressed, '"identity.issuers" has neither oid nor uri of')
+    token = Path(settings.pixm_token_file) if settings.pixm_token_file else None
+    async with pix_manager(settings.pixm_url, issuers, token_file=token, seconds=settings.pixm_seconds) as manager:
+        yield Remembered(manager, settings.cache_seconds)
+
+
+def _check_issuers(provincial: str, profiles: Sequence[Profile], known: frozenset[str], lacks: str) -> None:
+    """Refuse a source that never names a region's patients: that region would never be asked, and nobody would know."""
+    named = {"identity.provincial_issuer": provincial}
+    named |= {f"region {profile.name} (issuer_of_patient_id)": profile.namespace for profile in profiles}
+    for whose, issuer in named.items():
+        if issuer not in known:
+            raise ConfigError(
+                f"{lacks} {issuer!r}, the issuer of {whose}: add them, or write there the issuer that it has"
+            )
 
 
 def _in_our_words(profile: Profile, issuers: Issuers) -> Profile:

@@ -23,6 +23,12 @@ def _public_url(value: str) -> str:
     return value
 
 
+def _oid(value: str) -> str:
+    if value and not (len(value) <= 64 and re.fullmatch(r"[0-2](\.(0|[1-9]\d*))+", value, re.ASCII)):
+        raise ValueError('is not an OID such as "2.16.840.1.113883.4.59"')
+    return value
+
+
 def _web_address(value: str) -> str:
     if value and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
         raise ValueError('it begins with "https://" or "http://" and has neither user, query nor fragment')
@@ -104,7 +110,7 @@ class IssuerSettings(Section):
     """One issuer of Patient IDs under all its names."""
 
     issuer: Annotated[str, Field(min_length=1)]
-    oid: Annotated[str, Field(pattern=r"^([0-2](\.(0|[1-9]\d*))+)?$")] = ""
+    oid: Annotated[str, AfterValidator(_oid)] = ""
     uri: str = ""
 
 

@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -66,8 +66,12 @@ def _explain(model: type[BaseModel], fault: dict[str, Any]) -> str:
 
 def _known_keys(model: type[BaseModel], parents: list[str]) -> list[str]:
     for parent in parents:
+        if parent.isdecimal():  # the place in an array of tables, whose model is known by now
+            continue
         field = model.model_fields.get(parent)
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+        annotation = field.annotation if field else None
+        item = next(iter(get_args(annotation)), annotation)
+        if not isinstance(item, type) or not issubclass(item, BaseModel):
             return []
-        model = field.annotation
+        model = item
     return sorted(model.model_fields)

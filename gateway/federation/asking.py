@@ -6,8 +6,9 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequen
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
+from zoneinfo import ZoneInfo
 
-from gateway.dataset.matching import matcher
+from gateway.dataset.matching import Verdict, matcher
 from gateway.dataset.query import Query, Row, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
 from gateway.deadline import Deadline
@@ -64,12 +65,27 @@ def open_to_all(profile: Profile, row: Row) -> bool:  # noqa: ARG001
     return True
 
 
+class Verdicts:
+    """The tests of rows for some questions: most often all regions are asked the same, and it is worked out once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, str], tuple[Query, Callable[[Row], Verdict]]] = {}
+
+    def of(self, query: Query, profile: Profile) -> Callable[[Row], Verdict]:
+        """Return the test of a region's rows: its dates and times are in its own zone, unless they say otherwise."""
+        key = (id(query), profile.time_zone)
+        if key not in self._known:
+            self._known[key] = (query, matcher(query, ZoneInfo(profile.time_zone)))
+        return self._known[key][1]
+
+
 async def ask(
     region: SearchableRegion,
     query: Query,
     deadline: Deadline,
     limit: int,
     observer: Observer,
+    verdict_on: Callable[[Row], Verdict],
     admits: Guard = open_to_all,
 ) -> Answer:
     """Search one region and re-apply the caller's keys to its rows (traps 20 and 23); a failure becomes a state.
@@ -78,7 +94,6 @@ async def ask(
         RequestError: the region cannot be asked this at all, and the caller should hear why.
     """
     answer = Answer(region.profile, [], set())
-    verdict_on = matcher(query)
     began = time.monotonic()
     try:
         async with aclosing(region.search(query, deadline)) as rows:
@@ -106,7 +121,10 @@ async def ask_all(
     regions: Sequence[SearchableRegion], query: Query, deadline: Deadline, limit: int, observer: Observer
 ) -> list[Answer]:
     """Search the regions at the same time; the answers are in the order of the regions."""
-    return await together([ask(region, query, deadline, limit, observer) for region in regions])
+    verdicts = Verdicts()
+    return await together(
+        [ask(region, query, deadline, limit, observer, verdicts.of(query, region.profile)) for region in regions]
+    )
 
 
 async def together(steps: Sequence[Coroutine[Any, Any, ResultT]]) -> list[ResultT]:
@@ -115,11 +133,12 @@ async def together(steps: Sequence[Coroutine[Any, Any, ResultT]]) -> list[Result
         return [await steps[0]]
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(step) for step in steps]
+            others = [group.create_task(step) for step in steps[1:]]
+            results = [await step for step in steps[:1]]  # in this task: one less to start
     except* Exception as failed:  # noqa: BLE001 - raised below, out of its group
         error = failed.exceptions[0]
     else:
-        return [task.result() for task in tasks]
+        return [*results, *(task.result() for task in others)]
     raise error
 
 
@@ -130,19 +149,16 @@ class Regions:
         all: each of them, in profile order.
         by_id: each under its profile's id.
         limit: rows taken from one region for one question.
+        profiles: what is known of each.
         observer: hears of each question.
     """
 
     def __init__(self, regions: Sequence[SearchableRegion], limit: int, observer: Observer) -> None:
         self.all = tuple(regions)
         self.by_id = {region.profile.id: region for region in regions}
+        self.profiles = tuple(region.profile for region in regions)
         self.limit = limit
         self.observer = observer
-
-    @property
-    def profiles(self) -> list[Profile]:
-        """What is known of each."""
-        return [region.profile for region in self.all]
 
     async def ask(
         self, questions: Mapping[str, Sequence[Query]], deadline: Deadline, admits: Guard = open_to_all
@@ -153,9 +169,18 @@ class Regions:
             RequestError: a region cannot be asked this.
         """
         asked = [(region, query) for id_, region in self.by_id.items() for query in questions.get(id_, ())]
+        verdicts = Verdicts()
         answers = await together(
             [
-                ask(region, query, deadline.within(region.patience), self.limit, self.observer, admits)
+                ask(
+                    region,
+                    query,
+                    deadline.within(region.patience),
+                    self.limit,
+                    self.observer,
+                    verdicts.of(query, region.profile),
+                    admits,
+                )
                 for region, query in asked
             ]
         )
@@ -166,6 +191,13 @@ class Regions:
             id_ = region.profile.id
             united[id_] = _united(united[id_], answer, UNIQUE_KEYS[query.level]) if id_ in united else answer
         return list(united.values())
+
+    def each(self, answers: list[Answer]) -> list[Answer]:
+        """Return an answer of every region: one that was not asked has nothing, and is complete."""
+        if len(answers) == len(self.all):
+            return answers
+        by_id = {answer.profile.id: answer for answer in answers}
+        return [by_id.get(id_) or Answer(region.profile, [], set()) for id_, region in self.by_id.items()]
 
     async def ask_each(self, ids: Sequence[str], query: Query, deadline: Deadline) -> list[Answer]:
         """Ask some regions the same question."""

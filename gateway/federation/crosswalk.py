@@ -52,6 +52,11 @@ class Crosswalk:
         whole = {id(patient): frozenset(patient) for patient in patients.values()}
         return cls({known: whole[id(patient)] for known, patient in patients.items()})
 
+    @property
+    def issuers(self) -> frozenset[str]:
+        """Everybody who has issued a number in it."""
+        return frozenset(identifier.issuer for identifier in self._patients)
+
     async def identifiers(self, known: PatientIdentifier, deadline: Deadline) -> frozenset[PatientIdentifier]:  # noqa: ARG002
         """Return all identifiers of the patient, none where the file does not know them."""
         return self._patients.get(known, frozenset())

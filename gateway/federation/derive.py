@@ -9,9 +9,9 @@ from gateway.dataset.dictionary import keyword_of, vr_of
 from gateway.dataset.query import Level, Query, Row, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
 from gateway.deadline import Deadline
-from gateway.errors import RequestError
+from gateway.errors import DatasetError, RequestError
 from gateway.federation.asking import Regions, together
-from gateway.federation.completeness import COMPLETE, LIMITED
+from gateway.federation.completeness import COMPLETE, LIMITED, Completeness
 from gateway.federation.merge import MODALITIES_IN_STUDY, union
 from gateway.federation.paging import first
 
@@ -25,6 +25,9 @@ DERIVED: Mapping[Level, tuple[str, ...]] = {
     Level.IMAGE: (),
 }
 """What is asked of the levels below, at each level (PS3.18 Tables 10.6.3-3, 10.6.3-4)."""
+
+HEALTHY = frozenset({COMPLETE, LIMITED, DatasetError.slug})
+"""States of a region that can be asked on."""
 
 AT_ONCE = 3
 """Questions to one region at the same time; its associations are fewer than a page's studies, and others wait too."""
@@ -48,20 +51,29 @@ class Gaps:
 
     Attributes:
         estimated: Unique Keys of the rows whose counts are only the highest that one of several holders tells.
+        unknown: attribute to the Unique Keys of the rows that lack it.
     """
 
     estimated: set[str] = field(default_factory=set)
+    unknown: dict[str, set[str]] = field(default_factory=dict)
+
+    def leave_empty(self, rows: Sequence[Row], level: Level) -> None:
+        """Take note of what these rows still lack; there it is present, and empty."""
+        for tag in DERIVED[level]:
+            for row in rows:
+                if lacks(row, tag):
+                    row[tag] = {"vr": vr_of(tag)}
+                    self.unknown.setdefault(tag, set()).add(first(row[UNIQUE_KEYS[level]]))
 
     def warnings(self, rows: Sequence[Row], level: Level) -> Iterator[str]:
-        """Say of each attribute how many of these rows lack it; there it is present, and empty."""
+        """Say of each attribute how many of these rows lack it."""
+        if not self.unknown and not self.estimated:
+            return
+        uids = [first(row[UNIQUE_KEYS[level]]) for row in rows]
         for tag in DERIVED[level]:
-            empty = [row for row in rows if lacks(row, tag)]
-            for row in empty:
-                row[tag] = {"vr": vr_of(tag)}
-            if empty:
-                yield f"{keyword_of(tag)} of {_rows(len(empty))} is not known: it is left empty"
-        estimated = sum(first(row.get(UNIQUE_KEYS[level])) in self.estimated for row in rows) if self.estimated else 0
-        if estimated:
+            if empty := sum(uid in self.unknown.get(tag, ()) for uid in uids):
+                yield f"{keyword_of(tag)} of {_rows(empty)} is not known: it is left empty"
+        if estimated := sum(uid in self.estimated for uid in uids):
             yield (
                 f"the counts of {_rows(estimated)} held by several regions are the highest that one of them tells: "
                 "there may be more"
@@ -74,14 +86,17 @@ class Derivation:
     What cannot be had stays as it is; nothing is ever guessed.
     """
 
-    def __init__(self, regions: Regions, deadline: Deadline, *, studies: int, series: int) -> None:
+    def __init__(
+        self, regions: Regions, states: Completeness, deadline: Deadline, *, studies: int, series: int
+    ) -> None:
         self._regions = regions
         self._deadline = deadline
         self._studies_left = studies
         self._series_left = series
         self._slots = {id_: asyncio.Semaphore(AT_ONCE) for id_ in regions.by_id}
         self._deadlines = {id_: deadline.within(region.patience) for id_, region in regions.by_id.items()}
-        self._failed: set[str] = set()
+        # Who could not answer the search itself is not asked for more: that would only keep the caller waiting.
+        self._failed = {state.region for state in states.missing if state.state not in HEALTHY}
 
     async def studies(
         self, rows: Sequence[Row], held_by: Mapping[str, tuple[str, ...]], wanted: Collection[str]
@@ -97,7 +112,7 @@ class Derivation:
             for row, ids, holdings in known
             if STUDY_INSTANCES in wanted and (len(ids) > 1 or lacks(row, STUDY_INSTANCES))
             for uid, by_region in sorted(holdings.items())
-            if len(by_region) > 1 or _told(*by_region.values()) is None
+            if _told(*by_region.values()) is None
         ]
         counts = await self._count(uncounted)
         done = {
@@ -159,14 +174,16 @@ class Derivation:
                 [answer] = await self._regions.ask({id_: (query,)}, self._deadlines[id_])
             except RequestError:
                 return None
-        if answer.state not in {COMPLETE, LIMITED}:
+        if answer.state not in HEALTHY:
             self._failed.add(id_)
         return answer.rows if answer.state == COMPLETE else None
 
 
 def lacks(row: Row, tag: str) -> bool:
     """Whether a row does not tell an attribute."""
-    return first(row.get(tag)) in {None, ""}
+    attribute = row.get(tag)
+    values = attribute.get("Value") if attribute else None
+    return not values or values[0] is None or values[0] == ""
 
 
 def _complete_study(row: Row, holdings: Holdings, counts: Mapping[str, int | None], *, exact: bool) -> bool:

@@ -76,8 +76,9 @@ def merge(level: Level, answers: Iterable[tuple[Profile, Sequence[Row]]], links:
         holders = [(source[uid], row)]
         if uid in shared:
             holders = _sorted_out(level, shared[uid], links, merged)
-        merged.held_by[uid] = had_at.ids(holders)
-        merged.rows.append(_joined(level, holders, had_at.attribute(holders)))
+        ids, titles = had_at.of(holders)
+        merged.held_by[uid] = ids
+        merged.rows.append(_joined(level, holders, titles))
     return merged
 
 
@@ -85,15 +86,20 @@ def one_patient(holders: list[Holder], links: Links = UNLINKED) -> tuple[list[Ho
     """Rank the holders of one study; part those of the first one's patient from those of any other."""
     if len(holders) == 1:
         return holders, []
-    ranked = sorted(holders, key=_is_foreign_copy)
+    ranked = sorted(holders, key=lambda holder: _rank(holder, links))
     best = ranked[0]
     same = [holder for holder in ranked if _is_same(best, holder, links)]
     return same, [holder for holder in ranked if holder not in same]
 
 
-def _is_foreign_copy(holder: Holder) -> bool:
+def _rank(holder: Holder, links: Links) -> tuple[bool, bool]:
+    """Put originals before copies, and Patient IDs that the identity source knows in their namespace before others.
+
+    A copy whose Patient ID states no issuer seems to be of its holder's namespace, where nobody knows it.
+    """
     profile, row = holder
-    return is_foreign_copy(row, profile.issuer_of_patient_id, profile.other_issuers_of_patient_id)
+    copied = is_foreign_copy(row, profile.issuer_of_patient_id, profile.other_issuers_of_patient_id)
+    return copied, bool(links) and own_identifier(row, profile.namespace) not in links
 
 
 def _is_same(best: Holder, other: Holder, links: Links) -> bool:
@@ -118,18 +124,16 @@ class _Titles:
     """Where entities are had, said once for all that are had at the same regions."""
 
     def __init__(self) -> None:
-        self._attributes: dict[tuple[str, ...], Attribute] = {}
-        self._ids: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._known: dict[tuple[int, ...], tuple[tuple[str, ...], Attribute]] = {}
 
-    def ids(self, holders: list[Holder]) -> tuple[str, ...]:
-        ids = tuple(dict.fromkeys(profile.id for profile, _ in holders))
-        return self._ids.setdefault(ids, ids)
-
-    def attribute(self, holders: list[Holder]) -> Attribute:
-        titles = tuple(dict.fromkeys(profile.ae_title for profile, _ in holders))
-        if titles not in self._attributes:
-            self._attributes[titles] = {"vr": "AE", "Value": list(titles)}
-        return self._attributes[titles]
+    def of(self, holders: list[Holder]) -> tuple[tuple[str, ...], Attribute]:
+        """Return the ids of the regions, and Retrieve AE Title."""
+        key = tuple([id(profile) for profile, _ in holders])
+        if key not in self._known:
+            titles = dict.fromkeys(profile.ae_title for profile, _ in holders)
+            ids = tuple(dict.fromkeys(profile.id for profile, _ in holders))
+            self._known[key] = (ids, {"vr": "AE", "Value": list(titles)})
+        return self._known[key]
 
 
 def _joined(level: Level, holders: list[Holder], had_at: Attribute) -> Row:
@@ -138,9 +142,11 @@ def _joined(level: Level, holders: list[Holder], had_at: Attribute) -> Row:
     for _, theirs in holders[1:]:
         _join(joined, theirs, fill=level is not Level.IMAGE)
     if len(holders) > 1 and level is Level.STUDY:
-        # A copy's Patient ID is never shown as the study's, but a caller who knows it finds it (trap 4).
-        known_as = (own_identifier(theirs, profile.namespace) for profile, theirs in holders[1:])
-        also_known_as(joined, holders[0][0].namespace, (x for x in known_as if x is not None))
+        profile, row = holders[0]
+        own = own_identifier(row, profile.namespace)
+        known_as = (own_identifier(theirs, other.namespace) for other, theirs in holders[1:])
+        # A coerced Patient ID is never the study's, but is told behind it (trap 4); the same number was not coerced.
+        also_known_as(joined, profile.namespace, (x for x in known_as if x and own and x.value != own.value))
     return joined
 
 

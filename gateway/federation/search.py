@@ -4,6 +4,8 @@ import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import fields, replace
+from itertools import repeat
+from operator import attrgetter
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +16,7 @@ from gateway.deadline import Deadline
 from gateway.errors import NoRegionAnswered
 from gateway.events import Observer
 from gateway.federation.asking import MOST_UIDS, Answer, Regions, SearchableRegion, ask_all, completeness
+from gateway.federation.completeness import Completeness
 from gateway.federation.derive import DERIVED, Derivation, lacks
 from gateway.federation.findings import Findings, SearchLimits, SearchResult
 from gateway.federation.identity import ORIGINAL_ATTRIBUTES, UNLINKED
@@ -39,8 +42,8 @@ __all__ = [
 ]
 
 MODALITIES_KEY: TagPath = (MODALITIES_IN_STUDY,)
-OF_THE_QUESTION = tuple(
-    field.name for field in fields(Query) if field.name not in {"keys", "offset", "limit", "warnings"}
+OF_THE_QUESTION = attrgetter(
+    *(field.name for field in fields(Query) if field.name not in {"keys", "offset", "limit", "warnings"})
 )
 """What makes two searches the same question, beside the keys; the rest says which part of the answer is wanted."""
 
@@ -115,8 +118,7 @@ class FederatedSearch:
         query = replace(query, offset=0, limit=None, warnings=())
         questions = await self._patients.questions(query, self._regions.profiles, deadline)
         asked = await self._regions.ask(questions.of, deadline, questions.admits)
-        by_id = {answer.profile.id: answer for answer in asked}
-        answers = [by_id.get(id_) or Answer(region.profile, [], set()) for id_, region in self._regions.by_id.items()]
+        answers = self._regions.each(asked)
         merged = await self._merged(query, answers, deadline)
         states = completeness(answers)
         if states.failed and not any(answer.rows for answer in answers):
@@ -130,7 +132,7 @@ class FederatedSearch:
             remarks.unverified(answer.profile.id, answer.unverified)
         rows = ordered(merged.rows, query.level)
         if query.level is Level.STUDY and query.keys.get(MODALITIES_KEY) and not query.bare:
-            rows = await self._of_the_modalities(query, rows, merged, deadline, remarks)
+            rows = await self._of_the_modalities(query, rows, merged.held_by, states, deadline, remarks)
         return Findings(rows, merged.held_by, states, remarks.warnings(), questions.unavailable)
 
     async def _merged(self, query: Query, answers: Sequence[Answer], deadline: Deadline) -> Merged:
@@ -144,57 +146,68 @@ class FederatedSearch:
         return merged
 
     async def _of_the_modalities(
-        self, query: Query, rows: list[Row], merged: Merged, deadline: Deadline, remarks: Remarks
+        self,
+        query: Query,
+        rows: list[Row],
+        held_by: Mapping[str, tuple[str, ...]],
+        states: Completeness,
+        deadline: Deadline,
+        remarks: Remarks,
     ) -> list[Row]:
         """Apply the key Modalities in Study to rows whose regions do not tell it, once it is derived (trap 21)."""
         silent = [row for row in rows if lacks(row, MODALITIES_IN_STUDY)]
         if not silent:
             return rows
-        await self._derivation(deadline).studies(silent, merged.held_by, {MODALITIES_IN_STUDY})
+        await self._derivation(states, deadline).studies(silent, held_by, {MODALITIES_IN_STUDY})
         verdict_on = matcher(replace(query, keys={MODALITIES_KEY: query.keys[MODALITIES_KEY]}))
         remarks.settled(MODALITIES_KEY)
         for row in silent:
             if lacks(row, MODALITIES_IN_STUDY):
-                for id_ in merged.held_by[first(row[UNIQUE_KEYS[query.level]])]:
+                for id_ in held_by[first(row[UNIQUE_KEYS[query.level]])]:
                     remarks.unverified(id_, [MODALITIES_KEY])
         return [row for row in rows if verdict_on(row).matches]
 
     async def _complete(self, found: Findings, rows: Sequence[Row], query: Query, deadline: Deadline) -> None:
         """Derive what the rows of a page lack and show whose they are, once for all who are shown them."""
-        if all(id(row) in found.completed for row in rows):
+        if not _incomplete(found, rows):
             return
         async with found.completing:
-            new = [row for row in rows if id(row) not in found.completed]
-            if not query.bare:
-                found.gaps.estimated |= await self._derived(found, new, query, deadline)
+            new = _incomplete(found, rows)
+            if DERIVED[query.level] and not query.bare:
+                await self._derive(found, new, query, deadline)
             found.remarks.update(dict.fromkeys(await self._patients.present(new, query, deadline)))
             for row in new:
                 row.pop(ORIGINAL_ATTRIBUTES, None)
             found.completed.update(map(id, new))
 
-    async def _derived(self, found: Findings, rows: Sequence[Row], query: Query, deadline: Deadline) -> set[str]:
+    async def _derive(self, found: Findings, rows: Sequence[Row], query: Query, deadline: Deadline) -> None:
         """Derive what rows lack, and the counts of what several regions hold."""
-        if not DERIVED[query.level]:
-            return set()
         wanting = list(_wanting(rows, query.level, found.held_by))
         if not wanting:
-            return set()
-        derivation = self._derivation(deadline)
+            return
+        derivation = self._derivation(found.completeness, deadline)
         if query.level is Level.STUDY:
-            return await derivation.studies(wanting, found.held_by, DERIVED[query.level])
-        return await derivation.series(wanting, found.held_by, query.study)
+            estimated = await derivation.studies(wanting, found.held_by, DERIVED[query.level])
+        else:
+            estimated = await derivation.series(wanting, found.held_by, query.study)
+        found.gaps.estimated |= estimated
+        found.gaps.leave_empty(wanting, query.level)
 
-    def _derivation(self, deadline: Deadline) -> Derivation:
+    def _derivation(self, states: Completeness, deadline: Deadline) -> Derivation:
         limits = self._limits
-        return Derivation(self._regions, deadline, studies=limits.derived_studies, series=limits.derived_series)
+        return Derivation(self._regions, states, deadline, studies=limits.derived_studies, series=limits.derived_series)
+
+
+def _incomplete(found: Findings, rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if id(row) not in found.completed]
 
 
 def _wanting(rows: Sequence[Row], level: Level, held_by: Mapping[str, tuple[str, ...]]) -> Iterator[Row]:
     unique_key, derived = UNIQUE_KEYS[level], DERIVED[level]
     for row in rows:
-        if len(held_by[first(row[unique_key])]) > 1 or any(lacks(row, tag) for tag in derived):
+        if len(held_by[first(row[unique_key])]) > 1 or any(map(lacks, repeat(row), derived)):
             yield row
 
 
 def _question(query: Query) -> Hashable:
-    return (frozenset(query.keys.items()), *(getattr(query, name) for name in OF_THE_QUESTION))
+    return frozenset(query.keys.items()), OF_THE_QUESTION(query)

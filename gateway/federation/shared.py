@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -10,11 +9,28 @@ KeyT = TypeVar("KeyT", bound=Hashable)
 ResultT = TypeVar("ResultT")
 
 
-@dataclass(slots=True, eq=False)
 class _Flight(Generic[ResultT]):
-    task: asyncio.Task[None]
-    outcome: asyncio.Future[ResultT]
-    waiting: int = 0
+    """One task, and those who wait for it."""
+
+    __slots__ = ("task", "waiters")
+
+    def __init__(self) -> None:
+        self.waiters: set[asyncio.Future[ResultT]] = set()
+        self.task: asyncio.Task[None] | None = None
+
+    def land(self, result: ResultT) -> None:
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_result(result)
+
+    def fail(self, error: Exception) -> None:
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+
+    def stop(self, _: "asyncio.Task[None]") -> None:
+        for waiter in self.waiters:
+            waiter.cancel()  # does nothing to one that was told
 
 
 class Shared(Generic[KeyT, ResultT]):
@@ -36,47 +52,42 @@ class Shared(Generic[KeyT, ResultT]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for flight in self._flights.values():
-            flight.task.cancel()
+            if flight.task is not None:
+                flight.task.cancel()
         await self._group.__aexit__(None, None, None)  # it would wrap what ended the context
 
     async def run(self, key: KeyT, work: Callable[[], Coroutine[Any, Any, ResultT]]) -> ResultT:
         """Return what the work under this key gives; it starts unless it is under way."""
         flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = self._started(key, work)
-        flight.waiting += 1
+            flight = self._flights[key] = _Flight()
+            flight.task = self._group.create_task(self._fly(key, flight, work))
+            # A task that is stopped before it began leaves nobody waiting either.
+            flight.task.add_done_callback(flight.stop)
+        waiter: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
+        flight.waiters.add(waiter)
         try:
-            return await asyncio.shield(flight.outcome)
+            return await waiter
         finally:
-            flight.waiting -= 1
-            if not flight.waiting and not flight.task.done():
-                await self._given_up(key, flight)
+            flight.waiters.discard(waiter)
+            if waiter.done() and not waiter.cancelled():
+                waiter.exception()  # it may have come when its caller was just leaving
+            if not flight.waiters and flight.task is not None and not flight.task.done():
+                await self._give_up(key, flight.task)
 
-    def _started(self, key: KeyT, work: Callable[[], Coroutine[Any, Any, ResultT]]) -> _Flight[ResultT]:
-        outcome: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
-        task = self._group.create_task(self._fly(key, work, outcome))
-        task.add_done_callback(lambda _: outcome.cancel())  # a task that was stopped leaves nobody waiting
-        return _Flight(task, outcome)
-
-    async def _fly(
-        self, key: KeyT, work: Callable[[], Coroutine[Any, Any, ResultT]], outcome: "asyncio.Future[ResultT]"
-    ) -> None:
+    async def _fly(self, key: KeyT, flight: _Flight[ResultT], work: Callable[[], Coroutine[Any, Any, ResultT]]) -> None:
         """Carry the outcome to those who wait, past the group, which an error would end."""
         try:
-            result = await work()
+            flight.land(await work())
         except Exception as error:  # noqa: BLE001 - each who waits raises it
-            outcome.set_exception(error)
-        else:
-            outcome.set_result(result)
+            flight.fail(error)
         finally:
-            if (flight := self._flights.get(key)) and flight.outcome is outcome:
+            if self._flights.get(key) is flight:
                 del self._flights[key]
 
-    async def _given_up(self, key: KeyT, flight: _Flight[ResultT]) -> None:
+    async def _give_up(self, key: KeyT, task: "asyncio.Task[None]") -> None:
         """Stop what nobody waits for any more, and see it stopped; who comes now starts anew."""
-        if self._flights.get(key) is flight:
+        if (flight := self._flights.get(key)) and flight.task is task:
             del self._flights[key]
-        flight.task.cancel()
-        await asyncio.wait([flight.task])
-        if flight.outcome.done() and not flight.outcome.cancelled():
-            flight.outcome.exception()  # it came too late for anyone to hear
+        task.cancel()
+        await asyncio.wait([task])

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
+from zoneinfo import ZoneInfo
 
 from gateway.dataset.matching import matcher
 from gateway.dataset.query import Level, Query, Row
@@ -173,7 +174,7 @@ class RowStream:
         await self._arrivals.put(_Ended(error))
 
     async def _bring_one(self, region: SearchableRegion, query: Query, admits: Guard) -> None:
-        verdict_on, profile = matcher(query), region.profile
+        verdict_on, profile = matcher(query, ZoneInfo(region.profile.time_zone)), region.profile
         count = self.states[profile.id].count or 0
         async with asyncio.timeout(region.patience) as patience, aclosing(region.search(query, self._deadline)) as rows:
             async for row in rows:

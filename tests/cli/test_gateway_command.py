@@ -210,10 +210,16 @@ def test_demo_brings_up_the_province_and_leaves_no_process(tmp_path: Path, numbe
     ports = ("--http-port", http_port, "--dimse-port", dimse_port, "--region-base-port", base)
     with running("demo", "--scale", "small", *ports, log=tmp_path / "log") as command:
         assert command.ready().startswith(f"ready http://127.0.0.1:{http_port}/dicom-web ")
-        assert [command.lines.get(timeout=5).split()[0] for _ in range(3)] == ["curl"] * 3
+        suggested = [command.lines.get(timeout=5) for _ in range(4)]
+        assert [line.split()[0] for line in suggested] == ["curl"] * 4
         status, headers, studies = get(http_port, "/dicom-web/studies?limit=5")
         assert (status, len(studies)) == (200, 5)
         assert headers["Federation-Status"].count("state=complete") == 4
+        [patient] = [line.split("PatientID=")[1].rstrip("'") for line in suggested if "PatientID=" in line]
+        status, headers, studies = get(http_port, f"/dicom-web/studies?PatientID={patient}")
+        assert status == 200
+        assert {study["00080054"]["Value"][0] for study in studies} == {"GTAWEST", "HDIRS", "NEODIN", "SWODIN"}
+        assert {study["00100020"]["Value"][0] for study in studies} == {patient}
         assert len(command.family) >= 4
         assert command.stop(number) == 0
         assert not command.left()

@@ -198,3 +198,28 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_folder_in_place_of_a_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         load(tmp_path)
+
+
+# --- identity
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[identity]\nsource = "cvs"', "identity.source"),
+        ('[identity]\npixm_url = "https://user@registry.example.ca"', "neither user, query nor fragment"),
+        ("[identity]\ncache_seconds = 301.0", "identity.cache_seconds"),
+        ('[[identity.issuers]]\noid = "2.25.1"', '"identity.issuers.0.issuer" is missing'),
+        ('[[identity.issuers]]\nissuer = "A"\noid = "1.02"', "is not an OID"),
+        ('[[identity.issuers]]\nissuer = "A"\noids = "2.25.1"', 'did you mean "oid"?'),
+        ('[[identity.issuers]]\nissuer = "A"\nzzz = 1', "known keys are issuer, oid, uri"),
+    ],
+)
+def test_a_mistake_in_the_identity_source_is_told_by_key(tmp_path: Path, text: str, said: str) -> None:
+    assert said in refused(tmp_path, text)
+
+
+def test_issuers_may_be_written_as_tables(tmp_path: Path) -> None:
+    text = '[identity]\nsource = "csv"\n[[identity.issuers]]\nissuer = "ON-HCN"\noid = "2.16.840.1.113883.4.59"\n'
+    [issuer] = load(written(tmp_path, text)).identity.issuers
+    assert (issuer.issuer, issuer.oid, issuer.uri) == ("ON-HCN", "2.16.840.1.113883.4.59", "")

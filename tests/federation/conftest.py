@@ -11,6 +11,6 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, LoopFactory]:
-    if getattr(item, "module", None) and hasattr(item.module, "REAL_TIME"):
+    if isinstance(item, pytest.Function) and hasattr(item.module, "REAL_TIME"):
         return {"real": asyncio.new_event_loop}
     return {"virtual": VirtualLoop}

@@ -180,6 +180,14 @@ async def test_a_region_that_failed_below_is_not_asked_again() -> None:
     assert "NumberOfStudyRelatedSeries of 20 rows is not known: it is left empty" in result.warnings
 
 
+async def test_a_region_that_could_not_answer_the_search_is_not_asked_for_more() -> None:
+    region = silent("A", failures={Level.STUDY: (1, Aborted("gone"))})
+    made, warnings = await only(region)
+    assert [query.level for query in region.asked] == [Level.STUDY]
+    assert told(made, SERIES_COUNT) == [[]]
+    assert "NumberOfStudyRelatedSeries of 1 row is not known: it is left empty" in warnings
+
+
 async def test_a_region_silent_below_holds_up_the_answer_no_longer_than_our_patience() -> None:
     studies = {f"1.{i}": {f"1.{i}.1": ["a"]} for i in range(20)}
     began = asyncio.get_running_loop().time()

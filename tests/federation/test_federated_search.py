@@ -353,3 +353,14 @@ async def test_whoever_answers_first_the_page_is_the_same(
             regions.append(region)
         pages.append(await Province(*regions).search(query))
     assert pages[0] == pages[1]
+
+
+async def test_a_date_is_compared_in_the_zone_of_the_region_that_states_it() -> None:
+    """Trap 8: 23:30 in Winnipeg is half past midnight of the next day in Toronto, where the caller is."""
+    rows = [study_row("1.1", _00080020="20240101", _00080030="233000")]
+    regions = [
+        ScriptedRegion("A", rows=rows, changes={"time_zone": "America/Winnipeg"}),
+        ScriptedRegion("B", rows=[study_row("1.2", _00080020="20240101", _00080030="233000")]),
+    ]
+    query = Query(Level.STUDY, keys={("00080020",): "20240102", ("00080030",): "0000-0100"}, utc_offset=-300)
+    assert uids(await Province(*regions).search(query)) == ["1.1"]

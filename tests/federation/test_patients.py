@@ -312,7 +312,7 @@ async def test_series_and_instances_which_state_no_patient_stay_as_they_are() ->
     region = ScriptedRegion("NEODIN", {"1.1": {"1.1.1": ["1.1.1.1"]}})
     search = PatientSearch(region, source=Directory(PEOPLE), provincial="HCN")
     found = await search(level=Level.SERIES)
-    assert found.rows[0].keys() == {"0020000D", "0020000E", "00080054"}
+    assert not [tag for tag in found.rows[0] if tag.startswith("0010")]
 
 
 async def test_what_describes_the_patient_is_asked_of_no_region_below_a_study() -> None:
@@ -361,6 +361,15 @@ async def test_trap_4_a_copys_number_that_no_source_knows_is_behind_the_custodia
     found = await held_twice(of("N1", "1.1", "NEODIN"), coerced, source=NoIdentitySource(), provincial="")()
     assert found.shown == {"1.1": "NEODIN N1"}
     assert found.others("1.1") == {"HDIRS X99"}
+
+
+async def test_trap_4_a_copy_that_states_no_issuer_is_told_by_its_number_being_unknown_where_it_is_held() -> None:
+    stated = other_ids(("100", "HCN"))
+    search = held_twice(of("55", "1.1", _00081030="COPY") | stated, of("55", "1.1", "HDIRS", _00081030="ORIGINAL"))
+    found = await search()
+    assert [text(made, "00081030") for made in found.rows] == ["ORIGINAL"]
+    assert found.shown == {"1.1": "HCN 100"}
+    assert "NEODIN 55" not in found.others("1.1")
 
 
 async def test_a_study_is_one_row_where_its_numbers_cross_reference_though_the_names_do_not_agree() -> None:

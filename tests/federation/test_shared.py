@@ -93,10 +93,12 @@ async def test_when_the_last_one_leaves_every_region_is_stopped() -> None:
     async with Province(failing("A", None), failing("B", None)) as province:
         searches = [asyncio.ensure_future(province.search()) for _ in range(3)]
         await settled()
+        began = asyncio.get_running_loop().time()
         for search in searches:
             search.cancel()
         await asyncio.wait(searches)
         assert [region.under_way for region in province.regions] == [0, 0]
+        assert asyncio.get_running_loop().time() == began
 
 
 async def test_who_comes_after_the_last_one_left_searches_anew() -> None:

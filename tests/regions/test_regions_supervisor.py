@@ -75,6 +75,9 @@ async def test_four_archives_serve_what_the_truth_says(province: Path, true: Tru
         ready = await running.event("ready")
         assert [region["name"] for region in ready["regions"]] == list(REGIONS)
         assert ready["split_study"] == true.study("split-series").study_instance_uid
+        assert ready["identity"]["crosswalk"] == str(province / "crosswalk.csv")
+        patient = true.patient(true.study("four-regions").patient)
+        assert ready["identity"]["health_card_number"] == patient.health_card_number
         for region in ready["regions"]:
             held = true.held_by(region["name"])
             assert region["studies"] == len(held)
