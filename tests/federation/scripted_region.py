@@ -171,19 +171,42 @@ def sends(count: int, then: GatewayError | None = None, **reported: Any) -> Any:
     return send
 
 
-def breaks_off_inside(count: int) -> Any:
-    """Send so many whole instances and half of another, then abort."""
+def lacking(*missing: str, then: GatewayError | None = None, **reported: Any) -> Any:
+    """Send what is selected but for these, however often they are asked for; then fail, or report what is given."""
 
     async def send(region: ScriptedRegion, selection: Selection, receive: Receiver) -> SubOperations:
-        uids = region.selected(selection)
-        for uid in uids[:count]:
+        uids = [uid for uid in region.selected(selection) if uid not in missing]
+        for uid in uids:
             await receive(region.arriving(uid).arrive(), selection.series)
-        half = region.arriving(uids[count]).arrive(300)
-        taking = asyncio.ensure_future(receive(half, selection.series))
-        await asyncio.sleep(0)
+        if then is not None:
+            raise then
+        return replace(SubOperations(status=0, completed=len(uids), failed=0, warning=0), **reported)
+
+    return send
+
+
+def breaks_off_inside(uid: str, times: int | None = None) -> Any:
+    """Send what is selected up to the middle of one instance, then abort; the first so many times, or always."""
+    left = [times]
+
+    async def send(region: ScriptedRegion, selection: Selection, receive: Receiver) -> SubOperations:
+        for name in region.selected(selection):
+            if name == uid and left[0] != 0:
+                left[0] = None if left[0] is None else left[0] - 1
+                await break_off(region.arriving(uid).arrive(300), selection.series, receive)
+            await receive(region.arriving(name).arrive(), selection.series)
+        return SubOperations(status=0, completed=len(region.selected(selection)))
+
+    return send
+
+
+async def break_off(half: Arriving, series: str | None, receive: Receiver) -> None:
+    taking = asyncio.ensure_future(receive(half, series))
+    try:
+        await asyncio.sleep(0.01)
         half.break_off(Aborted("gone"))
         with suppress(GatewayError):
             await taking
-        raise Aborted("gone")
-
-    return send
+    finally:
+        taking.cancel()
+    raise Aborted("gone")
