@@ -15,7 +15,7 @@ from gateway.events import Observer, RegionOperation
 from gateway.federation.completeness import COMPLETE, RegionState
 from gateway.federation.flights import Flight
 from gateway.federation.locations import Holders, Part, Plan, Planner, by_instance
-from gateway.federation.search import SearchableRegion
+from gateway.federation.search import MOST_UIDS, SearchableRegion
 from gateway.region.inbox import Receiver
 
 HURRY_SECONDS = 1.0
@@ -64,8 +64,22 @@ class Bringing:
         if first:
             await self._express(plan.parts, first)
         async with asyncio.TaskGroup() as group:
-            for part in plan.parts:
-                group.create_task(self._bring(part))
+            overtaking = group.create_task(self._overtake(plan.parts))
+            async with asyncio.TaskGroup() as parts:
+                for part in plan.parts:
+                    parts.create_task(self._bring(part))
+            overtaking.cancel()
+
+    async def _overtake(self, parts: Sequence[Part]) -> None:
+        """Ask by themselves for single instances that callers have waited for a while."""
+        asked: set[str] = set()
+        while True:
+            self._flight.wanted.clear()
+            await self._flight.wanted.wait()
+            await asyncio.sleep(HURRY_SECONDS)
+            if uids := sorted(self._flight.awaited() - asked):
+                asked.update(uids)
+                await self._express(parts, uids[:MOST_UIDS])
 
     async def _express(self, parts: Sequence[Part], uids: Sequence[str]) -> None:
         """Bring single instances ahead of their series; one that its holder does not list is absent."""

@@ -119,11 +119,13 @@ class Flight:
         error: why there is nothing to bring.
         planned: set once it is known who brings what.
         ended: whether no more will come.
+        wanted: set when a caller comes for a single instance that is not here.
         absent: instances that were asked for and that no holder lists.
         delivered: whether a caller left with all he wanted while the rest was still to come.
+        background: whether it set out for nobody.
     """
 
-    def __init__(self, selection: Selection, spool: Spool, observer: Observer) -> None:
+    def __init__(self, selection: Selection, spool: Spool, observer: Observer, *, background: bool = False) -> None:
         self.selection = selection
         self.log: list[Spooled] = []
         self.states: dict[str, RegionState] = {}
@@ -131,8 +133,9 @@ class Flight:
         self.error: GatewayError | None = None
         self.planned = asyncio.Event()
         self.ended = False
+        self.wanted = asyncio.Event()
         self.absent: set[str] = set()
-        self.delivered = False
+        self.delivered = self.background = background
         self.task: asyncio.Task[None] | None = None
         self.subscriptions: set[Subscription] = set()
         self._spool = spool
@@ -236,7 +239,14 @@ class Flight:
         for spooled in self.log:
             subscription.offer(spooled)
         self.subscriptions.add(subscription)
+        if wanted.instances:
+            self.wanted.set()
         return subscription
+
+    def awaited(self) -> set[str]:
+        """Return the single instances that callers wait for and of which nothing has come."""
+        wanted = {uid for subscription in self.subscriptions for uid in subscription.wanted.instances}
+        return wanted - self._by_uid.keys() - self.absent
 
     def can_be_joined(self, wanted: Selection) -> bool:
         """Whether it brings all of a selection, and still has what it brought of it."""

@@ -217,8 +217,10 @@ class FederatedRetrieve:
         if self._spool.is_full:
             raise SpoolFull("the spool has no room for another retrieve: ask again later, or enlarge [spool] max_bytes")
         scope = Selection(selection.study, selection.series)
-        flight = Flight(scope, self._spool, self._observer)
-        flight.delivered = background
+        for other in self._flights:
+            if other.background and not other.subscriptions:
+                self._ground(other)  # what somebody waits for overtakes what nobody does
+        flight = Flight(scope, self._spool, self._observer, background=background)
         self._flights.append(flight)
         flight.task = self._tasks.create_task(self._fly(flight, selection.instances))
         return flight
@@ -253,9 +255,18 @@ class FederatedRetrieve:
         bringing = Bringing(self._regions, planner, flight, self._observer, self._longest_seconds)
         await bringing.run(plan, [uid for uid in first if uid not in plan.confirmed])
         self._landed(flight)
+        if self._study_follows(flight, planner.instances):
+            self._depart(Selection(selection.study), background=True)
+
+    def _study_follows(self, flight: Flight, instances: int | None) -> bool:
+        """Whether a viewer has opened a series whose study is small enough to be brought behind his back."""
+        if not flight.delivered or flight.selection.series is None or flight.failures or self._spool.is_full:
+            return False
+        busy = self._watch is None or any(other is not flight for other in self._flights)
+        return not busy and instances is not None and instances <= self._background_instances
 
     def _landed(self, flight: Flight) -> None:
-        """Remember what was brought whole, and let the rest of its study follow."""
+        """Remember what was brought whole."""
         uids = frozenset(x.facts.uid for x in flight.log if x.content.complete)
         if flight.failures or not uids:
             return
