@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from gateway.dataset.query import Selection
+from gateway.dataset.query import Level, Selection
 from gateway.deadline import Deadline
 from gateway.dimse.incoming import IncomingStore
 from gateway.dimse.suboperations import SubOperations
@@ -63,6 +63,8 @@ class Bringing:
         """Bring it all; the ``first`` instances before the rest of their series."""
         if first:
             await self._express(plan.parts, first)
+            if self._flight.is_in_vain:
+                return
         async with asyncio.TaskGroup() as group:
             overtaking = group.create_task(self._overtake(plan.parts))
             async with asyncio.TaskGroup() as parts:
@@ -98,7 +100,8 @@ class Bringing:
     async def _bring(self, part: Part) -> None:
         """Bring one part, from wherever it can be had, and tell how it went."""
         before = len(self._flight.log)
-        failure = await self._ask(part.region, part.selection, part.known)
+        counted = self._planner.instances if part.unlisted and part.selection.level is Level.STUDY else None
+        failure = await self._ask(part.region, part.selection, counted or part.known)
         came = len(self._flight.log) > before
         if failure is None and not came and not any(map(self._flight.has, part.selection.instances)):
             failure = IncompleteRetrieve(f"region {part.region} says that it is done and has sent nothing")

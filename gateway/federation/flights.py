@@ -65,7 +65,7 @@ class Instance:
                     async for burst in bursts:
                         yield burst
                         offset += sum(map(len, burst))
-                        self._subscription.moved()
+                        self._subscription.moved(offset)
             except RegionError:
                 self._spooled = await self._subscription.again(spooled, offset)
             else:
@@ -197,10 +197,22 @@ class Flight:
         """Whether the regions may be waiting for room, so that their silence is not their fault."""
         return any(spooled.content.waiting for spooled in self._aloft)
 
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether all who read it wait for what is known not to be there."""
+        return bool(self.subscriptions) and all(x.waits_in_vain for x in self.subscriptions)
+
     def wake(self) -> None:
         """Let everyone look again."""
         for subscription in self.subscriptions:
             subscription.wake()
+
+    def failed(self, error: GatewayError) -> None:
+        """Take note of why nothing, or nothing more, can be brought."""
+        if self.planned.is_set():
+            self.failures.append(error)
+        else:
+            self.error = error
 
     def end(self) -> None:
         """Take note that no more will come."""
@@ -209,8 +221,10 @@ class Flight:
         self.wake()
 
     def close(self) -> None:
-        """Take no more instances, and drop those on their way."""
+        """Take no more instances, and drop those on their way; who still reads learns that something is missing."""
         self._closed = True
+        if not self.ended:
+            self.failures.append(Aborted("the retrieve was given up"))
         for spooled, store in list(self._aloft.items()):
             store.discard()
             self._give_up(spooled)
@@ -265,7 +279,7 @@ class Flight:
     def cut_slow(self, before: float) -> None:
         """Give up the callers who have taken nothing since (promise H08)."""
         for subscription in list(self.subscriptions):
-            if subscription.moved_at <= before:
+            if subscription.moved_at <= before and subscription.stands_still:
                 subscription.cut(before)
 
 
@@ -294,6 +308,7 @@ class Subscription:
         self._position = 0
         self._seen: set[str] = set()
         self._reading: Spooled | None = None
+        self._waits = False
         self._changed = asyncio.Event()
         self.moved()
 
@@ -308,8 +323,9 @@ class Subscription:
         """Look again."""
         self._changed.set()
 
-    def moved(self) -> None:
-        """Note that the caller took something."""
+    def moved(self, offset: int = 0) -> None:
+        """Note that the caller took something, up to an offset into the instance that he reads."""
+        self._offset = offset
         self.moved_at = asyncio.get_running_loop().time()
 
     @property
@@ -321,6 +337,11 @@ class Subscription:
     def waits_in_vain(self) -> bool:
         """Whether what he still wants is known not to be there."""
         return bool(self._left) and self._left <= self._flight.absent
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether there is something that he could take."""
+        return not self._waits and (self._reading is None or self._offset < self._reading.content.size)
 
     async def next(self) -> Spooled | None:
         """Return the next instance that he wants, None when no more will come."""
@@ -342,7 +363,11 @@ class Subscription:
             if self._flight.ended or self.is_satisfied or self.waits_in_vain:
                 return None
             self._changed.clear()
-            await self._changed.wait()
+            self._waits = True
+            try:
+                await self._changed.wait()
+            finally:
+                self._waits = False
 
     async def again(self, broken: Spooled, offset: int) -> Spooled:
         """Return another copy of what broke off, with the same bytes up to an offset; raise why there is none."""
