@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from gateway.dataset.query import Selection
+from gateway.dataset.query import Level, Selection
 from gateway.deadline import Deadline
 from gateway.dimse.incoming import IncomingStore
 from gateway.dimse.suboperations import SubOperations
@@ -15,7 +15,7 @@ from gateway.events import Observer, RegionOperation
 from gateway.federation.completeness import COMPLETE, RegionState
 from gateway.federation.flights import Flight
 from gateway.federation.locations import Holders, Part, Plan, Planner, by_instance
-from gateway.federation.search import SearchableRegion
+from gateway.federation.search import MOST_UIDS, SearchableRegion
 from gateway.region.inbox import Receiver
 
 HURRY_SECONDS = 1.0
@@ -63,9 +63,25 @@ class Bringing:
         """Bring it all; the ``first`` instances before the rest of their series."""
         if first:
             await self._express(plan.parts, first)
+            if self._flight.is_in_vain:
+                return
         async with asyncio.TaskGroup() as group:
-            for part in plan.parts:
-                group.create_task(self._bring(part))
+            overtaking = group.create_task(self._overtake(plan.parts))
+            async with asyncio.TaskGroup() as parts:
+                for part in plan.parts:
+                    parts.create_task(self._bring(part))
+            overtaking.cancel()
+
+    async def _overtake(self, parts: Sequence[Part]) -> None:
+        """Ask by themselves for single instances that callers have waited for a while."""
+        asked: set[str] = set()
+        while True:
+            self._flight.wanted.clear()
+            await self._flight.wanted.wait()
+            await asyncio.sleep(HURRY_SECONDS)
+            if uids := sorted(self._flight.awaited() - asked):
+                asked.update(uids)
+                await self._express(parts, uids[:MOST_UIDS])
 
     async def _express(self, parts: Sequence[Part], uids: Sequence[str]) -> None:
         """Bring single instances ahead of their series; one that its holder does not list is absent."""
@@ -84,7 +100,8 @@ class Bringing:
     async def _bring(self, part: Part) -> None:
         """Bring one part, from wherever it can be had, and tell how it went."""
         before = len(self._flight.log)
-        failure = await self._ask(part.region, part.selection, part.known)
+        counted = self._planner.instances if part.unlisted and part.selection.level is Level.STUDY else None
+        failure = await self._ask(part.region, part.selection, counted or part.known)
         came = len(self._flight.log) > before
         if failure is None and not came and not any(map(self._flight.has, part.selection.instances)):
             failure = IncompleteRetrieve(f"region {part.region} says that it is done and has sent nothing")

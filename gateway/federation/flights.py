@@ -65,7 +65,7 @@ class Instance:
                     async for burst in bursts:
                         yield burst
                         offset += sum(map(len, burst))
-                        self._subscription.moved()
+                        self._subscription.moved(offset)
             except RegionError:
                 self._spooled = await self._subscription.again(spooled, offset)
             else:
@@ -119,11 +119,13 @@ class Flight:
         error: why there is nothing to bring.
         planned: set once it is known who brings what.
         ended: whether no more will come.
+        wanted: set when a caller comes for a single instance that is not here.
         absent: instances that were asked for and that no holder lists.
         delivered: whether a caller left with all he wanted while the rest was still to come.
+        background: whether it set out for nobody.
     """
 
-    def __init__(self, selection: Selection, spool: Spool, observer: Observer) -> None:
+    def __init__(self, selection: Selection, spool: Spool, observer: Observer, *, background: bool = False) -> None:
         self.selection = selection
         self.log: list[Spooled] = []
         self.states: dict[str, RegionState] = {}
@@ -131,8 +133,9 @@ class Flight:
         self.error: GatewayError | None = None
         self.planned = asyncio.Event()
         self.ended = False
+        self.wanted = asyncio.Event()
         self.absent: set[str] = set()
-        self.delivered = False
+        self.delivered = self.background = background
         self.task: asyncio.Task[None] | None = None
         self.subscriptions: set[Subscription] = set()
         self._spool = spool
@@ -194,10 +197,22 @@ class Flight:
         """Whether the regions may be waiting for room, so that their silence is not their fault."""
         return any(spooled.content.waiting for spooled in self._aloft)
 
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether all who read it wait for what is known not to be there."""
+        return bool(self.subscriptions) and all(x.waits_in_vain for x in self.subscriptions)
+
     def wake(self) -> None:
         """Let everyone look again."""
         for subscription in self.subscriptions:
             subscription.wake()
+
+    def failed(self, error: GatewayError) -> None:
+        """Take note of why nothing, or nothing more, can be brought."""
+        if self.planned.is_set():
+            self.failures.append(error)
+        else:
+            self.error = error
 
     def end(self) -> None:
         """Take note that no more will come."""
@@ -206,8 +221,10 @@ class Flight:
         self.wake()
 
     def close(self) -> None:
-        """Take no more instances, and drop those on their way."""
+        """Take no more instances, and drop those on their way; who still reads learns that something is missing."""
         self._closed = True
+        if not self.ended:
+            self.failures.append(Aborted("the retrieve was given up"))
         for spooled, store in list(self._aloft.items()):
             store.discard()
             self._give_up(spooled)
@@ -236,7 +253,14 @@ class Flight:
         for spooled in self.log:
             subscription.offer(spooled)
         self.subscriptions.add(subscription)
+        if wanted.instances:
+            self.wanted.set()
         return subscription
+
+    def awaited(self) -> set[str]:
+        """Return the single instances that callers wait for and of which nothing has come."""
+        wanted = {uid for subscription in self.subscriptions for uid in subscription.wanted.instances}
+        return wanted - self._by_uid.keys() - self.absent
 
     def can_be_joined(self, wanted: Selection) -> bool:
         """Whether it brings all of a selection, and still has what it brought of it."""
@@ -255,7 +279,7 @@ class Flight:
     def cut_slow(self, before: float) -> None:
         """Give up the callers who have taken nothing since (promise H08)."""
         for subscription in list(self.subscriptions):
-            if subscription.moved_at <= before:
+            if subscription.moved_at <= before and subscription.stands_still:
                 subscription.cut(before)
 
 
@@ -284,6 +308,7 @@ class Subscription:
         self._position = 0
         self._seen: set[str] = set()
         self._reading: Spooled | None = None
+        self._waits = False
         self._changed = asyncio.Event()
         self.moved()
 
@@ -298,8 +323,9 @@ class Subscription:
         """Look again."""
         self._changed.set()
 
-    def moved(self) -> None:
-        """Note that the caller took something."""
+    def moved(self, offset: int = 0) -> None:
+        """Note that the caller took something, up to an offset into the instance that he reads."""
+        self._offset = offset
         self.moved_at = asyncio.get_running_loop().time()
 
     @property
@@ -311,6 +337,11 @@ class Subscription:
     def waits_in_vain(self) -> bool:
         """Whether what he still wants is known not to be there."""
         return bool(self._left) and self._left <= self._flight.absent
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether there is something that he could take."""
+        return not self._waits and (self._reading is None or self._offset < self._reading.content.size)
 
     async def next(self) -> Spooled | None:
         """Return the next instance that he wants, None when no more will come."""
@@ -332,7 +363,11 @@ class Subscription:
             if self._flight.ended or self.is_satisfied or self.waits_in_vain:
                 return None
             self._changed.clear()
-            await self._changed.wait()
+            self._waits = True
+            try:
+                await self._changed.wait()
+            finally:
+                self._waits = False
 
     async def again(self, broken: Spooled, offset: int) -> Spooled:
         """Return another copy of what broke off, with the same bytes up to an offset; raise why there is none."""

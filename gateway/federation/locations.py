@@ -17,6 +17,7 @@ from gateway.federation.paging import first
 from gateway.federation.search import MOST_UIDS, Answer, SearchableRegion, ask_all, completeness
 from gateway.spool.catalog import Facts
 
+NUMBER_OF_INSTANCES = "00201208"
 CONFLICT = "identity-conflict"
 EMPTY: Mapping[str, Facts] = MappingProxyType({})
 MOST_INSTANCES = 1_000_000
@@ -65,12 +66,14 @@ class Planner:
 
     Attributes:
         states: id of each region to its state, "complete" as long as it answers.
+        instances: of the study, at the holder that counts the most; None where none counts.
     """
 
     def __init__(
         self, regions: Sequence[SearchableRegion], deadline: Deadline, soft_seconds: float, observer: Observer
     ) -> None:
         self.states: dict[str, RegionState] = {}
+        self.instances: int | None = None
         self._listed: set[str] = set()
         self._regions = {region.profile.id: region for region in regions}
         self._deadline = deadline
@@ -115,7 +118,7 @@ class Planner:
     async def _holders(self, study: str) -> list[str]:
         """Find the regions that hold the study for one patient, the best first."""
         keys: dict[TagPath, str] = {(UNIQUE_KEYS[Level.STUDY],): study}
-        include = identity.PATIENT_KEYS | identity.RETURN_KEYS
+        include = identity.PATIENT_KEYS | identity.RETURN_KEYS | {(NUMBER_OF_INSTANCES,)}
         answers = await self._ask(list(self._regions), Query(Level.STUDY, keys=keys, include=include, bare=True))
         found = [(answer.profile, answer.rows[0]) for answer in answers if answer.rows]
         if not found:
@@ -123,6 +126,8 @@ class Planner:
             if completeness(answers).failed:
                 raise NoRegionAnswered("no region answered", federation_status=status)
             raise NotFound("no region that answered holds this study", federation_status=status)
+        counts = [first(row.get(NUMBER_OF_INSTANCES)) for _, row in found]
+        self.instances = max((int(x) for x in counts if isinstance(x, int)), default=None)
         same, others = one_patient(found)
         for profile, _ in others:
             self.states[profile.id] = RegionState(profile.id, CONFLICT)

@@ -202,8 +202,8 @@ class FederatedRetrieve:
             holding = self._holdings.get(key)
             if holding is None or (not selection.instances and holding.at < since):
                 continue
-            uids = selection.instances or holding.uids
-            found = [shelf[uid] for uid in uids if uid in shelf]
+            uids = frozenset(selection.instances) or holding.uids
+            found = [spooled for uid, spooled in shelf.items() if uid in uids]
             if len(found) < len(uids) or (selection.instances and any(x.confirmed_at < since for x in found)):
                 continue
             wanted = [spooled for spooled in found if wants(selection, spooled.facts)]
@@ -213,7 +213,9 @@ class FederatedRetrieve:
 
     def _under_way(self, selection: Selection) -> Flight | None:
         for flight in self._flights:
-            if flight.selection.study == selection.study and not flight.ended and flight.can_be_joined(selection):
+            if flight.selection.study != selection.study or flight.ended or not flight.can_be_joined(selection):
+                continue
+            if selection.series is None or not flight.background or flight.subscriptions:
                 return flight
         return None
 
@@ -224,8 +226,10 @@ class FederatedRetrieve:
         if self._spool.is_full:
             raise SpoolFull("the spool has no room for another retrieve: ask again later, or enlarge [spool] max_bytes")
         scope = Selection(selection.study, selection.series)
-        flight = Flight(scope, self._spool, self._observer)
-        flight.delivered = background
+        for other in self._flights:
+            if other.background and not other.subscriptions:
+                self._ground(other)  # what somebody waits for overtakes what nobody does
+        flight = Flight(scope, self._spool, self._observer, background=background)
         self._flights.append(flight)
         flight.task = self._tasks.create_task(self._fly(flight, selection.instances))
         return flight
@@ -234,9 +238,9 @@ class FederatedRetrieve:
         try:
             await self._bring(flight, first)
         except GatewayError as error:
-            flight.error = error
+            flight.failed(error)
         except Exception as error:  # noqa: BLE001 - a defect ends one retrieve, not all of them
-            flight.error = IncompleteRetrieve("the retrieve failed")
+            flight.failed(IncompleteRetrieve("the retrieve failed"))
             report = {"message": "a retrieve failed", "exception": error}
             asyncio.get_running_loop().call_exception_handler(report)
         finally:
@@ -252,17 +256,27 @@ class FederatedRetrieve:
         plan = await planner.plan(selection, {uid: x.facts for uid, x in kept.items()})
         self._spool.forget(selection.study, kept.keys() - set(plan.confirmed))
         flight.states = {state.region: state for state in plan.completeness.states}
-        for uid in plan.confirmed:
-            if kept[uid].facts.region in flight.states and not flight.states[kept[uid].facts.region].missing:
-                kept[uid].confirmed_at = time.monotonic()
-            flight.publish(kept[uid])
+        for spooled in (x for uid, x in kept.items() if uid in plan.confirmed):
+            state = flight.states.get(spooled.facts.region)
+            if state is not None and not state.missing:
+                spooled.confirmed_at = time.monotonic()
+            flight.publish(spooled)
         flight.planned.set()
         bringing = Bringing(self._regions, planner, flight, self._observer, self._longest_seconds)
         await bringing.run(plan, [uid for uid in first if uid not in plan.confirmed])
         self._landed(flight)
+        if self._study_follows(flight, planner.instances):
+            self._depart(Selection(selection.study), background=True)
+
+    def _study_follows(self, flight: Flight, instances: int | None) -> bool:
+        """Whether a viewer has opened a series whose study is small enough to be brought behind his back."""
+        if not flight.delivered or flight.selection.series is None or flight.failures or self._spool.is_full:
+            return False
+        busy = self._watch is None or any(other is not flight for other in self._flights)
+        return not busy and instances is not None and instances <= self._background_instances
 
     def _landed(self, flight: Flight) -> None:
-        """Remember what was brought whole, and let the rest of its study follow."""
+        """Remember what was brought whole."""
         uids = frozenset(x.facts.uid for x in flight.log if x.content.complete)
         if flight.failures or not uids:
             return
@@ -303,7 +317,7 @@ async def _planned(flight: Flight, deadline: Deadline) -> None:
             await flight.planned.wait()
     except TimeoutError:
         raise Stalled("no region said in time what it holds") from None
-    if flight.error is not None and not flight.log:
+    if flight.error is not None:
         raise flight.error.with_traceback(None)
 
 

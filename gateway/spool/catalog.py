@@ -65,16 +65,24 @@ class Catalog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        path.touch(0o600)  # and so are the files that SQLite lays beside it
         self._writing = self._connect()
-        if self._writing.execute("PRAGMA user_version").fetchone()[0] != VERSION:
-            self._writing.executescript(SCHEMA + f"PRAGMA user_version = {VERSION};")
-        self._reading = self._connect()
-        path.chmod(0o600)
+        try:
+            if self._writing.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+                self._writing.executescript(SCHEMA + f"PRAGMA user_version = {VERSION};")
+            self._reading = self._connect()
+        except BaseException:
+            self._writing.close()
+            raise
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = OFF")  # it is a cache: what a power cut spoils fails its checksum
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = OFF")  # it is a cache: what a power cut spoils fails its checksum
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     # --- from the one thread that writes

@@ -114,6 +114,8 @@ class Content:
         if is_last:
             self.complete = True
             self._join()
+        if not self.writable:
+            self.let_go()
         self._wake()
 
     def fail(self, error: GatewayError) -> None:

@@ -22,7 +22,7 @@ class Memory:
         used: bytes held.
         limit: bytes that may be held.
         taken: bytes that were ever held.
-        pressed: set when half of the limit is taken.
+        pressed: set when three quarters of the limit are taken.
     """
 
     def __init__(self, limit: int) -> None:
@@ -36,7 +36,7 @@ class Memory:
         """Hold more; return whether the debtor has to keep its source waiting for it."""
         self.used += size
         self.taken += size
-        if self.used <= self.limit // 2:
+        if self.used <= self.limit * 3 // 4:
             return False
         self.pressed.set()
         if self.used <= self.limit:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gateway.errors import SpoolDamaged
+from gateway.errors import ConfigError, SpoolDamaged
 from gateway.spool.catalog import Catalog, Facts, PackRow, Row
 from gateway.spool.content import Content, no_charge
 from gateway.spool.memory import Memory
@@ -93,7 +93,7 @@ class Spool:
         self._folder.open()
         if not self._keep:
             self._folder.clear()
-        self._catalog = Catalog(self._folder.path / INDEX)
+        self._catalog = self._opened()
         self._resume()
         await self._tasks.__aenter__()
         self._task = self._tasks.create_task(self._run())
@@ -126,6 +126,20 @@ class Spool:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    def _opened(self) -> Catalog:
+        """Open the index; one that cannot be read goes, with all that it names."""
+        try:
+            try:
+                return Catalog(self._folder.path / INDEX)
+            except sqlite3.Error:
+                self._folder.clear()
+                return Catalog(self._folder.path / INDEX)
+        except (sqlite3.Error, OSError) as error:
+            raise ConfigError(
+                f"the spool folder {self._folder.path} cannot be written ({error}): make room there or choose another "
+                "[spool] folder"
+            ) from error
 
     def _resume(self) -> None:
         """Take up what an earlier run has left; what is too old, or not in the index, goes."""

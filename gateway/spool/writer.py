@@ -81,22 +81,23 @@ class Writer:
 
     async def relieve(self) -> None:
         """Write until half of the memory is free: what is whole first, what still grows only if that is not enough."""
-        await self._write(self._batch(lambda content: content.complete))
-        if self._memory.used > self._memory.limit // 2:
-            await self._write(self._batch(lambda content: content.unwritten > 0))
+        half = self._memory.limit // 2
+        await self._write(self._batch(lambda content: content.complete, self._memory.used - half))
+        if self._memory.used > half:
+            await self._write(self._batch(lambda content: content.unwritten > 0, self._memory.used - half))
 
     async def flush(self) -> None:
         """Write all that is whole."""
         self.waiting_since = time.monotonic()
-        while batch := self._batch(lambda content: content.complete):
+        while batch := self._batch(lambda content: content.complete, self._memory.limit // 2):
             await self._write(batch)
 
-    def _batch(self, chosen: Callable[[Content], bool]) -> Batch | None:
+    def _batch(self, chosen: Callable[[Content], bool], most: int) -> Batch | None:
         batch = Batch()
         for content in list(self._waiting):
             if chosen(content) and not self._plan(batch, content):
                 self.give_up([content])
-            if batch.size > self._memory.limit // 2:
+            if batch.size >= most:
                 break
         return batch if batch.runs else None
 
