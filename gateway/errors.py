@@ -276,6 +276,12 @@ class RequestError(GatewayError):
     dimse_status = 0xA900
 
 
+class TooBroad(RequestError):
+    """A search without a parent meets more studies or series than are walked: the caller can narrow it."""
+
+    slug = "too-broad"
+
+
 class NotFound(RequestError):
     """No region that answered holds what was asked for."""
 

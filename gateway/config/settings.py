@@ -71,6 +71,9 @@ class SearchSettings(Section):
     hard_seconds: Seconds
     max_results: Count
     max_matches_per_region: Count
+    walk_studies: Count
+    walk_series: Count
+    split_searches: Count
     snapshot_seconds: Seconds
     snapshot_rows: Count
     derived_studies: Count

@@ -99,7 +99,7 @@ def _to_rle(pixels: Pixels, _description: ImageDescription, _quality: int) -> by
         plane = np.ascontiguousarray(sample)
         octets = plane.view(np.uint8).reshape(*plane.shape, plane.itemsize)
         for place in reversed(range(plane.itemsize)):
-            segment = b"".join(map(imagecodecs.packbits_encode, np.ascontiguousarray(octets[..., place])))
+            segment = b"".join([imagecodecs.packbits_encode(row.tobytes()) for row in octets[..., place]])
             segments.append(segment + bytes(len(segment) % 2))
     if len(segments) > 15:
         raise NotAcceptable("RLE has no room for so many bytes per pixel")
@@ -123,7 +123,14 @@ def _unsigned(pixels: Pixels) -> Pixels:
 
 def _to_jpeg_lossless(pixels: Pixels, description: ImageDescription, _quality: int) -> bytes:
     plain = _unsigned(pixels)
-    return bytes(imagecodecs.jpeg8_encode(plain, lossless=True, predictor=1, bitspersample=_bits(plain, description)))
+    # Nothing is transformed, but a codestream is marked as RGB or not at all: some decoders go by that.
+    space = "UNKNOWN" if description.photometric_interpretation == YBR_FULL else None
+    bits = _bits(plain, description)
+    return bytes(
+        imagecodecs.jpeg8_encode(
+            plain, lossless=True, predictor=1, bitspersample=bits, colorspace=space, outcolorspace=space
+        )
+    )
 
 
 def _to_jpeg_ls(pixels: Pixels, _description: ImageDescription, _quality: int) -> bytes:

@@ -1,7 +1,7 @@
 """Where each frame lies in the bytes of a Data Set (PS3.5 8.1.1, A.4; PS3.3 C.7.6.3.1.8)."""
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -150,7 +150,7 @@ class FrameIndex:
 
     def to_bytes(self) -> bytes:
         """Return the index as bytes, to be kept beside the instance."""
-        return orjson.dumps(asdict(self))
+        return orjson.dumps({field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "FrameIndex":
@@ -160,13 +160,13 @@ class FrameIndex:
             DatasetError: the bytes are no index of this version.
         """
         try:
-            fields: dict[str, Any] = orjson.loads(data)
-            if fields["description"]:
-                fields["description"] = ImageDescription(**fields["description"])
-            fields["document"] = _span(fields["document"]) if fields["document"] else None
-            fields["_pixels"] = _span(fields["_pixels"])
-            fields["_frames"] = tuple(tuple(map(_span, frame)) for frame in fields["_frames"])
-            return cls(**fields)
+            kept: dict[str, Any] = orjson.loads(data)
+            if kept["description"]:
+                kept["description"] = ImageDescription(**kept["description"])
+            kept["document"] = _span(kept["document"]) if kept["document"] else None
+            kept["_pixels"] = _span(kept["_pixels"])
+            kept["_frames"] = tuple([tuple([(offset, size) for offset, size in frame]) for frame in kept["_frames"]])
+            return cls(**kept)
         except (ValueError, TypeError, KeyError):
             raise DatasetError("the kept index of frames cannot be read") from None
 

@@ -11,6 +11,7 @@ _FRAME_HEADERS: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xC
 _STAND_ALONE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
 _APP0: Final = 0xE0
 _SEARCHED: Final = 4096
+_MOST_TILES: Final = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class CodestreamHeader:
     """Size of the image, and for JPEG what tells its colour space.
 
     Attributes:
+        components: how many samples a pixel has.
         component_ids: of JPEG and JPEG-LS.
         jfif: whether it is JFIF, in which three components are always YCbCr.
     """
@@ -25,6 +27,7 @@ class CodestreamHeader:
     columns: int
     rows: int
     precision: int
+    components: int
     component_ids: tuple[int, ...] = ()
     jfif: bool = False
 
@@ -36,8 +39,23 @@ def codestream_header(codestream: bytes) -> CodestreamHeader | None:
     start = codestream.find(_SOC_SIZ, 0, _SEARCHED)
     if start < 0 or len(codestream) < start + 43:
         return None
-    right, bottom, left, top = unpack_from(">4L", codestream, start + 8)
-    return CodestreamHeader(right - left, bottom - top, (codestream[start + 42] & 0x7F) + 1)
+    right, bottom, left, top, *tiles, components = unpack_from(">8LH", codestream, start + 8)
+    if not _are_tiles((right, bottom), (left, top), tiles):
+        return None
+    return CodestreamHeader(right - left, bottom - top, (codestream[start + 42] & 0x7F) + 1, components)
+
+
+def _are_tiles(end: tuple[int, int], start: tuple[int, int], tiles: list[int]) -> bool:
+    """Whether the first tile has some of the image and there are not too many (ISO/IEC 15444-1 B.3).
+
+    Decoders rely on it: on others some never come to an end.
+    """
+    number = 1
+    for last, first, size, offset in zip(end, start, tiles[:2], tiles[2:], strict=True):
+        if not offset <= first < min(last, offset + size):
+            return False
+        number *= -(-(last - offset) // size)
+    return number <= _MOST_TILES
 
 
 def _jpeg(codestream: bytes) -> CodestreamHeader | None:
@@ -68,7 +86,7 @@ def _frame_header(segment: bytes, *, jfif: bool) -> CodestreamHeader | None:
         return None
     precision, rows, columns, components = unpack_from(">BHHB", segment)
     ids = tuple(segment[6 : 6 + 3 * components : 3])
-    return CodestreamHeader(columns, rows, precision, ids, jfif) if len(ids) == components else None
+    return CodestreamHeader(columns, rows, precision, components, ids, jfif) if len(ids) == components else None
 
 
 def without_spiff(codestream: bytes) -> bytes:

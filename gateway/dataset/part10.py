@@ -1,6 +1,7 @@
 """File Meta Information (PS3.10 section 7.1)."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import unpack_from
 from typing import Final
 
@@ -13,7 +14,7 @@ from gateway.errors import DatasetError
 IMPLEMENTATION_CLASS_UID: Final = "2.25.271606337458938424862186403137218604213"
 IMPLEMENTATION_VERSION_NAME: Final = "PROVGW_010"
 
-_PREAMBLE: Final = bytes(128) + b"DICM"
+_START: Final = bytes(128) + b"DICM" + element_header("00020000", "UL", 4)
 _MAX_GROUP: Final = 64 * 1024
 
 
@@ -34,18 +35,23 @@ def _uid(key: str, uid: str) -> bytes:
 
 def file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
     """Return preamble, prefix and File Meta Information, to go in front of a Data Set (PS3.10 7.1)."""
+    before, after = _around(sop_class_uid, transfer_syntax_uid)
+    instance = _uid("00020003", sop_instance_uid)
+    length = len(before) + len(instance) + len(after)
+    return b"".join((_START, length.to_bytes(4, "little"), before, instance, after))
+
+
+@lru_cache(maxsize=256)
+def _around(sop_class_uid: str, transfer_syntax_uid: str) -> tuple[bytes, bytes]:
+    """Return what stands before and behind the SOP Instance UID: the same for all instances of a series."""
     version = IMPLEMENTATION_VERSION_NAME.encode()
-    group = b"".join(
-        (
-            element_header("00020001", "OB", 2) + b"\0\1",
-            _uid("00020002", sop_class_uid),
-            _uid("00020003", sop_instance_uid),
-            _uid("00020010", transfer_syntax_uid),
-            _uid("00020012", IMPLEMENTATION_CLASS_UID),
-            element_header("00020013", "SH", len(version)) + version,
-        )
+    before = element_header("00020001", "OB", 2) + b"\0\1" + _uid("00020002", sop_class_uid)
+    after = (
+        _uid("00020010", transfer_syntax_uid),
+        _uid("00020012", IMPLEMENTATION_CLASS_UID),
+        element_header("00020013", "SH", len(version)) + version,
     )
-    return _PREAMBLE + element_header("00020000", "UL", 4) + len(group).to_bytes(4, "little") + group
+    return before, b"".join(after)
 
 
 def split(data: Buffer) -> tuple[FileMeta, int]:

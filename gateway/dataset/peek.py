@@ -4,7 +4,7 @@ import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
-from typing import Final, TypeAlias
+from typing import Final
 
 from gateway.dataset.headers import SHORT_FORMS, UNDEFINED, VRS
 from gateway.dataset.reader import Reader
@@ -12,9 +12,7 @@ from gateway.dataset.sink import DatasetLimits
 from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE
 from gateway.dataset.values import PADDING
 
-Tag: TypeAlias = tuple[int, int]
-
-_HEADER: Final = struct.Struct("<HH2sH").unpack_from
+_HEADER: Final = struct.Struct("<I2sH").unpack_from
 _LONG_LENGTH: Final = struct.Struct("<I").unpack_from
 
 
@@ -87,30 +85,28 @@ def _skim(head: bytes, keys: Sequence[str]) -> dict[str, bytes] | None:
     Every C-STORE is looked at so, and this takes a tenth of what a Reader does.
     """
     found = dict.fromkeys(keys, b"")
-    wanted, (first, last) = _tags(tuple(keys))
-    position, end = 0, len(head) - 12
+    wanted, last_group = _tags(tuple(keys))
+    short_forms, position, end = SHORT_FORMS, 0, len(head) - 12
     while position <= end:
-        group, element, vr, length = _HEADER(head, position)
+        tag, vr, length = _HEADER(head, position)
         start = position + 8
-        if vr not in SHORT_FORMS:
+        if vr not in short_forms:
             length = _LONG_LENGTH(head, start)[0]
             start += 4
             if length == UNDEFINED or vr not in VRS:
                 return None
-        if group < first:
-            position = start + length
-            continue
-        tag = group, element
-        if tag > last:
-            break
         position = start + length
         if tag in wanted and position <= len(head):
             found[wanted[tag]] = head[start:position]
+            if all(found.values()):
+                break
+        elif tag & 0xFFFF > last_group:
+            break
     return found
 
 
 @cache
-def _tags(keys: tuple[str, ...]) -> tuple[dict[Tag, str], tuple[int, Tag]]:
-    """Map tags to keys; tell the first group and the last tag of them."""
-    tags = {(int(key[:4], 16), int(key[4:], 16)): key for key in keys}
-    return tags, (min(tags)[0], max(tags))
+def _tags(keys: tuple[str, ...]) -> tuple[dict[int, str], int]:
+    """Map tags, read as one little endian number, to keys; tell the last group of them."""
+    tags = {int(key[:4], 16) | int(key[4:], 16) << 16: key for key in keys}
+    return tags, max(int(key[:4], 16) for key in keys)

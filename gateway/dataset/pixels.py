@@ -1,10 +1,13 @@
 """Frames -> arrays of pixels, from every codec that we have (PS3.5 section 8 and Annex A.4).
 
-Imports numpy and imagecodecs: for worker processes, not for the one that serves.
+Imports numpy and imagecodecs: for worker processes, not for the one that serves. A codestream made to do harm can
+still end such a process, or keep it busy, in the HTJ2K decoder: whoever hands it work has to allow for both.
 """
 
+import sys
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
@@ -34,6 +37,7 @@ _JPEG_COLOURS: Final = frozenset({ts.JPEG_BASELINE, ts.JPEG_EXTENDED})
 _WAVELETS: Final = frozenset({ts.JPEG_2000_LOSSLESS, ts.JPEG_2000, ts.HTJ2K_LOSSLESS, ts.HTJ2K_LOSSLESS_RPCL, ts.HTJ2K})
 _JPEG_LOSSLESS: Final = frozenset({ts.JPEG_LOSSLESS, ts.JPEG_LOSSLESS_SV1})
 _HAS_HEADER: Final = _JPEG_COLOURS | _JPEG_LOSSLESS | _WAVELETS | {ts.JPEG_LS_LOSSLESS, ts.JPEG_LS_NEAR_LOSSLESS}
+_END_OF_IMAGE: Final = b"\xff\xd9"
 _RGB_IDS: Final = ((82, 71, 66), (114, 103, 98))
 # What the codecs raise on a damaged codestream: their own errors are all RuntimeErrors.
 CODEC_ERRORS: Final = (RuntimeError, ValueError, TypeError, IndexError, OverflowError, MemoryError, zlib.error)
@@ -88,7 +92,8 @@ def _check(codestream: bytes, description: ImageDescription) -> None:
         header = codestream_header(codestream)
         if header is None:
             raise DatasetError("a frame is no codestream of its Transfer Syntax")
-        if (header.rows, header.columns) != (description.rows, description.columns):
+        said = description.rows, description.columns, description.samples_per_pixel
+        if (header.rows, header.columns, header.components) != said:
             raise DatasetError("a frame has another size than the Data Set says")
 
 
@@ -167,11 +172,14 @@ def _jpeg(codestream: bytes, description: ImageDescription) -> Pixels:
 
 
 def _jpeg_lossless(codestream: bytes, description: ImageDescription) -> Pixels:
-    return _fitted(imagecodecs.jpeg8_decode(codestream), description)
+    # One and the same space in and out: whatever the codestream is marked as, nothing is to be converted.
+    space = "RGB" if description.samples_per_pixel == 3 else None
+    return _fitted(imagecodecs.jpeg8_decode(codestream, colorspace=space, outcolorspace=space), description)
 
 
 def _jpeg_ls(codestream: bytes, description: ImageDescription) -> Pixels:
-    return _fitted(imagecodecs.jpegls_decode(codestream), description)
+    # Without an end to run into, CharLS looks for one for many seconds in a codestream that was cut short.
+    return _fitted(imagecodecs.jpegls_decode(codestream + _END_OF_IMAGE), description)
 
 
 def _jpeg_2000(codestream: bytes, description: ImageDescription) -> Pixels:
@@ -179,7 +187,21 @@ def _jpeg_2000(codestream: bytes, description: ImageDescription) -> Pixels:
 
 
 def _htj2k(codestream: bytes, description: ImageDescription) -> Pixels:
-    return _fitted(imagecodecs.htj2k_decode(codestream, planar=False), description)
+    with _nothing_ignored():
+        return _fitted(imagecodecs.htj2k_decode(codestream, planar=False), description)
+
+
+@contextmanager
+def _nothing_ignored() -> Iterator[None]:
+    """Raise what a codec can only complain of: the HTJ2K decoder leaves the rest of a damaged frame as it finds it."""
+    ignored: list[object] = []
+    hook, sys.unraisablehook = sys.unraisablehook, lambda problem: ignored.append(problem.exc_type)
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+    if ignored:
+        raise RuntimeError("the codec went on after an error")
 
 
 def _jpeg_xl(codestream: bytes, description: ImageDescription) -> Pixels:

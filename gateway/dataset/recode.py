@@ -50,7 +50,7 @@ class Recoding:
         source: its pixels as they are.
         target: its pixels as they shall be.
         number_of_frames: as its Data Set says.
-        ratio: how much smaller a lossy codec made it; None where none did.
+        ratio: how much smaller a lossy codec made it; None where none did, or where it is not known yet.
     """
 
     source: ImageDescription
@@ -106,8 +106,8 @@ class Recoding:
 
     def _lossy_changes(self) -> dict[str, bytes]:
         """Say what a codec lost, also once the codec itself is gone from the Data Set (PS3.3 C.7.6.1.1.5)."""
-        uid = self.target.transfer_syntax_uid if self.ratio else self.source.transfer_syntax_uid
-        method = LOSSY_METHODS.get(uid)
+        source, target = self.source.transfer_syntax_uid, self.target.transfer_syntax_uid
+        method = LOSSY_METHODS.get(target) or LOSSY_METHODS.get(source)
         if method is None:
             return {}
         changes = {_LOSSY: _text_element(_LOSSY, "01"), _LOSSY_METHOD: _text_element(_LOSSY_METHOD, method)}
@@ -211,7 +211,10 @@ def deflated(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 def _explicit(data: Buffer, source_uid: str) -> bytes:
     """Return elements in Explicit VR Little Endian, untouched where they already are."""
-    if ts.transfer_syntax(source_uid).encapsulated or source_uid == ts.EXPLICIT_VR_LE:
+    if ts.transfer_syntax(source_uid).encapsulated:
+        source_uid = ts.EXPLICIT_VR_LE
+    # Some writers encapsulate what is Implicit VR otherwise: a Reader copes, but nobody else should have to.
+    if source_uid == ts.EXPLICIT_VR_LE and bytes(data[4:6]).isalpha() == bool(data):
         return bytes(data)
     reencoder = Reencoder(source_uid)
     return b"".join((*reencoder.feed(data), *reencoder.finish()))
@@ -249,8 +252,10 @@ def _merged(key: str, value: bytes, change: bytes) -> bytes:
         return change
     old = value.decode("ascii", "replace").strip(PADDING)
     new = change[8:].decode().strip()
-    if not old or (key == _LOSSY_METHOD and old.rpartition("\\")[2] == new):
+    if not old:
         return change
+    if key == _LOSSY_METHOD and old.rpartition("\\")[2] == new:
+        return _text_element(key, old)
     return _text_element(key, f"{old}\\{new}", "DS" if key == _LOSSY_RATIO else "CS")
 
 

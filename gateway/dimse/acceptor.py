@@ -9,6 +9,7 @@ from typing import Final, Self, TypeAlias
 
 from gateway.deadline import Deadline
 from gateway.dimse.association import Association
+from gateway.dimse.buffers import Buffers
 from gateway.dimse.connection import Connection
 from gateway.dimse.echo import serve_echo
 from gateway.dimse.inbound import Inbound, Message
@@ -65,6 +66,7 @@ class Acceptor:
         self._services: dict[int, Service] = {CommandField.C_ECHO_RQ: serve_echo, **(services or {})}
         if store is not None:
             self._services[CommandField.C_STORE_RQ] = _storage(store)
+        self._buffers = Buffers()
         self._server: asyncio.Server | None = None
         self._tasks = asyncio.TaskGroup()
         self._open: set[Association] = set()
@@ -110,7 +112,7 @@ class Acceptor:
         return f"<Acceptor associated={len(self._associated)} waiting={len(self._waiting)}>"
 
     def _connected(self) -> Connection:
-        association = Association(Role.ACCEPTOR, self._limits, self._requested)
+        association = Association(Role.ACCEPTOR, self._limits, self._requested, self._buffers)
         association.on_change = lambda: self._changed(association)
         self._open.add(association)
         self._waiting[association] = None

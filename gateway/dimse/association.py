@@ -7,8 +7,9 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 from gateway.deadline import Deadline
+from gateway.dimse.buffers import Buffers
 from gateway.dimse.connection import Connection
-from gateway.dimse.inbound import Assembler, Inbound, Inbox, not_held_up
+from gateway.dimse.inbound import Assembler, Inbound, Inbox, Message, not_held_up
 from gateway.dimse.incoming import IncomingStore, StoreHandler, StoreRequest
 from gateway.errors import Aborted, Closed, GatewayError, LocalProtocolError, Rejected, RemoteProtocolError, Stalled
 from gateway.wire.command import DATA_SET, Command, CommandField
@@ -53,7 +54,11 @@ class Association:
     """
 
     def __init__(
-        self, role: Role, limits: Limits, on_request: Callable[["Association", AssociateRequest], None] | None = None
+        self,
+        role: Role,
+        limits: Limits,
+        on_request: Callable[["Association", AssociateRequest], None] | None = None,
+        buffers: Buffers | None = None,
     ) -> None:
         self.calling_ae_title = ""
         self.called_ae_title = ""
@@ -67,13 +72,14 @@ class Association:
         self.requested: set[int] = set()
         self.cancelled: set[int] = set()
         self.limits = limits
-        self.connection = Connection(role, limits, self)
+        self.connection = Connection(role, limits, self, buffers or Buffers(most=2))
         self._role = role
         self._on_request = on_request
         self._answer: AssociatePdu | None = None
         self._assembler = Assembler((), limits, self._incoming_store)
         self._inbox = Inbox(self.connection, limits)
         self._sink: Callable[[Inbound], None] | None = None
+        self._intercept: Callable[[Message], bool] | None = None
         self._busy = False
         self._message_id = 0
         self._unanswered: IncomingStore | None = None
@@ -290,6 +296,8 @@ class Association:
             self.requested.add(inbound.command.message_id or 0)
         if self._sink is not None:
             self._sink(inbound)
+        elif self._intercept is not None and type(inbound) is Message and self._intercept(inbound):
+            self._inbox.intercepted += 1
         else:
             self._inbox.put(inbound)
 
@@ -327,11 +335,15 @@ class Association:
     def vacate(self) -> None:
         """End the operation: its final response is in."""
         self._busy = False
-        self._sink = None
+        self._sink = self._intercept = None
         self._inbox.renew_account()
         self._set_timer(None)
         self._inbox.wake()
         self.on_change()
+
+    def intercept(self, taken: Callable[[Message], bool]) -> None:
+        """Show the messages of this operation to ``taken`` as they arrive; who waits for one gets what it leaves."""
+        self._intercept = taken
 
     def divert(self, sink: Callable[[Inbound], None]) -> None:
         """Hand everything that still arrives for an abandoned operation to ``sink``, and refuse its sub-operations.

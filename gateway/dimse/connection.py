@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterable
 from typing import Final, Protocol, cast
 
+from gateway.dimse.buffers import Buffers
 from gateway.dimse.progress import Progress
 from gateway.errors import Aborted, Closed, GatewayError, RemoteProtocolError, Reset, Stalled, Truncated
 from gateway.wire.limits import Limits
@@ -41,7 +42,7 @@ class ConnectionUser(Protocol):
 class Connection(asyncio.BufferedProtocol):
     """Moves bytes between a socket and the Upper Layer machine, and watches the clock (PS3.8 9.1.4, 9.1.5)."""
 
-    def __init__(self, role: Role, limits: Limits, user: ConnectionUser) -> None:
+    def __init__(self, role: Role, limits: Limits, user: ConnectionUser, buffers: Buffers) -> None:
         self.error: GatewayError | None = None
         self.peer_address: tuple[str, int] = ("", 0)
         self._upper_layer = UpperLayer(role, limits)
@@ -50,7 +51,9 @@ class Connection(asyncio.BufferedProtocol):
         self.loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
-        self._buffer = memoryview(b"")
+        self._buffers = buffers
+        self._memory = bytearray()
+        self._buffer = memoryview(self._memory)
         self._filled = 0
         self._buffer_size = _SMALLEST_BUFFER
         self._saw_eof = False
@@ -170,7 +173,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER)
         self.peer_address = (transport.get_extra_info("peername") or ("", 0))[:2]
-        self._socket = transport.get_extra_info("socket")
+        self._socket = _borrowed(transport)
         _set_up(self._socket)
         if self.error is not None:  # who wanted the connection is gone
             self._transport.abort()
@@ -181,7 +184,12 @@ class Connection(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio always says -1
         """Return room that no view handed out before reaches into."""
         if len(self._buffer) - self._filled < _LEAST_ROOM:
-            self._buffer = memoryview(bytearray(self._buffer_size))
+            memory, self._memory = self._memory, bytearray()
+            self._buffer = memoryview(b"")
+            self._buffers.give(memory)
+            del memory
+            self._memory = self._buffers.take(self._buffer_size)
+            self._buffer = memoryview(self._memory)
             self._filled = 0
         return self._buffer[self._filled :]
 
@@ -214,7 +222,8 @@ class Connection(asyncio.BufferedProtocol):
         for timer in (self._artim, self._stall_timer):
             if timer is not None:
                 timer.cancel()
-        self._buffer = memoryview(b"")
+        self._memory, self._buffer = bytearray(), memoryview(b"")
+        self._socket = None
         self._closed.set()
         self._user.disconnected()
 
@@ -300,6 +309,21 @@ class Connection(asyncio.BufferedProtocol):
         if self._upper_layer.inside_pdu:
             return Truncated("the peer closed the connection in the middle of a PDU")
         return Closed("the peer closed the connection without releasing the association")
+
+
+class _Borrowed(socket.socket):
+    """A socket that its transport owns: it is never closed from here.
+
+    uvloop makes a socket anew for each option that is set by way of the transport, and an option is set at each read.
+    """
+
+    def __del__(self) -> None:
+        self.detach()
+
+
+def _borrowed(transport: asyncio.BaseTransport) -> socket.socket | None:
+    owned = transport.get_extra_info("socket")
+    return None if owned is None else _Borrowed(fileno=owned.fileno())
 
 
 def _set_up(sock: socket.socket | None) -> None:

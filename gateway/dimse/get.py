@@ -8,10 +8,9 @@ from gateway.dimse.inbound import not_held_up
 from gateway.dimse.incoming import IncomingStore
 from gateway.dimse.operation import Operation
 from gateway.dimse.store import serve_store
-from gateway.dimse.suboperations import SubOperations, final, sub_operations
+from gateway.dimse.suboperations import SubOperations, final, progress, sub_operations
 from gateway.errors import LocalProtocolError, Stalled
 from gateway.wire.command import MEDIUM_PRIORITY, Command, CommandField
-from gateway.wire.status import StatusClass, status_class
 
 
 async def get(
@@ -41,21 +40,14 @@ async def get(
         command_field=CommandField.C_GET_RQ, affected_sop_class_uid=sop_class_uid, priority=MEDIUM_PRIORITY
     )
     with Operation(association, association.context(sop_class_uid), command) as operation:
+        operation.pass_over_pending(progress(association, on_progress))
         operation.send(identifier)
-        while True:
-            inbound = await operation.receive(deadline, between, held_up)
-            if isinstance(inbound, IncomingStore):
-                try:
-                    async with deadline.timeout():
-                        await serve_store(association, inbound, association.serve_store)
-                except TimeoutError:
-                    raise Stalled(f"{association.called_ae_title} did not end C-GET in time") from None
-                del inbound  # an instance that nobody else holds is let go before the next is waited for
-                continue
-            message, status = inbound
-            result = sub_operations(association, message, status)
-            if status_class(status) is not StatusClass.PENDING:
-                break
-            if on_progress is not None:
-                on_progress(result)
+        while isinstance(inbound := await operation.receive(deadline, between, held_up), IncomingStore):
+            try:
+                async with deadline.timeout():
+                    await serve_store(association, inbound, association.serve_store)
+            except TimeoutError:
+                raise Stalled(f"{association.called_ae_title} did not end C-GET in time") from None
+            del inbound  # an instance that nobody else holds is let go before the next is waited for
+        result = sub_operations(association, *inbound)
     return final(association, "C-GET", result)

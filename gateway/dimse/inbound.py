@@ -1,10 +1,9 @@
 """What arrives on an association: messages put together, and waited for."""
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Container
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gateway.deadline import Deadline
 from gateway.dimse.connection import Connection
@@ -14,6 +13,9 @@ from gateway.wire.command import Command, CommandField
 from gateway.wire.limits import Limits
 from gateway.wire.message import MessageReader, MessageStart
 from gateway.wire.pdu import Fragment
+
+if TYPE_CHECKING:
+    import asyncio
 
 _WEIGHT_OF_A_MESSAGE: Final = 1024  # what a queued message adds to its Data Set in the account of unread bytes
 _LOOKS: Final = 8  # how often in a peer's silence we look whether it is its own
@@ -115,8 +117,9 @@ class Inbox:
         self._connection = connection
         self._limits = limits
         self._messages: deque[Inbound] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bool] | None = None
         self.unread = Unread(connection, limits.high_water)
+        self.intercepted = 0  # messages that were taken before they came here
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -143,11 +146,12 @@ class Inbox:
         until = deadline.within(patience)
         while not self._messages:
             self._connection.check()
-            pauses = self._connection.pauses
+            pauses, intercepted = self._connection.pauses, self.intercepted
             try:
                 await self.change(until.within(patience / _LOOKS))
             except Stalled:
-                if held_up() or self._connection.is_reading_paused or self._connection.pauses != pauses:
+                ours = held_up() or self._connection.is_reading_paused or self._connection.pauses != pauses
+                if ours or self.intercepted != intercepted:
                     until = deadline.within(patience)
                 if until.passed:
                     raise
@@ -155,24 +159,30 @@ class Inbox:
     async def change(self, deadline: Deadline) -> None:
         """Return when something happened; raise what ended the association, or Stalled at the deadline."""
         self._connection.check()
-        self._waiter = asyncio.get_running_loop().create_future()
+        loop = self._connection.loop
+        waiter = self._waiter = loop.create_future()
+        timer = loop.call_later(deadline.remaining, _settle, waiter, False)
         try:
-            async with deadline.timeout():
-                await self._waiter
-        except TimeoutError:
-            raise Stalled("the peer did not answer in time") from None
+            if not await waiter:
+                raise Stalled("the peer did not answer in time")
         finally:
+            timer.cancel()
             self._waiter = None
 
     def wake(self) -> None:
         """Let whoever waits look again."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._waiter is not None:
+            _settle(self._waiter, True)
 
     def renew_account(self) -> None:
         """Let what is under way no longer depend on who still reads what came before."""
         self.unread.close()
         self.unread = Unread(self._connection, self._limits.high_water)
+
+
+def _settle(waiter: "asyncio.Future[bool]", happened: bool) -> None:
+    if not waiter.done():
+        waiter.set_result(happened)
 
 
 def not_held_up() -> bool:

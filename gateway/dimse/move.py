@@ -6,9 +6,8 @@ from gateway.deadline import Deadline
 from gateway.dimse.association import Association
 from gateway.dimse.inbound import not_held_up
 from gateway.dimse.operation import Operation
-from gateway.dimse.suboperations import SubOperations, final, sub_operations
+from gateway.dimse.suboperations import SubOperations, final, progress, sub_operations
 from gateway.wire.command import MEDIUM_PRIORITY, Command, CommandField
-from gateway.wire.status import StatusClass, status_class
 
 
 async def move(
@@ -41,12 +40,8 @@ async def move(
         move_destination=destination,
     )
     with Operation(association, association.context(sop_class_uid), command) as operation:
+        operation.pass_over_pending(progress(association, on_progress))
         operation.send(identifier)
-        while True:
-            message, status = await operation.response(deadline, between, held_up)
-            result = sub_operations(association, message, status)
-            if status_class(status) is not StatusClass.PENDING:
-                break
-            if on_progress is not None:
-                on_progress(result)
+        message, status = await operation.response(deadline, between, held_up)
+        result = sub_operations(association, message, status)
     return final(association, "C-MOVE", result)

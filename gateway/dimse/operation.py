@@ -13,8 +13,9 @@ from gateway.errors import RemoteProtocolError
 from gateway.wire.command import Command, CommandField
 from gateway.wire.message import MessageStart, check_response
 from gateway.wire.negotiation import AcceptedContext
-from gateway.wire.status import StatusClass, status_class
+from gateway.wire.status import PENDING, PENDING_WITH_WARNING, StatusClass, status_class
 
+_PENDING: Final = frozenset({PENDING, PENDING_WITH_WARNING})
 _CANCELLABLE: Final = frozenset({CommandField.C_FIND_RQ, CommandField.C_MOVE_RQ, CommandField.C_GET_RQ})
 
 
@@ -51,6 +52,22 @@ class Operation:
         """Send the request with its Data Set."""
         self._association.send_message(self._context_id, self.command, data)
         self.is_sent = True
+
+    def pass_over_pending(self, told: Callable[[Message, int], None] | None) -> None:
+        """Check Pending responses as they arrive and wake nobody for them: an archive sends one an instance.
+
+        ``told`` gets each of them with its status.
+        """
+
+        def taken(message: Message) -> bool:
+            if message.command.status not in _PENDING:
+                return False
+            status = self._check(message)
+            if told is not None:
+                told(message, status)
+            return True
+
+        self._association.intercept(taken)
 
     async def receive(
         self, deadline: Deadline, patience: float, held_up: Callable[[], bool] = not_held_up

@@ -1,6 +1,7 @@
 """The associations with one region: few, shared, and never lost."""
 
 import asyncio
+import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ from gateway.deadline import Deadline
 from gateway.dimse.association import Association
 from gateway.dimse.incoming import StoreHandler
 from gateway.dimse.requestor import Peer, connect
-from gateway.errors import GatewayError, Saturated
+from gateway.errors import Busy, GatewayError, Saturated
 from gateway.wire.limits import Limits
 from gateway.wire.negotiation import ProposedContext
 
@@ -32,7 +33,12 @@ class AssociationPool:
     Every association is in exactly one of the sets below; ``_assign`` decides who gets what, and is called after every
     change. An idle association is reused for contexts it was opened with; it is released after ``idle_seconds``, or
     earlier to make room for other contexts. One that comes back dirty is aborted.
+
+    A peer that is busy while others of ours are open has fewer to spare than ``size``: so many are opened from then
+    on, and one more every ``GROWS_AFTER`` seconds.
     """
+
+    GROWS_AFTER = 10.0
 
     def __init__(
         self,
@@ -45,7 +51,8 @@ class AssociationPool:
         limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         self._peer = peer
-        self._size = size
+        self._size = self._room = size
+        self._growth: asyncio.TimerHandle | None = None
         self._idle_seconds = idle_seconds
         self._max_waiting = max_waiting
         self._wait_seconds = wait_seconds
@@ -104,6 +111,8 @@ class AssociationPool:
     async def aclose(self) -> None:
         """Release what is idle, abort what is not, and wait until every socket is closed."""
         self._is_closed = True
+        if self._growth is not None:
+            self._growth.cancel()
         for waiter in self._waiting:
             if not waiter.grant.done():
                 waiter.grant.set_exception(self._saturated())
@@ -131,7 +140,7 @@ class AssociationPool:
                 self._waiting.popleft()
                 continue
             association = self._reusable(waiter.contexts)
-            if association is None and self._taken >= self._size:
+            if association is None and self._taken >= self._room:
                 if self._idle and not self._closing:
                     self._release(next(iter(self._idle)))
                 return
@@ -190,13 +199,27 @@ class AssociationPool:
     # --- what waits
 
     async def _take(self, contexts: Sequence[ProposedContext], deadline: Deadline) -> Association:
-        association = await self._wait(frozenset(contexts), deadline)
-        if association is not None:
-            association.reused = True
-            association.heard = False
-            return association
+        for is_last in (False, True):
+            association = await self._wait(frozenset(contexts), deadline)
+            if association is not None:
+                association.reused = True
+                association.heard = False
+                return association
+            try:
+                return await self._open(contexts, deadline)
+            except Busy:
+                if is_last or not self._makes_do:
+                    raise
+        raise self._saturated()
+
+    async def _open(self, contexts: Sequence[ProposedContext], deadline: Deadline) -> Association:
+        """Open an association in the place that was kept for it."""
+        association = None
         try:
             association = await connect(self._peer, contexts, deadline, limits=self._limits)
+        except Busy:
+            self._shrink()
+            raise
         finally:
             self._opening -= 1
             if association is None:
@@ -208,6 +231,28 @@ class AssociationPool:
             self._give_back(association)
             raise self._saturated()
         return association
+
+    @property
+    def _makes_do(self) -> bool:
+        """Whether there is an association of ours to wait for where the peer has no other to spare."""
+        return bool(self._active or self._idle or self._draining)
+
+    def _shrink(self) -> None:
+        """Open no more than the peer has been seen to have for us, and try one more from time to time."""
+        self._room = max(1, self._taken - 1)
+        self._schedule_growth()
+
+    def _schedule_growth(self) -> None:
+        if self._growth is not None:
+            self._growth.cancel()
+        seconds = self.GROWS_AFTER * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, not a secret
+        self._growth = asyncio.get_running_loop().call_later(seconds, self._grow)
+
+    def _grow(self) -> None:
+        self._room, self._growth = min(self._room + 1, self._size), None
+        if self._room < self._size and not self._is_closed:
+            self._schedule_growth()
+        self._assign()
 
     async def _wait(self, contexts: Contexts, deadline: Deadline) -> Association | None:
         if self._is_closed:

@@ -1,6 +1,7 @@
 """The sub-operations of C-MOVE and C-GET, as their responses count them (PS3.4 C.4.2.1, C.4.3.1)."""
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,6 +49,15 @@ def sub_operations(association: Association, message: Message, status: int) -> S
         failed,
         command.error_comment or "",
     )
+
+
+def progress(
+    association: Association, on_progress: Callable[[SubOperations], None] | None
+) -> Callable[[Message, int], None] | None:
+    """Return what tells ``on_progress`` of each Pending response."""
+    if on_progress is None:
+        return None
+    return lambda message, status: on_progress(sub_operations(association, message, status))
 
 
 def final(association: Association, service: str, result: SubOperations) -> SubOperations:

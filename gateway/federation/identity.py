@@ -124,7 +124,7 @@ def also_known_as(row: Row, default_issuer: str, others: Iterable[PatientIdentif
     held = identifiers(row, default_issuer)
     added = [other for other in sorted(set(others)) if other not in held]
     if added:
-        row[OTHER_PATIENT_IDS] = {"vr": "SQ", "Value": [*_items(row), *map(_item, added)]}
+        row[OTHER_PATIENT_IDS] = {"vr": "SQ", "Value": [*_items(row), *map(other_patient_id, added)]}
 
 
 def long_string(value: str) -> Attribute:
@@ -138,7 +138,8 @@ def text(row: Row, tag: str) -> str:
     return str(values[0] or "").strip()
 
 
-def _item(identifier: PatientIdentifier) -> Row:
+def other_patient_id(identifier: PatientIdentifier) -> Row:
+    """Return an item of Other Patient IDs Sequence."""
     return {PATIENT_ID: long_string(identifier.value), ISSUER: long_string(identifier.issuer)}
 
 

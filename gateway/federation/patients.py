@@ -22,10 +22,10 @@ from gateway.federation.identity import (
     UNIVERSAL_ENTITY_ID_TYPE,
     Links,
     PatientIdentifier,
-    also_known_as,
     demographics_differ,
     demographics_warning,
     long_string,
+    other_patient_id,
     text,
 )
 from gateway.federation.issuers import Issuers
@@ -207,14 +207,22 @@ class Patients:
     def _show(self, row: Row, own: PatientIdentifier, patient: frozenset[PatientIdentifier], asked: Asked) -> None:
         """Put one identifier in front and the others behind (PS3.3 C.7.1.1)."""
         shown = self._shown(own, patient, asked) if self.show_provincial else own
-        behind = patient if self.show_provincial else {x for x in patient if x.issuer == self.provincial}
-        stated = [self._own_namespace(x, own.issuer) for x in row.pop(OTHER_PATIENT_IDS, {}).get("Value") or () if x]
-        if others := [item for item in stated if self._identifier(item) != shown]:
-            row[OTHER_PATIENT_IDS] = {"vr": "SQ", "Value": others}
+        behind = {x for x in patient if self.show_provincial or x.issuer == self.provincial} | {own}
+        behind.discard(shown)
+        items: list[Row] = []
+        for stated in filter(None, row.pop(OTHER_PATIENT_IDS, {}).get("Value") or ()):
+            item = _in_namespace(stated, own.issuer)
+            identifier = self._identifier(item)
+            if identifier != shown:
+                items.append(item)
+            if identifier is not None:
+                behind.discard(identifier)
+        items += map(other_patient_id, sorted(behind))
+        if items:
+            row[OTHER_PATIENT_IDS] = {"vr": "SQ", "Value": items}
         if shown != own:
             row[PATIENT_ID], row[ISSUER] = long_string(shown.value), long_string(shown.issuer)
             self._qualify(row, shown.issuer)
-        also_known_as(row, shown.issuer, behind | {own})
 
     def _shown(self, own: PatientIdentifier, patient: frozenset[PatientIdentifier], asked: Asked) -> PatientIdentifier:
         """Choose what was asked for, else a number of the asked issuer, else the provincial one, else the row's own."""
@@ -228,11 +236,6 @@ class Patients:
 
         return max(sorted(patient | {own}, reverse=True), key=rank)
 
-    @staticmethod
-    def _own_namespace(item: Row, issuer: str) -> Row:
-        """Return an item of Other Patient IDs Sequence with its issuer, which need not be said beside its region's."""
-        return item if text(item, ISSUER) or item.get(ISSUER_QUALIFIERS) else {**item, ISSUER: long_string(issuer)}
-
     def _qualify(self, row: Row, issuer: str) -> None:
         """Make Issuer of Patient ID Qualifiers Sequence say the same as Issuer of Patient ID."""
         row.pop(ISSUER_QUALIFIERS, None)
@@ -242,6 +245,11 @@ class Patients:
                 UNIVERSAL_ENTITY_ID_TYPE: {"vr": "CS", "Value": ["ISO"]},
             }
             row[ISSUER_QUALIFIERS] = {"vr": "SQ", "Value": [item]}
+
+
+def _in_namespace(item: Row, issuer: str) -> Row:
+    """Return an item of Other Patient IDs Sequence with its issuer, which need not be said beside its region's."""
+    return item if text(item, ISSUER) or item.get(ISSUER_QUALIFIERS) else {**item, ISSUER: long_string(issuer)}
 
 
 def _ambiguity(asked: Asked, patients: Sequence[frozenset[PatientIdentifier]]) -> tuple[str, ...]:

@@ -3,7 +3,13 @@
 from collections.abc import Collection
 
 from gateway.dataset import transfer_syntax as ts
-from gateway.dimse.sop_classes import STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE, VERIFICATION
+from gateway.dimse.sop_classes import (
+    PATIENT_ROOT_FIND,
+    STUDY_ROOT_FIND,
+    STUDY_ROOT_GET,
+    STUDY_ROOT_MOVE,
+    VERIFICATION,
+)
 from gateway.errors import LimitExceeded
 from gateway.wire.negotiation import ProposedContext
 
@@ -18,10 +24,23 @@ COMPRESSED = (
     *(ts.MPEG2_MAIN, ts.MPEG4_HIGH_41, ts.MPEG4_HIGH_42_2D, ts.HEVC_MAIN, ts.DEFLATED_EXPLICIT_VR_LE),
 )
 
-QUERY_CONTEXTS = tuple(
-    ProposedContext(abstract_syntax, EXPLICIT_FIRST) for abstract_syntax in (VERIFICATION, FIND, MOVE)
+RELATIONAL_AND_COMBINED = b"\1\1\0\0"
+"""What we ask for in extended negotiation (PS3.4 C.5.1.1.2.1): relational queries, combined date and time matching.
+
+Not fuzzy matching: it would hold for every name on the association, by the archive's rule instead of ours, and
+wildcards have no meaning in it. Not timezone adjustment: no archive shall rewrite dates, and the gateway matches them.
+"""
+
+QUERY_CONTEXTS = (
+    ProposedContext(VERIFICATION, EXPLICIT_FIRST),
+    ProposedContext(FIND, EXPLICIT_FIRST, extended=RELATIONAL_AND_COMBINED),
+    ProposedContext(MOVE, EXPLICIT_FIRST),
+    ProposedContext(PATIENT_ROOT_FIND, EXPLICIT_FIRST, extended=RELATIONAL_AND_COMBINED),
 )
-"""Study Root C-FIND and C-MOVE and C-ECHO together, so that one idle association serves whatever comes next."""
+"""C-FIND, C-MOVE and C-ECHO together, so that one idle association serves whatever comes next.
+
+Patient Root is for an archive that has no Study Root C-FIND: each association tells, so nothing has to be probed.
+"""
 
 MOST_CONTEXTS = 128
 

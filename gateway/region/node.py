@@ -3,36 +3,37 @@
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 
 from gateway.config.settings import Settings
-from gateway.dataset.identifier import find_identifier
-from gateway.dataset.json_model import to_json_model
+from gateway.dataset.identifier import has_short_name
 from gateway.dataset.query import Level, Query, Row, Selection
+from gateway.dataset.zones import upstream
 from gateway.deadline import Deadline
 from gateway.dimse.echo import echo
-from gateway.dimse.find import find
 from gateway.dimse.pool import AssociationPool
 from gateway.dimse.requestor import Peer
 from gateway.dimse.sop_classes import COMMON_STORAGE
 from gateway.dimse.suboperations import SubOperations
-from gateway.errors import DatasetError, LimitExceeded
+from gateway.errors import DatasetError, DimseFailure, Stalled
 from gateway.events import CircuitChanged, Observer
 from gateway.region.breaker import Breaker
-from gateway.region.contexts import FIND, QUERY_CONTEXTS
+from gateway.region.contexts import QUERY_CONTEXTS
+from gateway.region.finder import STUDY, Finder, Session
 from gateway.region.inbox import Inbox, Receiver
+from gateway.region.latency import Latency
 from gateway.region.outcome import ANSWERED, BROKEN, is_answer
 from gateway.region.profile import Profile
+from gateway.region.split import ResultCap, Split, entity
 from gateway.region.transfer import Transfer
+from gateway.region.walk import Walk, is_hierarchical
 from gateway.wire.limits import Limits
+from gateway.wire.status import OUT_OF_RESOURCES
 
-STUDY, SERIES, SOP_CLASS, SOP_CLASSES_IN_STUDY = "0020000D", "0020000E", "00080016", "00080062"
+SERIES, SOP_CLASS, SOP_CLASSES_IN_STUDY = "0020000E", "00080016", "00080062"
 
-OF_THE_RESPONSE = ("00080005", "00080052")
-"""What describes a C-FIND response, not the entity: how its text was encoded, and its Query/Retrieve Level."""
-
-ISSUER = "00100021"
-OF_THE_RESPONSE = ("00080005", "00080052")
-"""What describes a C-FIND response, not the entity: how its text was encoded, and its Query/Retrieve Level."""
+LEAST_PATIENCE = 2.0
+"""Seconds. No region is given up sooner, however quick it was."""
 
 BREAKER_PATIENCE = 2.0
 """Seconds. A caller that waits less than this proves nothing about the region by giving up."""
@@ -52,28 +53,48 @@ class Region:
         peer = Peer(profile.host, profile.port, profile.ae_title, settings.dimse.ae_title)
         self._pool = AssociationPool(peer, size=profile.max_associations, limits=limits)
         self._transfer = Transfer(profile, settings, self._pool, inbox, self._sop_classes)
-        self._max_matches = settings.search.max_matches_per_region
-        self.patience = settings.search.soft_seconds
+        self._limits = settings.search
+        self._finder = Finder(
+            profile,
+            self._pool,
+            max_matches=settings.search.max_matches_per_region,
+            max_patients=settings.search.walk_studies,
+        )
+        self._cap = ResultCap(profile.result_cap)
+        self._latency = Latency(LEAST_PATIENCE, settings.search.soft_seconds)
+
+    @property
+    def patience(self) -> float:
+        """How many seconds to wait for a search, from how long the last ones took (trap 11)."""
+        return self._latency.patience
 
     async def search(self, query: Query, deadline: Deadline) -> AsyncGenerator[Row, None]:
         """Yield each match as the region gives it, undecodable ones left out (PS3.4 C.4.1).
 
+        A query that the region cannot answer as it is, is answered level by level; an answer that the region cuts
+        short is asked again in parts. Leaving early cancels what is under way.
+
         Raises:
             RegionError: the region failed; what it had yielded stands.
-            LimitExceeded: it has more matches than are taken from one region.
+            TooBroad: the query has to be answered level by level, and meets too much.
+            LimitExceeded: it has more matches than are taken from one region, or than it can be brought to tell.
             DatasetError: at the end, where a match could not be decoded.
         """
-        malformed = 0
-        async with self._guarded(deadline), aclosing(self._matches(query, deadline)) as matches:
-            async for syntax, match in matches:
-                try:
-                    row = to_json_model(match, syntax, character_set=self.profile.character_set)
-                except (DatasetError, LimitExceeded):
-                    malformed += 1
-                    continue
-                yield self._of_the_entity(row, query)
-        if malformed:
-            raise DatasetError(f"{malformed} matches of region {self.profile.id} could not be decoded")
+        began = time.monotonic()
+        try:
+            async with (
+                self._guarded(deadline),
+                self._finder.session(deadline) as session,
+                aclosing(self._rows(session, query)) as rows,
+            ):
+                async for row in rows:
+                    yield row
+        except Stalled:
+            self._latency.given_up(time.monotonic() - began)
+            raise
+        self._latency.finished(time.monotonic() - began)
+        if session.malformed:
+            raise DatasetError(f"{session.malformed} matches of region {self.profile.id} could not be decoded")
 
     async def retrieve(
         self, selection: Selection, receive: Receiver, deadline: Deadline, *, held_up: Callable[[], bool]
@@ -94,34 +115,64 @@ class Region:
         """Release all associations."""
         await self._pool.aclose()
 
-    def _of_the_entity(self, row: Row, query: Query) -> Row:
-        """Leave out what describes the response; an issuer asked for and not said is the region's (trap 5)."""
-        for tag in OF_THE_RESPONSE:
-            row.pop(tag, None)
-        asked = (ISSUER,) in query.include or (ISSUER,) in query.keys
-        if asked and self.profile.issuer_of_patient_id and not row.get(ISSUER, {}).get("Value"):
-            row[ISSUER] = {"vr": "LO", "Value": [self.profile.issuer_of_patient_id]}
-        return row
+    async def _rows(self, session: Session, query: Query) -> AsyncGenerator[Row, None]:
+        """Yield the rows of a search, by as many C-FINDs as it takes."""
+        if is_hierarchical(query):
+            how = self._ask(session, query)
+        elif session.relational:
+            how = self._relational(session, query)
+        else:
+            how = self._walk(session, query)
+        async with aclosing(how) as rows:
+            async for row in rows:
+                yield row
 
-    async def _matches(self, query: Query, deadline: Deadline) -> AsyncGenerator[tuple[str, bytes], None]:
-        """Yield the transfer syntax and the bytes of each matching Identifier.
+    def _ask(self, session: Session, query: Query) -> AsyncGenerator[Row, None]:
+        """Ask what every archive must be able to answer, for the days that may be the caller's (trap 8)."""
+        query = upstream(query, self._finder.zone)
+        return self._studies(session, query) if query.level is Level.STUDY else session.rows(query)
 
-        An idle association may have died unnoticed: one that ends before it has said anything is replaced, once.
-        """
-        for may_be_dead in (True, False):
-            async with self._pool.acquire(QUERY_CONTEXTS, deadline) as association:
-                syntax = association.transfer_syntax(FIND)
-                identifier = find_identifier(query, syntax, character_set=self.profile.character_set)
-                try:
-                    found = find(association, FIND, identifier, deadline, max_matches=self._max_matches)
-                    async with aclosing(found):
-                        async for match in found:
-                            yield syntax, match
-                except BROKEN:
-                    if not (may_be_dead and association.stale):
-                        raise
-                else:
-                    return
+    async def _studies(self, session: Session, query: Query) -> AsyncGenerator[Row, None]:
+        """Ask for studies; for those of a short name as it is typed, and only then for all that may be meant."""
+        limits, seen = self._limits, set[tuple[str, str]]()
+        twice = has_short_name(query) and not self.profile.ignores_accents
+        for as_typed in (True, False) if twice else (False,):
+            split = Split(
+                partial(session.rows, as_typed=as_typed),
+                self._cap,
+                max_searches=limits.split_searches,
+                max_rows=limits.max_matches_per_region,
+            )
+            async with aclosing(split.rows(query)) as rows:
+                async for row in rows:
+                    if as_typed:
+                        seen.add(entity(row))
+                    elif entity(row) in seen:
+                        continue
+                    yield row
+
+    async def _relational(self, session: Session, query: Query) -> AsyncGenerator[Row, None]:
+        """Ask a region that grants relational queries; one that fails at the first is not asked so again."""
+        is_told = False
+        try:
+            async with aclosing(session.rows(upstream(query, self._finder.zone), relational=True)) as rows:
+                async for row in rows:
+                    is_told = True
+                    yield row
+        except DimseFailure as error:
+            if is_told or error.status == OUT_OF_RESOURCES:
+                raise
+            self._finder.relational = False
+        else:
+            return
+        async with aclosing(self._walk(session, query)) as rows:
+            async for row in rows:
+                yield row
+
+    def _walk(self, session: Session, query: Query) -> AsyncGenerator[Row, None]:
+        limits = self._limits
+        walk = Walk(partial(self._ask, session), self._finder.zone, limits.walk_studies, limits.walk_series)
+        return walk.rows(query)
 
     @asynccontextmanager
     async def _guarded(self, deadline: Deadline) -> AsyncIterator[None]:
@@ -164,19 +215,20 @@ class Region:
         """
         include = frozenset({(SOP_CLASSES_IN_STUDY,)})
         studies = Query(Level.STUDY, keys={(STUDY,): selection.study}, include=include, bare=True)
-        found = await self._values(studies, SOP_CLASSES_IN_STUDY, deadline)
-        if found:
-            return found
-        series: Collection[str] = {selection.series} if selection.series else ()
-        if not series:
-            series = await self._values(Query(Level.SERIES, study=selection.study, bare=True), SERIES, deadline)
-        for uid in series:
-            include = frozenset({(SOP_CLASS,)})
-            query = Query(Level.IMAGE, study=selection.study, series=uid, include=include, bare=True)
-            found |= await self._values(query, SOP_CLASS, deadline)
-        return found or COMMON_STORAGE
+        async with self._finder.session(deadline) as session:
+            found = await _values(session, studies, SOP_CLASSES_IN_STUDY)
+            if found:
+                return found
+            series: Collection[str] = {selection.series} if selection.series else ()
+            if not series:
+                series = await _values(session, Query(Level.SERIES, study=selection.study, bare=True), SERIES)
+            for uid in series:
+                include = frozenset({(SOP_CLASS,)})
+                query = Query(Level.IMAGE, study=selection.study, series=uid, include=include, bare=True)
+                found |= await _values(session, query, SOP_CLASS)
+            return found or COMMON_STORAGE
 
-    async def _values(self, query: Query, tag: str, deadline: Deadline) -> set[str]:
-        async with aclosing(self._matches(query, deadline)) as matches:
-            rows = [to_json_model(match, syntax) async for syntax, match in matches]
-        return {value for row in rows for value in row.get(tag, {}).get("Value") or () if value}
+
+async def _values(session: Session, query: Query, tag: str) -> set[str]:
+    async with aclosing(session.rows(query)) as rows:
+        return {value async for row in rows for value in row.get(tag, {}).get("Value") or () if value}

@@ -51,6 +51,10 @@ class Profile(Section):
         time_zone: IANA name, for dates and times without an offset.
         issuer_of_patient_id: the namespace of its Patient IDs where a response does not say.
         other_issuers_of_patient_id: further namespaces of its Patient IDs, such as its hospitals', always said.
+        relational_queries: whether they are used where the region grants them; "never" for one that grants what it
+            cannot do.
+        ignores_accents: whether it finds BÉLANGER for belanger by itself; else names are asked for with wildcards.
+        result_cap: how many rows it returns at the most, whatever there are; 0 when that is not known.
     """
 
     name: Annotated[str, AfterValidator(_name)]
@@ -65,6 +69,9 @@ class Profile(Section):
     time_zone: Annotated[str, AfterValidator(_time_zone)] = "America/Toronto"
     issuer_of_patient_id: str = ""
     other_issuers_of_patient_id: tuple[str, ...] = ()
+    relational_queries: Literal["auto", "never"] = "auto"
+    ignores_accents: Annotated[bool, Field(strict=True)] = False
+    result_cap: Annotated[Integer, Field(ge=0)] = 0
 
     @property
     def id(self) -> str:

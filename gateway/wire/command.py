@@ -3,6 +3,7 @@
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from operator import attrgetter
 from typing import Final
 
 from gateway.errors import LocalProtocolError, RemoteProtocolError
@@ -81,21 +82,25 @@ _ELEMENTS: Final = (
     (0x1030, "AE", "move_originator_ae_title"),
     (0x1031, "US", "move_originator_message_id"),
 )
+_VALUES: Final = attrgetter(*(name for _, _, name in _ELEMENTS))
 _BY_NUMBER: Final = {number: (vr, name) for number, vr, name in _ELEMENTS}
 _PADDING: Final = {"UI": b"\0", "AE": b" ", "LO": b" "}
 
 _GROUP_LENGTH: Final = struct.Struct("<HHII")
 _ELEMENT: Final = struct.Struct("<HHI")
-_US: Final = struct.Struct("<H")
+_US: Final = struct.Struct("<HHIH")
 
 
 def encode(command: Command) -> bytes:
     """Return the Command Set, its group length first (PS3.7 6.3.1)."""
     parts = []
-    for number, vr, name in _ELEMENTS:
-        value = getattr(command, name)
-        if value is not None:
-            content = _US.pack(value) if vr == "US" else _text(value, vr)
+    for (number, vr, _), value in zip(_ELEMENTS, _VALUES(command), strict=True):
+        if value is None:
+            continue
+        if vr == "US":
+            parts.append(_US.pack(0, number, 2, value))
+        else:
+            content = _text(value, vr)
             parts.append(_ELEMENT.pack(0, number, len(content)) + content)
     body = b"".join(parts)
     return _GROUP_LENGTH.pack(0, 0, 4, len(body)) + body

@@ -25,14 +25,20 @@ Frame: TypeAlias = DataStart | ControlBody | Fragment
 
 _HEADER: Final = struct.Struct(">BxI")
 _PDV: Final = struct.Struct(">IBB")
+_BOTH: Final = struct.Struct(">BxIIBB")
 _DATA_START: Final = DataStart()
 _P_DATA_TF: Final = int(PduType.P_DATA_TF)
 
 
 class Framer:
-    """Holds at most the bytes of one control PDU; data pass through as views."""
+    """Holds at most the bytes of one control PDU; data pass through as views.
+
+    Attributes:
+        announces: whether the header of each P-DATA-TF is told.
+    """
 
     def __init__(self, limits: Limits) -> None:
+        self.announces = True
         self._limits = limits
         # What the next bytes are, and how many of them make it whole; PDV data are not gathered.
         self._take: Callable[[memoryview], Frame | None] = self._take_pdu_header
@@ -67,6 +73,17 @@ class Framer:
                 yield Fragment(self._context_id, self._is_command, self._ends_message and size == left, piece)
                 offset += size
                 continue
+            if self._between_pdus and not self._partial and not self.announces and end - offset >= _BOTH.size:
+                # Nearly every PDU there is: P-DATA-TF of one PDV, both headers at hand.
+                pdu_type, length, pdv_length, context_id, control = _BOTH.unpack_from(view, offset)
+                if pdu_type == _P_DATA_TF and length == pdv_length + 4 and pdv_length > 2:
+                    check_header(pdu_type, length, self._limits)
+                    offset += _BOTH.size
+                    self._pdv_left = pdv_length - 2
+                    self._context_id = context_id
+                    self._is_command = control & 1 != 0
+                    self._ends_message = control & 2 != 0
+                    continue
             missing = self._wanted - len(self._partial)
             if missing > end - offset:
                 self._partial += view[offset:]
@@ -87,7 +104,7 @@ class Framer:
         if pdu_type == _P_DATA_TF:
             self._pdu_left = length
             self._take, self._wanted = self._take_pdv_header, _PDV.size
-            return _DATA_START
+            return _DATA_START if self.announces else None
         self._pdu_type = pdu_type
         self._take, self._wanted = self._take_control_body, length
         return None

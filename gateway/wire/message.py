@@ -122,8 +122,11 @@ def check_response(start: MessageStart, request: Command, context_id: int) -> in
 
 def command_pdus(context_id: int, command: Command, max_length: int) -> list[Buffer]:
     """Return the P-DATA-TF PDUs of a Command Set, none longer than the peer's Maximum Length."""
+    data = command_set.encode(command)
+    if len(data) <= max_length - 6:
+        return [data_header(context_id, len(data), is_command=True, is_last=True) + data]
     writer = FragmentWriter(context_id, max_length, is_command=True)
-    return [*writer.write(command_set.encode(command)), *writer.finish()]
+    return [*writer.write(data), *writer.finish()]
 
 
 class FragmentWriter:

@@ -156,9 +156,6 @@ class UpperLayer:
                     pdu = self._take(frame)
                     if pdu is not None:
                         yield pdu
-                # In Sta6 the table says DT-2, Sta6: nearly every PDU there is, and nothing to do but to hand it on.
-                elif self.state is State.ESTABLISHED:
-                    self._indicates = True
                 else:
                     self._indicates = self._receive(PduType.P_DATA_TF) in _INDICATE
                 if self._deaf:
@@ -211,6 +208,9 @@ class UpperLayer:
         if action is Action.AR_8 and self.role is Role.ACCEPTOR:
             state = OTHERWISE[action]
         self.state = state
+        # In Sta6 the table says DT-2, Sta6: nearly every PDU there is, and nothing to do but to hand it on.
+        self._indicates = self._indicates or state is State.ESTABLISHED
+        self._framer.announces = state is not State.ESTABLISHED
         if action in _ARTIM_STARTS:
             self.artim_running = True
         elif action in _ARTIM_STOPS:

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.events import CircuitChanged
 from tests.adversity.province import BAD, SOFT, Province, province
+from tests.dimse.scripts import until
 from tests.kit import dicom, pdus
 from tests.kit.fault_proxy import Toxics, fault_proxy
 from tests.kit.peers import free_port
@@ -110,6 +111,16 @@ async def test_a_region_whose_first_match_is_late_gets_a_c_cancel_and_is_named(m
         await assert_partial(held, "timeout", bound=SOFT + 0.5)
         assert held.bad.saw(pdus.C_CANCEL_RQ)
         assert "idle=1" in held.slots("bad")  # the association took the cancel well and serves again
+
+
+async def test_a_caller_who_leaves_before_the_first_byte_is_a_c_cancel_there(monkeypatch: Monkey) -> None:  # H06
+    async with province(monkeypatch, faulty(too_late)) as held:
+        asking = asyncio.ensure_future(held.get("/studies"))
+        await until(lambda: held.bad.saw(pdus.C_FIND_RQ))
+        asking.cancel()
+        await asyncio.wait([asking])
+        await until(lambda: held.bad.saw(pdus.C_CANCEL_RQ), SOFT / 2)
+        await until(lambda: "idle=1" in held.slots("bad"))
 
 
 @pytest.mark.parametrize("behaviour", [silent, half_a_pdu])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import convert, ingest, retrieve, search, stream
+from tests.bench import convert, federation, ingest, retrieve, search, stream
 from tests.bench.figures import Figure, table
 from tests.bench.setting import Setting
 
@@ -24,6 +24,10 @@ ROWS: dict[str, Callable[[Setting], list[Figure]]] = {
     "e": convert.conversions,
     "f": stream.first_byte,
     "g": stream.memory,
+    "h": federation.four_archives,
+    "i": federation.same_search,
+    "j": federation.hung_region,
+    "k": federation.many_rows,
 }
 
 

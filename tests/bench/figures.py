@@ -81,6 +81,11 @@ def below(row: str, what: str, ours: float, target: float, unit: str) -> Figure:
     return Figure(row, what, measure(ours, unit), "", measure(ours, unit), f"< {target:g} {unit}", ours < target)
 
 
+def above(row: str, what: str, ours: float, target: float, unit: str) -> Figure:
+    """Make the figure of a quantity that shall reach a bound."""
+    return Figure(row, what, measure(ours, unit), "", measure(ours, unit), f">= {target:g} {unit}", ours >= target)
+
+
 def measure(value: float, unit: str) -> str:
     """Write a quantity with three digits; seconds in the unit that a person would choose."""
     if unit == "s" and value < 0.1:

@@ -13,7 +13,7 @@ from gateway.errors import ConfigError
 
 SEARCH_KEYS = (
     "derived_series, derived_studies, hard_seconds, max_matches_per_region, max_results, snapshot_rows, "
-    "snapshot_seconds, soft_seconds"
+    "snapshot_seconds, soft_seconds, split_searches, walk_series, walk_studies"
 )
 
 

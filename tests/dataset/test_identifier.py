@@ -1,10 +1,19 @@
 """Identifiers ask for what they must and never match less than the query means (PS3.4 C.4.1.1.3, PS3.18 10.6)."""
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from gateway.dataset.identifier import find_identifier, retrieve_identifier
+from gateway.dataset.identifier import (
+    Dialect,
+    find_identifier,
+    has_short_name,
+    level_of,
+    patient_identifier,
+    retrieve_identifier,
+)
 from gateway.dataset.json_model import to_json_model
 from gateway.dataset.query import Level, Query, Row, Selection, TagPath
 from gateway.dataset.required import NEVER_REQUESTED, OPTIONAL, REQUIRED
@@ -15,13 +24,20 @@ from tests.dataset.oracle import decode
 NAME: TagPath = ("00100010",)
 
 
-def ask(query: Query, **options: Any) -> Row:
-    return to_json_model(find_identifier(query, EXPLICIT_VR_LE, **options), EXPLICIT_VR_LE)
+def ask(query: Query, *, return_keys: Iterable[TagPath] = (), **dialect: Any) -> Row:
+    data = find_identifier(query, EXPLICIT_VR_LE, Dialect(**dialect), return_keys=return_keys)
+    return to_json_model(data, EXPLICIT_VR_LE)
 
 
 def asked(query: Query, key: str, **options: Any) -> list[Any]:
     values: list[Any] = ask(query, **options)[key].get("Value", [])
     return values
+
+
+def name_asked(name: str, **options: Any) -> str:
+    fuzzy = options.pop("fuzzy", False)
+    (value,) = asked(Query(Level.STUDY, keys={NAME: name}, fuzzy=fuzzy), "00100010", **options)
+    return str(value["Alphabetic"])
 
 
 def present(row: Row, path: TagPath) -> bool:
@@ -80,7 +96,7 @@ def test_keys_below_one_sequence_share_its_item() -> None:
 
 
 def test_return_key_does_not_erase_a_matching_key() -> None:
-    assert asked(Query(Level.STUDY, keys={NAME: "ROY*"}), "00100010", return_keys=[NAME]) == [{"Alphabetic": "ROY*"}]
+    assert asked(Query(Level.STUDY, keys={NAME: "ROY*"}), "00100010", return_keys=[NAME]) == [{"Alphabetic": "R*Y*"}]
 
 
 def test_hierarchical_query_names_the_levels_above_by_their_unique_keys_only() -> None:
@@ -93,7 +109,59 @@ def test_hierarchical_query_names_the_levels_above_by_their_unique_keys_only() -
 
 def test_relational_query_names_what_it_likes() -> None:
     row = ask(Query(Level.SERIES, keys={NAME: "ROY*"}), relational=True)
-    assert row["00100010"]["Value"] == [{"Alphabetic": "ROY*"}]
+    assert row["00100010"]["Value"] == [{"Alphabetic": "R*Y*"}]
+
+
+def test_relational_query_without_a_parent_asks_for_what_is_required_of_the_levels_above() -> None:
+    row = ask(Query(Level.IMAGE), relational=True)
+    assert all(present(row, path) for level in Level for path in REQUIRED[level])
+    row = ask(Query(Level.IMAGE, study="1.2"), relational=True)
+    assert all(present(row, path) for path in REQUIRED[Level.SERIES])
+    assert "00100010" not in row
+
+
+def test_bare_query_asks_for_the_unique_key_the_keys_and_the_includes_only() -> None:
+    query = Query(Level.IMAGE, study="1.2", series="1.3", include=frozenset({("00080016",)}), bare=True)
+    assert ask(query).keys() == {"00080052", "00080016", "00080018", "0020000D", "0020000E"}
+
+
+@pytest.mark.parametrize(
+    ("tag", "lowest", "level"),
+    [
+        ("00100020", Level.IMAGE, Level.STUDY),
+        ("00101002", Level.SERIES, Level.STUDY),
+        ("00080061", Level.SERIES, Level.STUDY),
+        ("00080060", Level.SERIES, Level.SERIES),
+        ("00080060", Level.IMAGE, Level.SERIES),
+        ("0020000E", Level.IMAGE, Level.SERIES),
+        ("00200013", Level.IMAGE, Level.IMAGE),
+        ("00189087", Level.SERIES, Level.SERIES),
+        ("00080060", Level.STUDY, Level.STUDY),
+    ],
+)
+def test_each_attribute_is_of_one_level(tag: str, lowest: Level, level: Level) -> None:
+    assert level_of(tag, lowest) is level
+
+
+# --- Patient Root (trap 19)
+
+
+def test_hierarchy_of_patients_has_the_patient_id_at_each_level_and_nothing_else_of_the_patient() -> None:
+    keys: dict[TagPath, str] = {("00100020",): "MRN1"}
+    study = ask(Query(Level.STUDY, keys=keys), by_patient=True)
+    series = ask(Query(Level.SERIES, study="1.2", keys=keys), by_patient=True)
+    assert {tag for tag in study if tag.startswith("0010")} == {"00100020"}
+    assert {tag for tag in series if tag.startswith("0010")} == {"00100020"}
+    assert series["00100020"]["Value"] == ["MRN1"]
+
+
+def test_patients_are_found_by_the_keys_of_their_level() -> None:
+    query = Query(Level.STUDY, keys={NAME: "ROY*", ("00080020",): "20240101"})
+    row = to_json_model(patient_identifier(query, EXPLICIT_VR_LE, Dialect()), EXPLICIT_VR_LE)
+    assert row["00080052"]["Value"] == ["PATIENT"]
+    assert row["00100010"]["Value"] == [{"Alphabetic": "R*Y*"}]
+    assert "00080020" not in row
+    assert row["00100020"] == {"vr": "LO"}
 
 
 def test_unique_key_of_an_upper_level_that_is_a_matching_key_stays() -> None:
@@ -114,11 +182,15 @@ def test_combined_ranges_are_asked_by_date_only() -> None:
     row = ask(Query(Level.STUDY, keys=keys))
     assert row["00080020"]["Value"] == ["20240101-20240131"]
     assert row["00080030"] == {"vr": "TM"}
+    assert ask(Query(Level.STUDY, keys=keys), combined=True)["00080030"]["Value"] == ["1000-1200"]
     single = ask(Query(Level.STUDY, keys={**keys, ("00080020",): "20240101"}))
     assert single["00080030"]["Value"] == ["1000-1200"]
 
 
-# --- character sets
+# --- character sets (trap 7)
+
+
+DESCRIPTION: TagPath = ("00081030",)
 
 
 def test_ascii_keys_declare_no_character_set() -> None:
@@ -129,22 +201,77 @@ def test_ascii_keys_declare_no_character_set() -> None:
     ("terms", "declared"),
     [("ISO_IR 100", ["ISO_IR 100"]), ("ISO_IR 192", ["ISO_IR 192"]), ("\\ISO 2022 IR 100", [None, "ISO 2022 IR 100"])],
 )
-def test_key_beyond_ascii_is_sent_in_the_set_of_the_region(terms: str, declared: list[str | None]) -> None:
-    row = ask(Query(Level.STUDY, keys={NAME: "Gagné^Noël*"}), character_set=terms)
+def test_trap_7_key_beyond_ascii_is_sent_in_the_set_of_the_region(terms: str, declared: list[str | None]) -> None:
+    row = ask(Query(Level.STUDY, keys={DESCRIPTION: "Échographie à l'épaule*"}), character_set=terms)
     assert row["00080005"]["Value"] == declared
-    assert row["00100010"]["Value"] == [{"Alphabetic": "Gagné^Noël*"}]
+    assert row["00081030"]["Value"] == ["Échographie à l'épaule*"]
 
 
 @pytest.mark.parametrize("terms", ["ISO_IR 144", "ISO_IR 6", "ISO 2022 IR 87"])
-def test_letter_that_the_region_cannot_write_is_a_wildcard(terms: str) -> None:
-    assert asked(Query(Level.STUDY, keys={NAME: "Gagné*"}), "00100010", character_set=terms) == [
-        {"Alphabetic": "Gagn?*"}
+def test_trap_7_letter_that_the_region_cannot_write_is_a_wildcard(terms: str) -> None:
+    assert asked(Query(Level.STUDY, keys={DESCRIPTION: "Échographie*"}), "00081030", character_set=terms) == [
+        "?chographie*"
     ]
 
 
-def test_fuzzy_name_is_sent_broadly_enough_for_accents_hyphens_and_given_names() -> None:
-    query = Query(Level.STUDY, keys={NAME: "Lefèvre-Côté^Ann"}, fuzzy=True)
-    assert asked(query, "00100010") == [{"Alphabetic": "L?f?vr?*??t?*"}]
+def test_trap_7_name_that_is_all_beyond_ascii_is_sent_in_the_set_of_the_region() -> None:
+    row = ask(Query(Level.STUDY, keys={NAME: "山田^太郎"}), character_set="\\ISO 2022 IR 87")
+    assert row["00100010"]["Value"] == [{"Alphabetic": "山田^太郎*"}]
+
+
+# --- person names (traps 7 and 22)
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("belanger*", "b*l*g*r*"),
+        ("Bélanger", "B*l*g*r*"),
+        ("BÉLANGER^LUC", "B*L*G*R^L*"),
+        ("Lebœuf", "L*b*f*"),
+        ("leboeuf", "l*b*f*"),
+        ("Éthier", "*th*r*"),
+        ("*tremblay*", "*tr*mbl*"),
+        ("cote", "c*t*"),
+        ("munoz", "m*z*"),
+        ("ann", "*nn*"),  # n is a letter then: too little would be left
+        ("Da Conceição", "D* C*"),
+        ("Lee", "Lee*"),
+        ("Éa", "Éa*"),
+        ("*doe*", "*doe*"),
+        ("*", "*"),
+    ],
+)
+def test_name_is_asked_for_with_a_wildcard_wherever_an_accent_may_be(name: str, sent: str) -> None:
+    assert name_asked(name) == sent
+
+
+@pytest.mark.parametrize(("name", "is_short"), [("cote", True), ("*roy*", True), ("lee", False), ("belanger", False)])
+def test_name_of_two_letters_between_wildcards_is_short(name: str, is_short: bool) -> None:
+    assert has_short_name(Query(Level.STUDY, keys={NAME: name})) is is_short
+
+
+def test_name_is_asked_for_as_it_is_where_the_region_ignores_accents() -> None:
+    assert name_asked("Bélanger^Luc", ignores_accents=True) == "Bélanger^Luc"
+
+
+@pytest.mark.parametrize(
+    ("key", "held"),
+    [
+        ("Lefèvre-Côté^Ann", "LEFEVRE COTE^ANN"),
+        ("leblanc", "Le Blanc^Guy"),
+        ("Le Blanc", "LeBlanc^Guy"),
+        ("luc belanger", "BÉLANGER^LUC"),
+        ("St-Pierre", "Saint-Pierre^Zoé"),
+        ("obrien", "O'Brien^Pat"),
+        ("Lee", "LEE^KIM"),
+    ],
+)
+def test_fuzzy_name_is_sent_broadly_enough_for_accents_hyphens_and_order(key: str, held: str) -> None:
+    pattern = name_asked(key, fuzzy=True)
+    expression = "".join({"*": ".*", "?": "."}.get(sign, re.escape(sign)) for sign in pattern)
+    assert re.fullmatch(expression, held, re.IGNORECASE)
+    assert sum(sign.isalpha() for sign in pattern) >= 2
 
 
 def test_private_key_is_sent_with_its_creator() -> None:

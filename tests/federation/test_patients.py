@@ -308,6 +308,21 @@ async def test_other_ids_that_a_region_states_stay_and_get_the_issuer_they_went_
     assert len(found.rows[0]["00101002"]["Value"]) == 4
 
 
+async def test_an_empty_item_among_the_other_ids_hides_no_number() -> None:
+    rows = [of("N1", "1.1") | {"00101002": {"vr": "SQ", "Value": [{}, None, {"00100022": {"vr": "CS"}}]}}]
+    search = PatientSearch(ScriptedRegion("NEODIN", rows=rows), source=Directory(PEOPLE), provincial="HCN")
+    found = await search({ID: "100"})
+    assert found.others("1.1") >= {"NEODIN N1", "SWODIN S1", "HDIRS 55"}
+
+
+async def test_a_patient_with_one_number_has_no_others() -> None:
+    search = PatientSearch(
+        ScriptedRegion("NEODIN", rows=[of("9", "1.1")]), source=Directory([ids("NEODIN 9")]), provincial="HCN"
+    )
+    [made] = (await search()).rows
+    assert "00101002" not in made
+
+
 async def test_series_and_instances_which_state_no_patient_stay_as_they_are() -> None:
     region = ScriptedRegion("NEODIN", {"1.1": {"1.1.1": ["1.1.1.1"]}})
     search = PatientSearch(region, source=Directory(PEOPLE), provincial="HCN")

@@ -3,7 +3,7 @@
 import contextlib
 import http.client
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
@@ -86,13 +86,18 @@ def profile(ae_title: str, port: int, retrieve: str = "auto") -> str:
 
 
 @contextlib.contextmanager
-def gateway(home: Path, region: str | Callable[[int], str], dimse_port: int = 0) -> Iterator[Gateway]:
-    """Run a gateway over one region: its profile, or what makes one once the gateway's DIMSE port is known."""
+def gateway(
+    home: Path, region: str | Sequence[str] | Callable[[int], str], dimse_port: int = 0, *, settings: str = ""
+) -> Iterator[Gateway]:
+    """Run a gateway over regions: their profiles, or what makes one once the gateway's DIMSE port is known."""
     http_port, dimse_port = free_port(), dimse_port or free_port()
-    regions = home / f"regions-{http_port}"
+    regions, config = home / f"regions-{http_port}", home / f"settings-{http_port}.toml"
     regions.mkdir()
-    (regions / "region.toml").write_text(region if isinstance(region, str) else region(dimse_port))
-    options = {"--regions": regions, "--http-port": http_port, "--dimse-port": dimse_port}
+    config.write_text(settings)
+    made = region(dimse_port) if callable(region) else region
+    for rank, profile in enumerate([made] if isinstance(made, str) else made):
+        (regions / f"{rank}.toml").write_text(profile)
+    options = {"--regions": regions, "--config": config, "--http-port": http_port, "--dimse-port": dimse_port}
     arguments = [str(word) for option in options.items() for word in option]
     log = home / f"gateway-{http_port}.log"
     with running([sys.executable, "-m", "gateway", "serve", *arguments], http_port, log) as process:

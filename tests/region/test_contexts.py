@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE
-from gateway.dimse.sop_classes import COMMON_STORAGE, STORAGE, VERIFICATION
+from gateway.dimse.sop_classes import COMMON_STORAGE, PATIENT_ROOT_FIND, STORAGE, VERIFICATION
 from gateway.errors import LimitExceeded
 from gateway.region.contexts import FIND, GET, MOVE, QUERY_CONTEXTS, get_contexts
 
@@ -12,7 +12,12 @@ LIMIT = 128
 
 
 def test_one_idle_association_serves_echo_find_and_move() -> None:
-    assert [context.abstract_syntax for context in QUERY_CONTEXTS] == [VERIFICATION, FIND, MOVE]
+    assert [context.abstract_syntax for context in QUERY_CONTEXTS] == [
+        VERIFICATION,
+        FIND,
+        MOVE,
+        PATIENT_ROOT_FIND,
+    ]
     assert all(context.transfer_syntaxes[0] == EXPLICIT_VR_LE for context in QUERY_CONTEXTS)
 
 

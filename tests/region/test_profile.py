@@ -64,6 +64,17 @@ def test_only_name_and_address_must_be_said(tmp_path: Path) -> None:
     [profile] = load(put(tmp_path, hdirs=toml()))
     assert (profile.retrieve, profile.max_associations, profile.character_set) == ("auto", 4, "ISO_IR 100")
     assert (profile.time_zone, profile.move_destinations) == ("America/Toronto", ())
+    assert (profile.relational_queries, profile.ignores_accents, profile.result_cap) == ("auto", False, 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("relational_queries", "always"), ("ignores_accents", 1), ("result_cap", -1), ("result_cap", "9")],
+)
+def test_what_is_said_of_its_searches_is_checked(tmp_path: Path, key: str, value: object) -> None:
+    assert load(put(tmp_path, hdirs=toml(relational_queries="never", ignores_accents=True, result_cap=500)))
+    [fault] = refused(put(tmp_path, hdirs=toml(**{key: value})))
+    assert key in fault
 
 
 def test_the_order_of_the_file_names_ranks_the_regions(tmp_path: Path) -> None:

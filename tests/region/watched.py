@@ -1,6 +1,7 @@
 """A real region over a scripted peer, its inbox and its events."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -18,6 +19,7 @@ from gateway.region.inbox import Inbox
 from gateway.region.node import Region
 from gateway.region.profile import Profile
 from gateway.wire.limits import Limits
+from tests.dimse.scripts import until
 from tests.kit import dicom
 from tests.kit.scripted import Script, ScriptedNode, scripted_acceptor
 from tests.region.witness import Witness
@@ -30,22 +32,22 @@ QUICK = Limits(connect_seconds=1.0, artim_seconds=1.0, linger_seconds=0.1, cance
 class Watched:
     """A region, its inbox and its events."""
 
-    def __init__(self, port: int, **profile: Any) -> None:
+    def __init__(self, port: int, *, search: dict[str, Any] | None = None, **profile: Any) -> None:
         self.events = Witness()
         self.inbox = Inbox(self.events)
         known = {"name": "NEODIN", "ae_title": "NEODIN", "host": "127.0.0.1", "port": port, **profile}
-        chosen = settings.load(None, {"retrieve": {"quiet_seconds": 0.2}, "search": {"max_matches_per_region": 100}})
-        self.region = Region(Profile(**known), chosen, self.inbox, self.events, QUICK)
+        chosen = {"retrieve": {"quiet_seconds": 0.2}, "search": {"max_matches_per_region": 100, **(search or {})}}
+        self.region = Region(Profile(**known), settings.load(None, chosen), self.inbox, self.events, QUICK)
 
     async def search(self, query: Query = STUDIES, seconds: float = 10.0) -> list[Row]:
         async with aclosing(self.region.search(query, Deadline.after(seconds))) as rows:
             return [found async for found in rows]
 
-    async def gathered(self) -> tuple[list[Row], GatewayError | None]:
+    async def gathered(self, query: Query = STUDIES) -> tuple[list[Row], GatewayError | None]:
         """Return what was found, and how it ended."""
         found: list[Row] = []
         try:
-            async for each in self.region.search(STUDIES, Deadline.after(10.0)):
+            async for each in self.region.search(query, Deadline.after(10.0)):
                 found.append(each)  # noqa: PERF401 - what came before the error is what is looked at
         except GatewayError as error:
             return found, error
@@ -84,6 +86,15 @@ async def watched(*scripts: Script, **profile: Any) -> AsyncIterator[tuple[Watch
             yield watching, node
         finally:
             await watching.region.aclose()
+
+
+async def left_at(watching: Watched, query: Query, reached: Callable[[], bool]) -> None:
+    """Search until a point is reached, then go away as a client does that disconnects."""
+    task = asyncio.ensure_future(watching.search(query))
+    await until(reached)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
 
 
 def fields(node: ScriptedNode) -> list[int]:

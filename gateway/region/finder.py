@@ -1,0 +1,236 @@
+"""The C-FINDs of one search, on one association (PS3.4 C.4.1)."""
+
+import re
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from gateway.dataset.identifier import PATIENT_ID, PATIENT_KEYS, Dialect, find_identifier, patient_identifier
+from gateway.dataset.json_model import to_json_model
+from gateway.dataset.query import Level, Query, Row, TagPath
+from gateway.dataset.required import UNIQUE_KEYS
+from gateway.dataset.zones import TIMEZONE_OFFSET_FROM_UTC, offset
+from gateway.deadline import Deadline
+from gateway.dimse.association import Association
+from gateway.dimse.find import find
+from gateway.dimse.pool import AssociationPool
+from gateway.dimse.sop_classes import PATIENT_ROOT_FIND
+from gateway.errors import DatasetError, DimseFailure, LimitExceeded
+from gateway.region.contexts import FIND, QUERY_CONTEXTS
+from gateway.region.outcome import BROKEN
+from gateway.region.profile import Profile
+from gateway.wire.negotiation import AcceptedContext
+from gateway.wire.status import OUT_OF_RESOURCES
+
+ISSUER, STUDY = "00100021", UNIQUE_KEYS[Level.STUDY]
+
+OF_THE_RESPONSE: Final = ("00080005", "00080052")
+"""What describes a C-FIND response, not the entity: how its text was encoded, and its Query/Retrieve Level."""
+
+_UID: Final = re.compile(r"[0-9][0-9.]{0,63}", re.ASCII)
+_GRANTED: Final = b"\1"
+_PATIENTS_REMEMBERED: Final = 10_000
+
+
+class Finder:
+    """Lends sessions, and remembers what they learn of the region.
+
+    Attributes:
+        relational: whether relational queries are worth trying where they are granted.
+        by_patient: whether Patient Root queries must name the patient (PS3.4 C.6.1.1).
+        patient_of: Study Instance UID to Patient ID, of late, for a region that is asked by patient.
+    """
+
+    def __init__(self, profile: Profile, pool: AssociationPool, *, max_matches: int, max_patients: int) -> None:
+        self.profile = profile
+        self.zone = ZoneInfo(profile.time_zone)
+        self.relational = profile.relational_queries == "auto"
+        self.by_patient = False
+        self.patient_of: OrderedDict[str, str] = OrderedDict()
+        self.max_matches = max_matches
+        self.max_patients = max_patients
+        self._pool = pool
+
+    @asynccontextmanager
+    async def session(self, deadline: Deadline) -> AsyncIterator["Session"]:
+        """Lend an association for the C-FINDs of one search, one after the other.
+
+        Raises:
+            Saturated, RegionError, RemoteProtocolError: there is none.
+        """
+        async with AsyncExitStack() as stack:
+            association = await stack.enter_async_context(self._pool.acquire(QUERY_CONTEXTS, deadline))
+            yield Session(self, self._pool, stack, association, deadline)
+
+    def remember(self, study: str, patient_id: str) -> None:
+        """Note whose a study is."""
+        self.patient_of[study] = patient_id
+        self.patient_of.move_to_end(study)
+        if len(self.patient_of) > _PATIENTS_REMEMBERED:
+            self.patient_of.popitem(last=False)
+
+
+class Session:
+    """One association, and the C-FINDs on it.
+
+    Attributes:
+        malformed: matches so far that were no rows.
+    """
+
+    def __init__(
+        self, finder: Finder, pool: AssociationPool, stack: AsyncExitStack, association: Association, deadline: Deadline
+    ) -> None:
+        self.malformed = 0
+        self._finder = finder
+        self._pool = pool
+        self._stack = stack
+        self._association = association
+        self._deadline = deadline
+        self._may_be_dead = True
+
+    @property
+    def relational(self) -> bool:
+        """Whether the region grants relational queries, and has not shown that it cannot do them."""
+        return self._finder.relational and self._context.extended[:1] == _GRANTED
+
+    async def rows(
+        self, query: Query, *, relational: bool = False, as_typed: bool = False
+    ) -> AsyncGenerator[Row, None]:
+        """Yield each match of one query, undecodable ones and those without a UID left out.
+
+        ``as_typed`` asks for names without wildcards for accents.
+
+        Raises:
+            RegionError: the region failed; what it had yielded stands.
+            LimitExceeded: it has more matches than are taken.
+        """
+        finder, is_told = self._finder, False
+        is_study_root = self._context.abstract_syntax == FIND
+        if is_study_root or relational or not finder.by_patient:
+            try:
+                async with aclosing(self._rows(query, self._dialect(relational=relational, as_typed=as_typed))) as rows:
+                    async for row in rows:
+                        is_told = True
+                        yield row
+            except DimseFailure as error:
+                if is_study_root or relational or is_told or error.status == OUT_OF_RESOURCES:
+                    raise
+                finder.by_patient = True
+            else:
+                return
+        async with aclosing(self._by_patient(query, self._dialect(by_patient=True, as_typed=as_typed))) as rows:
+            async for row in rows:
+                yield row
+
+    async def _rows(self, query: Query, dialect: Dialect) -> AsyncGenerator[Row, None]:
+        """Yield the rows of one C-FIND."""
+        identifier = find_identifier(query, self._context.transfer_syntax, dialect)
+        async with aclosing(self._decoded(identifier)) as rows:
+            async for row in rows:
+                if _UID.fullmatch(_first(row, UNIQUE_KEYS[query.level])):
+                    yield self._of_the_region(row, query)
+                else:
+                    self.malformed += 1
+
+    async def _decoded(self, identifier: bytes) -> AsyncGenerator[Row, None]:
+        """Yield the matches of an Identifier that can be decoded."""
+        async with aclosing(self._matches(identifier)) as matches:
+            async for match in matches:
+                syntax, character_set = self._context.transfer_syntax, self._finder.profile.character_set
+                try:
+                    row = to_json_model(match, syntax, character_set=character_set)
+                except (DatasetError, LimitExceeded):
+                    self.malformed += 1
+                    continue
+                for tag in OF_THE_RESPONSE:
+                    row.pop(tag, None)
+                yield row
+
+    async def _matches(self, identifier: bytes) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of each match.
+
+        An idle association may have died unnoticed: one that ends before it has said anything is replaced, once.
+        """
+        while True:
+            found = find(
+                *(self._association, self._context.abstract_syntax, identifier, self._deadline),
+                max_matches=self._finder.max_matches,
+            )
+            try:
+                async with aclosing(found):
+                    async for match in found:
+                        yield match
+            except BROKEN:
+                if not (self._may_be_dead and self._association.stale):
+                    raise
+            else:
+                return
+            self._may_be_dead = False
+            await self._stack.aclose()
+            self._association = await self._stack.enter_async_context(
+                self._pool.acquire(QUERY_CONTEXTS, self._deadline)
+            )
+
+    def _of_the_region(self, row: Row, query: Query) -> Row:
+        """Say what the region does not: whose Patient IDs they are if asked (trap 5), and its time zone (trap 8)."""
+        profile = self._finder.profile
+        asked = (ISSUER,) in query.include or (ISSUER,) in query.keys
+        if asked and profile.issuer_of_patient_id and not row.get(ISSUER, {}).get("Value"):
+            row[ISSUER] = {"vr": "LO", "Value": [profile.issuer_of_patient_id]}
+        if not row.get(TIMEZONE_OFFSET_FROM_UTC, {}).get("Value"):
+            known = offset(row, self._finder.zone)
+            if known:
+                row[TIMEZONE_OFFSET_FROM_UTC] = {"vr": "SH", "Value": [known]}
+        return row
+
+    # --- Patient Root without relational queries
+
+    async def _by_patient(self, query: Query, dialect: Dialect) -> AsyncGenerator[Row, None]:
+        """Ask once for each patient that may be meant, as the hierarchy wants it (PS3.4 C.6.1.1)."""
+        others = {path: key for path, key in query.keys.items() if path[0] not in PATIENT_KEYS}
+        for patient in await self._patients(query, dialect):
+            keys: dict[TagPath, str] = {**others, (PATIENT_ID,): _first(patient, PATIENT_ID)}
+            async with aclosing(self._rows(replace(query, keys=keys), dialect)) as rows:
+                async for row in rows:
+                    whole = {**patient, **row} if query.level is Level.STUDY else row
+                    self._finder.remember(_first(row, STUDY), _first(patient, PATIENT_ID))
+                    yield self._of_the_region(whole, query)
+
+    async def _patients(self, query: Query, dialect: Dialect) -> list[Row]:
+        known = self._finder.patient_of.get(query.study or query.keys.get((STUDY,), ""))
+        if known and query.level is not Level.STUDY:
+            return [{PATIENT_ID: {"vr": "LO", "Value": [known]}}]
+        patients: list[Row] = []
+        async with aclosing(self._decoded(patient_identifier(query, self._context.transfer_syntax, dialect))) as rows:
+            async for row in rows:
+                if not _first(row, PATIENT_ID):
+                    continue
+                patients.append(row)
+                if len(patients) > self._finder.max_patients:
+                    raise LimitExceeded(
+                        f"region {self._finder.profile.id} is searched patient by patient: add PatientID",
+                        limit="walk_studies",
+                    )
+        return patients
+
+    # --- what was negotiated
+
+    @property
+    def _context(self) -> AcceptedContext:
+        """The Presentation Context to search in; Study Root where there is a choice (trap 19)."""
+        offered = {context.abstract_syntax for context in self._association.contexts.values()}
+        is_patient_root = PATIENT_ROOT_FIND in offered and FIND not in offered
+        return self._association.context(PATIENT_ROOT_FIND if is_patient_root else FIND)
+
+    def _dialect(self, *, relational: bool = False, by_patient: bool = False, as_typed: bool = False) -> Dialect:
+        profile = self._finder.profile
+        combined = self._context.extended[1:2] == _GRANTED
+        return Dialect(profile.character_set, relational, combined, by_patient, profile.ignores_accents or as_typed)
+
+
+def _first(row: Row, tag: str) -> str:
+    values = row.get(tag, {}).get("Value") or [""]
+    return str(values[0] or "")
