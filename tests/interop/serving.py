@@ -86,13 +86,17 @@ def profile(ae_title: str, port: int, retrieve: str = "auto") -> str:
 
 
 @contextlib.contextmanager
-def gateway(home: Path, region: str | Callable[[int], str], dimse_port: int = 0) -> Iterator[Gateway]:
+def gateway(
+    home: Path, region: str | Callable[[int], str], dimse_port: int = 0, settings: str = ""
+) -> Iterator[Gateway]:
     """Run a gateway over one region: its profile, or what makes one once the gateway's DIMSE port is known."""
     http_port, dimse_port = free_port(), dimse_port or free_port()
     regions = home / f"regions-{http_port}"
     regions.mkdir()
     (regions / "region.toml").write_text(region if isinstance(region, str) else region(dimse_port))
-    options = {"--regions": regions, "--http-port": http_port, "--dimse-port": dimse_port}
+    configuration = home / f"gateway-{http_port}.toml"
+    configuration.write_text(settings)
+    options = {"--config": configuration, "--regions": regions, "--http-port": http_port, "--dimse-port": dimse_port}
     arguments = [str(word) for option in options.items() for word in option]
     log = home / f"gateway-{http_port}.log"
     with running([sys.executable, "-m", "gateway", "serve", *arguments], http_port, log) as process:
