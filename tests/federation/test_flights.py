@@ -395,23 +395,22 @@ async def test_a_retrieve_that_begins_while_there_is_no_room_is_refused_and_the_
 
 async def test_a_reader_who_stands_still_while_others_wait_is_given_up_after_a_minute() -> None:
     big = {"1": {"1.1": [f"1.1.{n}" for n in range(20)]}}
-    gone = []
 
     async def waiting(region: ScriptedRegion, selection: Selection, receive: Receiver) -> SubOperations:
         for uid in region.selected(selection):
-            while province.spool.memory.is_short:  # as an association does that is not read
+            while province.spool.memory.is_short:  # noqa: ASYNC110 - as an association does that is not read
                 await asyncio.sleep(0.1)
             await receive(region.arriving(uid).arrive(), region.series_of(uid))
         return SubOperations(status=0)
 
     async def stand_still() -> None:
-        async with province.retrieve(STUDY, Deadline.after(60.0)) as retrieval:
-            async with aclosing(aiter(retrieval)) as instances:  # type: ignore[type-var]
-                fragments = aiter(await anext(instances))
-                await anext(fragments)
-                await asyncio.sleep(200.0)
-                gone.append(now())
-                await anext(instances)
+        async with (
+            province.retrieve(STUDY, Deadline.after(60.0)) as retrieval,
+            aclosing(aiter(retrieval)) as instances,  # type: ignore[type-var]
+        ):
+            await anext(aiter(await anext(instances)))
+            await asyncio.sleep(200.0)
+            await anext(instances)
 
     region = holding("A", big, waiting)
     async with Province(region, memory_bytes=3000, max_bytes=1) as province:
