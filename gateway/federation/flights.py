@@ -269,7 +269,7 @@ class Flight:
             return False
         if mine.instances and not (wanted.instances and set(wanted.instances) <= set(mine.instances)):
             return False
-        return not any(x.content.gone for x in self.log if wants(wanted, x.facts))
+        return not any(x.content.lost for x in self.log if wants(wanted, x.facts))
 
     @property
     def completeness(self) -> Completeness:

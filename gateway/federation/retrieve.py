@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -186,7 +186,7 @@ class FederatedRetrieve:
             return None
         states, wanted = found
         sound = await self._spool.sound(wanted)
-        if len(sound) < len(wanted) or any(x.content.gone for x in sound):
+        if len(sound) < len(wanted) or any(x.content.lost for x in sound):
             return None
         flight = Flight(selection, self._spool, self._observer)
         flight.states = states
@@ -249,18 +249,19 @@ class FederatedRetrieve:
 
     async def _bring(self, flight: Flight, first: Sequence[str]) -> None:
         selection = flight.selection
-        stored = await self._spool.study(selection.study)
-        kept = {x.facts.uid: x for x in await self._spool.sound(stored.values()) if wants(selection, x.facts)}
+        stored = [x for x in (await self._spool.study(selection.study)).values() if wants(selection, x.facts)]
         deadline = Deadline.after(self._longest_seconds)
         planner = Planner(list(self._regions.values()), deadline, self._soft_seconds, self._observer)
-        plan = await planner.plan(selection, {uid: x.facts for uid, x in kept.items()})
-        self._spool.forget(selection.study, kept.keys() - set(plan.confirmed))
-        flight.states = {state.region: state for state in plan.completeness.states}
-        for spooled in (x for uid, x in kept.items() if uid in plan.confirmed):
-            state = flight.states.get(spooled.facts.region)
-            if state is not None and not state.missing:
-                spooled.confirmed_at = time.monotonic()
-            flight.publish(spooled)
+        with held(stored):  # their time may be over before they are given to those who wait
+            kept = {x.facts.uid: x for x in await self._spool.sound(stored)}
+            plan = await planner.plan(selection, {uid: x.facts for uid, x in kept.items()})
+            self._spool.forget(selection.study, kept.keys() - set(plan.confirmed))
+            flight.states = {state.region: state for state in plan.completeness.states}
+            for spooled in (x for uid, x in kept.items() if uid in plan.confirmed):
+                state = flight.states.get(spooled.facts.region)
+                if state is not None and not state.missing:
+                    spooled.confirmed_at = time.monotonic()
+                flight.publish(spooled)
         flight.planned.set()
         bringing = Bringing(self._regions, planner, flight, self._observer, self._longest_seconds)
         await bringing.run(plan, [uid for uid in first if uid not in plan.confirmed])
@@ -308,6 +309,18 @@ class FederatedRetrieve:
                 before = asyncio.get_running_loop().time() - SLOW_SECONDS
                 for flight in self._flights:
                     flight.cut_slow(before)
+
+
+@contextmanager
+def held(instances: Sequence[Spooled]) -> Iterator[None]:
+    """Keep the bytes of instances as long as the context lasts."""
+    for spooled in instances:
+        spooled.content.claim()
+    try:
+        yield
+    finally:
+        for spooled in instances:
+            spooled.content.unclaim()
 
 
 async def _planned(flight: Flight, deadline: Deadline) -> None:

@@ -23,6 +23,10 @@ READ_AT_ONCE = 1 << 20
 class Place(Protocol):
     """Where in a file the bytes of one Data Set are, from its beginning."""
 
+    @property
+    def lost(self) -> bool:
+        """Whether the file is gone."""
+
     def read(self, offset: int, length: int) -> bytes:
         """Return bytes at an offset into the Data Set, all of them; may wait for the disk."""
 
@@ -241,6 +245,11 @@ class Content:
             if self.error is not None:
                 raise self.error.with_traceback(None)
             await self._change()
+
+    @property
+    def lost(self) -> bool:
+        """Whether some of its bytes are nowhere any more."""
+        return self.gone or (self._base > 0 and self.place is not None and self.place.lost)
 
     def here(self, offset: int, length: int) -> bool:
         """Whether these bytes are in memory."""

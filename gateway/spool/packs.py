@@ -70,6 +70,11 @@ class Pack:
         self._stamp = self._look()
 
     @property
+    def lost(self) -> bool:
+        """Whether its bytes are gone: its name is, and nobody held it then."""
+        return self.unlinked and self._fd < 0
+
+    @property
     def untouched(self) -> bool:
         """Whether its file looks as we left it, in this run."""
         return self._stamp is not None and self._stamp == self._look()
@@ -87,6 +92,8 @@ class Pack:
             flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if self._made else os.O_CREAT | os.O_EXCL)
             self._fd = os.open(self._path, flags, 0o600)
             self._made = True
+            if self.unlinked:  # it expired before its first bytes
+                self._path.unlink(missing_ok=True)
         return self._fd
 
     def write(self, offset: int, buffers: Sequence[memoryview]) -> None:
@@ -133,6 +140,9 @@ class Pack:
 
     def unlink(self) -> None:
         """Take the name away; the bytes go with the last user."""
+        if self.users and self._made:
+            with contextlib.suppress(OSError):  # who holds it reads on, also who has not begun to
+                self.open()
         self.unlinked = True
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
@@ -150,6 +160,11 @@ class Extent:
 
     pack: Pack
     offset: int
+
+    @property
+    def lost(self) -> bool:
+        """Whether the file is gone."""
+        return self.pack.lost
 
     def read(self, offset: int, length: int) -> bytes:
         """Return bytes at an offset into the Data Set; raises SpoolDamaged."""

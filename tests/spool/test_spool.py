@@ -13,6 +13,7 @@ import pytest
 from gateway.errors import Aborted, ConfigError, LimitExceeded
 from gateway.spool.catalog import Facts
 from gateway.spool.content import Content
+from gateway.spool.packs import Pack
 from gateway.spool.spool import Spool, Spooled
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
@@ -118,6 +119,28 @@ async def test_who_reads_when_its_time_is_over_reads_to_the_end(tmp_path: Path) 
         got = b"".join(await anext(bursts))
         await until(lambda: not files(tmp_path))
         assert got + b"".join([bytes(x) async for burst in bursts for x in burst]) == data(1, 3 << 20)
+
+
+async def test_who_is_promised_it_when_its_time_is_over_reads_it_all(tmp_path: Path) -> None:
+    async with Spool(tmp_path, seconds=0.3) as spool:
+        kept = keep(spool, "1.1", data(1))
+        await until(lambda: spool.memory.used == 0)
+        kept.content.claim()
+        await until(lambda: not files(tmp_path))
+        assert not kept.content.lost
+        assert await everything(kept.content) == data(1)
+        kept.content.unclaim()
+        assert kept.content.lost
+
+
+async def test_what_expires_before_its_first_byte_is_written_leaves_no_file(tmp_path: Path) -> None:
+    pack = Pack.new(tmp_path, 0.0)
+    pack.hold()
+    pack.unlink()
+    pack.write(0, [memoryview(b"abc")])
+    assert files(tmp_path) == []
+    assert pack.read(0, 3) == b"abc"
+    pack.release()
 
 
 async def test_the_least_recently_used_makes_room(tmp_path: Path) -> None:
