@@ -29,7 +29,7 @@ from gateway.federation.identity import (
     text,
 )
 from gateway.federation.issuers import Issuers
-from gateway.federation.questions import PATIENT_ID_KEY, Asked, Questions, returning_issuer
+from gateway.federation.questions import PATIENT_ID_KEY, Asked, Questions, names_somebody, returning_issuer
 from gateway.region.profile import Profile
 
 __all__ = ["IdentitySource", "NoIdentitySource", "PatientIdentifier", "Patients", "Questions"]
@@ -94,14 +94,20 @@ class Patients:
         self.provincial = issuers.name(provincial)
         self.show_provincial = show_provincial
 
-    async def questions(self, query: Query, profiles: Sequence[Profile], deadline: Deadline) -> Questions:
+    async def questions(
+        self, query: Query, profiles: Sequence[Profile], deadline: Deadline, *, of_every_row: bool = True
+    ) -> Questions:
         """Say what each region is asked, so that all of them are asked for the same patient.
+
+        With ``of_every_row`` unset, a query that may have many rows does not ask for the issuers that nothing but
+        ``present`` needs: rows without one are to get it before.
 
         Raises:
             RequestError: the query names two issuers.
         """
         asked = Asked.by(query, self._issuers)
-        stated = bool(self.provincial or asked.issuer or query.keys.get(PATIENT_ID_KEY))
+        shown = bool(self.provincial) and (of_every_row or names_somebody(query))
+        stated = bool(shown or asked.issuer or query.keys.get(PATIENT_ID_KEY))
         plain = returning_issuer(query, asked) if stated else query
         everywhere = Questions(
             {profile.id: (plain,) for profile in profiles}, issuers=self._issuers, stated=stated, issuer=asked.issuer
@@ -138,6 +144,11 @@ class Patients:
             self._observer(IdentitySourceFailed())
             warnings.append(NOT_SHOWN)
         return tuple(warnings)
+
+    def state(self, row: Row, profile: Profile) -> None:
+        """Say whose a row's Patient ID is: one that states no issuer gets its region's (trap 5)."""
+        if text(row, PATIENT_ID):
+            row[ISSUER] = long_string(self._issuers.stated(row) or self._issuers.name(profile.namespace))
 
     async def linked(self, identifiers: Collection[PatientIdentifier], deadline: Deadline) -> Links:
         """Return all identifiers of the patient of each identifier; one not known, or not in time, is absent."""
