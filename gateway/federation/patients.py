@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
-from gateway.dataset.query import Query, Row
+from gateway.dataset.query import Query, Row, TagPath
 from gateway.deadline import Deadline
 from gateway.errors import IdentityUnavailable
 from gateway.events import DemographicsDiffer, IdentitySourceFailed, Observer, unobserved
@@ -35,10 +35,15 @@ from gateway.region.profile import Profile
 __all__ = ["IdentitySource", "NoIdentitySource", "PatientIdentifier", "Patients", "Questions"]
 
 RETRIEVE_AE_TITLE: Final = "00080054"
+OTHER_PATIENT_ID_KEY: Final[TagPath] = (OTHER_PATIENT_IDS, PATIENT_ID)
 
 UNAVAILABLE: Final = (
     "the identity source does not answer: identifiers could not be resolved, and each region was asked in its own "
     "namespace; rows carry the issuer of their Patient ID"
+)
+OTHERS_NOT_RESOLVED: Final = (
+    "OtherPatientIDsSequence was matched as each region holds it: PatientID, with IssuerOfPatientID, finds a patient "
+    "by any number"
 )
 NOT_SHOWN: Final = "the identity source does not answer for all rows: some carry their region's own Patient ID"
 
@@ -112,18 +117,21 @@ class Patients:
         everywhere = Questions(
             {profile.id: (plain,) for profile in profiles}, issuers=self._issuers, stated=stated, issuer=asked.issuer
         )
+        if self.provincial and query.keys.get(OTHER_PATIENT_ID_KEY):
+            everywhere = replace(everywhere, warnings=(OTHERS_NOT_RESOLVED,))
         if not asked.value:
             return everywhere
         try:
             patients = await self._resolve(asked, deadline)
         except IdentityUnavailable as error:
             self._observer(IdentitySourceFailed())
-            return replace(everywhere, warnings=(UNAVAILABLE,), unavailable=error)
+            return replace(everywhere, warnings=(*everywhere.warnings, UNAVAILABLE), unavailable=error)
         if not patients:
             return everywhere
+        warnings = (*everywhere.warnings, *_ambiguity(asked, patients))
         wanted = frozenset[PatientIdentifier]().union(*patients)
         of = {profile.id: own for profile in profiles if (own := self._own(plain, profile, wanted))}
-        return replace(everywhere, of=of, warnings=_ambiguity(asked, patients), wanted=wanted)
+        return replace(everywhere, of=of, warnings=warnings, wanted=wanted)
 
     async def present(self, rows: Sequence[Row], query: Query, deadline: Deadline) -> tuple[str, ...]:
         """Give the rows of a page the Patient ID of the domain that was asked for; return what the caller should hear.
