@@ -1,6 +1,6 @@
 """The same searches give the same rows, whatever archives the regions have: four Orthancs, four embedded ones."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -11,7 +11,7 @@ from dicomweb_client.api import DICOMwebClient
 
 from regions.truth import TrueInstance, TrueSeries, TrueStudy, Truth
 from tests.interop.serving import JSON, Answer, Gateway, JsonRow
-from tests.interop.two_provinces import Provinces, two_provinces
+from tests.interop.two_provinces import Provinces
 
 pytestmark = pytest.mark.peer("orthanc")
 
@@ -19,12 +19,6 @@ STUDY, SERIES, INSTANCE = "0020000D", "0020000E", "00080018"
 UNREADABLE: Final = frozenset({"00100010", "00080090"})
 
 OHIF = "limit=101&offset=0&fuzzymatching=true&includefield=00081030%2C00080060%2C00080090%2C00100030"
-
-
-@pytest.fixture(scope="module")
-def provinces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provinces]:
-    with two_provinces(tmp_path_factory.mktemp("provinces")) as made:
-        yield made
 
 
 # --- what is there, from the province's own manifest
