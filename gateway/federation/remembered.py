@@ -1,20 +1,16 @@
 """What an identity source has said, for a few minutes."""
 
 import time
-from collections import OrderedDict
-from typing import Generic, TypeVar
 
 from gateway.deadline import Deadline
 from gateway.errors import IdentityUnavailable
 from gateway.federation.identity import PatientIdentifier
+from gateway.federation.kept import Kept
 from gateway.federation.patients import IdentitySource
 
 MOST_ENTRIES = 100_000
 PAUSE_SECONDS = 5.0
 """For which a source that failed is left alone, so that not every search waits for it."""
-
-Key = TypeVar("Key")
-Value = TypeVar("Value")
 
 
 class Remembered:
@@ -25,8 +21,8 @@ class Remembered:
 
     def __init__(self, source: IdentitySource, seconds: float, most_entries: int = MOST_ENTRIES) -> None:
         self._source = source
-        self._patients = _Kept[PatientIdentifier, frozenset[PatientIdentifier]](seconds, most_entries)
-        self._issuers = _Kept[str, frozenset[str]](seconds, most_entries)
+        self._patients = Kept[PatientIdentifier, frozenset[PatientIdentifier]](seconds, most_entries)
+        self._issuers = Kept[str, frozenset[str]](seconds, most_entries)
         self._paused_until = float("-inf")
 
     async def identifiers(self, known: PatientIdentifier, deadline: Deadline) -> frozenset[PatientIdentifier]:
@@ -64,22 +60,3 @@ class Remembered:
         """Leave the source alone, unless it only met a caller in a hurry."""
         if not deadline.passed:
             self._paused_until = time.monotonic() + PAUSE_SECONDS
-
-
-class _Kept(Generic[Key, Value]):
-    """A bounded number of values, each for a while; the oldest goes first."""
-
-    def __init__(self, seconds: float, most: int) -> None:
-        self._seconds = seconds
-        self._most = most
-        self._entries: OrderedDict[Key, tuple[float, Value]] = OrderedDict()
-
-    def get(self, key: Key) -> Value | None:
-        expires, value = self._entries.get(key, (float("-inf"), None))
-        return value if time.monotonic() < expires else None
-
-    def put(self, key: Key, value: Value) -> None:
-        self._entries[key] = time.monotonic() + self._seconds, value
-        self._entries.move_to_end(key)
-        if len(self._entries) > self._most:
-            self._entries.popitem(last=False)

@@ -15,7 +15,7 @@ from gateway.dataset.required import UNIQUE_KEYS
 from gateway.deadline import Deadline
 from gateway.errors import NoRegionAnswered
 from gateway.events import Observer
-from gateway.federation.asking import MOST_UIDS, Answer, Regions, SearchableRegion, ask_all, completeness
+from gateway.federation.asking import MOST_UIDS, Answer, Regions, SearchableRegion, ask_all, completeness, together
 from gateway.federation.completeness import Completeness
 from gateway.federation.derive import DERIVED, Derivation, lacks
 from gateway.federation.findings import Findings, SearchLimits, SearchResult
@@ -116,7 +116,7 @@ class FederatedSearch:
     async def _find(self, query: Query, deadline: Deadline) -> Findings:
         """Ask the regions, and merge and order all that they give."""
         query = replace(query, offset=0, limit=None, warnings=())
-        questions = await self._patients.questions(query, self._regions.profiles, deadline)
+        questions = await self._patients.questions(query, self._regions.profiles, deadline, of_every_row=False)
         asked = await self._regions.ask(questions.of, deadline, questions.admits)
         answers = self._regions.each(asked)
         merged = await self._merged(query, answers, deadline)
@@ -173,17 +173,18 @@ class FederatedSearch:
             return
         async with found.completing:
             new = _incomplete(found, rows)
-            if DERIVED[query.level] and not query.bare:
-                await self._derive(found, new, query, deadline)
-            found.remarks.update(dict.fromkeys(await self._patients.present(new, query, deadline)))
+            issued = self._ownership.issue(new, query, found.held_by, deadline)
+            told, _ = await together([issued, self._derive(found, new, query, deadline)])
+            shown = await self._patients.present(new, query, deadline)
+            found.remarks.update(dict.fromkeys((*(told or ()), *shown)))
             for row in new:
                 row.pop(ORIGINAL_ATTRIBUTES, None)
             found.completed.update(map(id, new))
 
     async def _derive(self, found: Findings, rows: Sequence[Row], query: Query, deadline: Deadline) -> None:
         """Derive what rows lack, and the counts of what several regions hold."""
-        wanting = list(_wanting(rows, query.level, found.held_by))
-        if not wanting:
+        wanting = [] if query.bare else list(_wanting(rows, query.level, found.held_by))
+        if not wanting or not DERIVED[query.level]:
             return
         derivation = self._derivation(found.completeness, deadline)
         if query.level is Level.STUDY:
