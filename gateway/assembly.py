@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from gateway.config.settings import IdentitySettings, Settings
 from gateway.dimse.acceptor import CALLED_AE_TITLE_NOT_RECOGNIZED, Acceptor, Caller, Rejection
@@ -140,7 +140,7 @@ def _called_by(settings: Settings, profiles: Sequence[Profile]) -> Callable[[Cal
     return lambda caller: None if caller.called_ae_title in ours else CALLED_AE_TITLE_NOT_RECOGNIZED
 
 
-def _app(settings: Settings, province: Archive, regions: Mapping[str, Archive], observer: Observer) -> Starlette:
+def _app(settings: Settings, province: Archive, regions: Mapping[str, Archive], observer: Observer) -> ASGIApp:
     web = WebSettings(
         public_url=settings.http.public_url or None,
         default_transfer_syntax=settings.http.default_transfer_syntax,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -119,6 +118,7 @@ class ProblemBoundary:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope["app"] = self  # where it is, starlette's router raises what it refuses
         started = False
 
         async def noting(message: Message) -> None:
@@ -128,6 +128,8 @@ class ProblemBoundary:
 
         try:
             await self._app(scope, receive, noting)
+        except HTTPException as error:
+            await routing_problem(error)(scope, receive, send)
         except GatewayError as error:
             if started:
                 # Ending without the last chunk makes the server drop the connection: the client sees it.
@@ -153,9 +155,9 @@ def _where(error: BaseException) -> str:
     return " < ".join(reversed(frames[-6:]))
 
 
-async def routing_problem(_request: Request, error: Exception) -> Response:
+def routing_problem(error: HTTPException) -> Response:
     """Answer what the router itself refuses: no such resource, or no such method for it (PS3.18 8.5)."""
-    if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allow = ", ".join(sorted((error.headers or {}).get("Allow", "GET, HEAD").split(", ")))
         return problem(MethodNotAllowed(f"the resource answers {allow} only"), {"Allow": allow})
     return problem(NotFound("there is no such resource"))

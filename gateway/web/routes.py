@@ -1,6 +1,7 @@
 """Which resource is answered by which transaction (PS3.18 10.4.1, 10.6.1)."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
@@ -23,11 +24,15 @@ def routes(root: str, search: Search, retrieve: Retrieve) -> list[BaseRoute]:
     series = f"{study}/series/{{series}}"
     instance = f"{series}/instances/{{instance}}"
     return [
-        *_searched(search.studies, f"{root}/studies"),
-        *_searched(search.series, f"{study}/series", f"{root}/series"),
-        *_searched(search.instances, f"{series}/instances", f"{study}/instances", f"{root}/instances"),
-        *(Route(resource, retrieve.instances) for resource in (study, series, instance)),
-        *(Route(f"{resource}/metadata", retrieve.metadata) for resource in (study, series, instance)),
+        *_answered(search.studies, f"{root}/studies", methods=SEARCH_METHODS),
+        *_answered(search.series, f"{study}/series", f"{root}/series", methods=SEARCH_METHODS),
+        *_answered(
+            search.instances,
+            *(f"{series}/instances", f"{study}/instances", f"{root}/instances"),
+            methods=SEARCH_METHODS,
+        ),
+        *_answered(retrieve.instances, study, series, instance),
+        *_answered(retrieve.metadata, f"{study}/metadata", f"{series}/metadata", f"{instance}/metadata"),
     ]
 
 
@@ -44,8 +49,21 @@ def region_routes(root: str, regions: Mapping[str, Sequence[BaseRoute]]) -> Moun
     return Mount(REGIONS, app=Router(mounts, redirect_slashes=False, default=_Elsewhere(regions)))
 
 
-def _searched(endpoint: Callable[[Request], Awaitable[Response]], *paths: str) -> list[Route]:
-    return [Route(path, endpoint, methods=SEARCH_METHODS) for path in paths]
+def _answered(
+    handler: Callable[[Request], Awaitable[Response]], *paths: str, methods: Sequence[str] = ("GET",)
+) -> list[Route]:
+    return [Route(path, _Endpoint(handler), methods=methods) for path in paths]
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """A handler as an ASGI application, without the exception handlers that starlette would wrap around each."""
+
+    handler: Callable[[Request], Awaitable[Response]]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self.handler(Request(scope, receive))
+        await response(scope, receive, send)
 
 
 class _Elsewhere:
