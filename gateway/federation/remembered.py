@@ -1,20 +1,18 @@
 """What an identity source has said, for a few minutes."""
 
 import time
-from collections import OrderedDict
-from typing import Generic, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from gateway.deadline import Deadline
 from gateway.errors import IdentityUnavailable
 from gateway.federation.identity import PatientIdentifier
+from gateway.federation.kept import Kept
 from gateway.federation.patients import IdentitySource
 
 MOST_ENTRIES = 100_000
 PAUSE_SECONDS = 5.0
 """For which a source that failed is left alone, so that not every search waits for it."""
-
-Key = TypeVar("Key")
-Value = TypeVar("Value")
 
 
 class Remembered:
@@ -25,20 +23,16 @@ class Remembered:
 
     def __init__(self, source: IdentitySource, seconds: float, most_entries: int = MOST_ENTRIES) -> None:
         self._source = source
-        self._patients = _Kept[PatientIdentifier, frozenset[PatientIdentifier]](seconds, most_entries)
-        self._issuers = _Kept[str, frozenset[str]](seconds, most_entries)
+        self._patients = Kept[PatientIdentifier, frozenset[PatientIdentifier]](seconds, most_entries)
+        self._issuers = Kept[str, frozenset[str]](seconds, most_entries)
         self._paused_until = float("-inf")
 
     async def identifiers(self, known: PatientIdentifier, deadline: Deadline) -> frozenset[PatientIdentifier]:
         """Return all identifiers of the patient; raises IdentityUnavailable as the source does."""
         patient = self._patients.get(known)
         if patient is None:
-            self._check()
-            try:
+            with self._asking(deadline):
                 patient = await self._source.identifiers(known, deadline)
-            except IdentityUnavailable:
-                self._pause(deadline)
-                raise
             for identifier in patient or {known}:
                 self._patients.put(identifier, patient)
         return patient
@@ -47,39 +41,19 @@ class Remembered:
         """Return who has issued a number; raises IdentityUnavailable as the source does."""
         issuers = self._issuers.get(value)
         if issuers is None:
-            self._check()
-            try:
+            with self._asking(deadline):
                 issuers = await self._source.issuers_of(value, deadline)
-            except IdentityUnavailable:
-                self._pause(deadline)
-                raise
             self._issuers.put(value, issuers)
         return issuers
 
-    def _check(self) -> None:
+    @contextmanager
+    def _asking(self, deadline: Deadline) -> Iterator[None]:
+        """Ask the source, and leave it alone for a while when it fails, unless it only met a caller in a hurry."""
         if time.monotonic() < self._paused_until:
             raise IdentityUnavailable("the identity source failed a moment ago and is left alone for some seconds")
-
-    def _pause(self, deadline: Deadline) -> None:
-        """Leave the source alone, unless it only met a caller in a hurry."""
-        if not deadline.passed:
-            self._paused_until = time.monotonic() + PAUSE_SECONDS
-
-
-class _Kept(Generic[Key, Value]):
-    """A bounded number of values, each for a while; the oldest goes first."""
-
-    def __init__(self, seconds: float, most: int) -> None:
-        self._seconds = seconds
-        self._most = most
-        self._entries: OrderedDict[Key, tuple[float, Value]] = OrderedDict()
-
-    def get(self, key: Key) -> Value | None:
-        expires, value = self._entries.get(key, (float("-inf"), None))
-        return value if time.monotonic() < expires else None
-
-    def put(self, key: Key, value: Value) -> None:
-        self._entries[key] = time.monotonic() + self._seconds, value
-        self._entries.move_to_end(key)
-        if len(self._entries) > self._most:
-            self._entries.popitem(last=False)
+        try:
+            yield
+        except IdentityUnavailable:
+            if not deadline.passed:
+                self._paused_until = time.monotonic() + PAUSE_SECONDS
+            raise
