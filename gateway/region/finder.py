@@ -40,6 +40,7 @@ class Finder:
 
     Attributes:
         relational: whether relational queries are worth trying where they are granted.
+        granted: whether the region granted them when it was asked last; None before that.
         by_patient: whether Patient Root queries must name the patient (PS3.4 C.6.1.1).
         patient_of: Study Instance UID to Patient ID, of late, for a region that is asked by patient.
     """
@@ -48,6 +49,7 @@ class Finder:
         self.profile = profile
         self.zone = ZoneInfo(profile.time_zone)
         self.relational = profile.relational_queries == "auto"
+        self.granted: bool | None = None
         self.by_patient = False
         self.patient_of: OrderedDict[str, str] = OrderedDict()
         self.max_matches = max_matches
@@ -91,6 +93,7 @@ class Session:
         self._context = _context(association)
         self._deadline = deadline
         self._may_be_dead = True
+        finder.granted = self._context.extended[:1] == _GRANTED
 
     @property
     def relational(self) -> bool:

@@ -68,6 +68,10 @@ class Region:
         """How many seconds to wait for a search, from how long the last ones took (trap 11)."""
         return self._latency.patience
 
+    def walks(self, query: Query) -> bool:
+        """Whether a query is answered level by level: it takes what it takes, and tells nothing of the region."""
+        return not (is_hierarchical(query) or (self._finder.relational and self._finder.granted))
+
     async def search(self, query: Query, deadline: Deadline) -> AsyncGenerator[Row, None]:
         """Yield each match as the region gives it, undecodable ones left out (PS3.4 C.4.1).
 
@@ -83,16 +87,18 @@ class Region:
         began = time.monotonic()
         try:
             async with (
-                self._guarded(deadline),
+                self._guarded(deadline, walking=self.walks(query)),
                 self._finder.session(deadline) as session,
                 aclosing(self._rows(session, query)) as rows,
             ):
                 async for row in rows:
                     yield row
         except Stalled:
-            self._latency.given_up(time.monotonic() - began)
+            if not self.walks(query):
+                self._latency.given_up(time.monotonic() - began)
             raise
-        self._latency.finished(time.monotonic() - began)
+        if not self.walks(query):
+            self._latency.finished(time.monotonic() - began)
         if session.malformed:
             raise DatasetError(f"{session.malformed} matches of region {self.profile.id} could not be decoded")
 
@@ -170,15 +176,19 @@ class Region:
         return walk.rows(query)
 
     @asynccontextmanager
-    async def _guarded(self, deadline: Deadline) -> AsyncIterator[None]:
-        """Let an operation through the circuit breaker and tell it how that went."""
+    async def _guarded(self, deadline: Deadline, *, walking: bool = False) -> AsyncIterator[None]:
+        """Let an operation through the circuit breaker and tell it how that went.
+
+        A region that is ``walking`` when the deadline passes was answering all the time.
+        """
         if self.breaker.check():
             await self._probe(deadline)
         began = time.monotonic()
         try:
             yield
         except (*BROKEN, *ANSWERED) as error:
-            self._judge(error, deadline, began)
+            if not (walking and deadline.passed):
+                self._judge(error, deadline, began)
             raise
         else:
             self.breaker.succeed()
