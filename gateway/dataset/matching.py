@@ -8,7 +8,16 @@ from zoneinfo import ZoneInfo
 from gateway.dataset.comparison import DATE_VRS, EMPTY, Test, is_universal, split, value_tests
 from gateway.dataset.dates import Range, combined_pairs, combined_range, date_of, key_range, time_of
 from gateway.dataset.dictionary import has_many_values, vr_of
-from gateway.dataset.moments import Answer, Check, Clocks, date_time_check, instant_check, time_check, whole_days
+from gateway.dataset.moments import (
+    Answer,
+    Check,
+    Clocks,
+    any_of,
+    date_time_check,
+    instant_check,
+    time_check,
+    whole_days,
+)
 from gateway.dataset.query import Attribute, Query, Row, TagPath
 from gateway.dataset.zones import TIMEZONE_OFFSET_FROM_UTC
 
@@ -235,15 +244,8 @@ def _sequence_check(tag: str, checks: list[Check], absent: Answer, *, zoned: boo
         attribute = row.get(tag)
         if attribute is None:
             return absent
-        best = Answer.NO
-        for item in attribute.get("Value", ()):
-            if item is not None:
-                answer = _all(inner(_in_zone_of(row, item) if zoned else item) for inner in checks)
-                if answer is Answer.YES:
-                    return answer
-                if answer is Answer.UNKNOWN:
-                    best = answer
-        return best
+        items = (item for item in attribute.get("Value", ()) if item is not None)
+        return any_of(_all(inner(_in_zone_of(row, x) if zoned else x) for inner in checks) for x in items)
 
     return check
 

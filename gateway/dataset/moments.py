@@ -1,6 +1,6 @@
 """Dates and times of a row against keys, where one attribute alone does not say when (PS3.4 C.2.2.2.5)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
@@ -60,17 +60,24 @@ def instant_check(date_tag: str, time_tag: str, wanted: Sequence[Range], clocks:
         if attribute is None:
             return Answer.UNKNOWN
         times = _values(row, time_tag)
-        best = Answer.NO
-        for at, value in enumerate(_values(row, date_tag)):
-            span = _span(row, value, times[at] if at < len(times) else None, clocks)
-            answer = _overlap(span, wanted) if span else Answer.UNKNOWN
-            if answer is Answer.YES:
-                return answer
-            if answer is Answer.UNKNOWN:
-                best = answer
-        return best
+        spans = (
+            _span(row, value, times[at] if at < len(times) else None, clocks)
+            for at, value in enumerate(_values(row, date_tag))
+        )
+        return any_of(_overlap(span, wanted) if span else Answer.UNKNOWN for span in spans)
 
     return check
+
+
+def any_of(answers: Iterable[Answer]) -> Answer:
+    """Return what several values, or items, say together: one that matches is enough."""
+    best = Answer.NO
+    for answer in answers:
+        if answer is Answer.YES:
+            return answer
+        if answer is Answer.UNKNOWN:
+            best = answer
+    return best
 
 
 def _values(row: Row, tag: str) -> Sequence[Any]:
@@ -116,7 +123,7 @@ def time_check(tag: str, date_tag: str, wanted: Sequence[Range], clocks: Clocks)
                 minutes = 0 if offset is None or clocks.caller is None else clocks.caller - offset
                 yield shifted((day.first if day else _ANY_DAY) + clock.first, minutes)
 
-    return _any_of(tag, instants, lambda instant: any(times.holds(instant[8:]) for times in wanted))
+    return _instants_check(tag, instants, lambda instant: any(times.holds(instant[8:]) for times in wanted))
 
 
 def date_time_check(tag: str, wanted: Sequence[Range], clocks: Clocks) -> Check:
@@ -132,19 +139,13 @@ def date_time_check(tag: str, wanted: Sequence[Range], clocks: Clocks) -> Check:
             else:
                 yield at.first, at.utc
 
-    return _any_of(tag, instants, lambda instant: any(times.holds(*instant) for times in wanted))
+    return _instants_check(tag, instants, lambda instant: any(times.holds(*instant) for times in wanted))
 
 
-def _any_of(tag: str, read: Callable[[Row], Iterator[Any]], holds: Callable[[Any], bool]) -> Check:
+def _instants_check(tag: str, read: Callable[[Row], Iterator[Any]], holds: Callable[[Any], bool]) -> Check:
     def check(row: Row) -> Answer:
         if tag not in row:
             return Answer.UNKNOWN
-        answer = Answer.NO
-        for instant in read(row):
-            if instant is None:
-                answer = Answer.UNKNOWN
-            elif holds(instant):
-                return Answer.YES
-        return answer
+        return any_of(Answer.UNKNOWN if instant is None else Answer(holds(instant)) for instant in read(row))
 
     return check

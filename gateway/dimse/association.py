@@ -204,7 +204,7 @@ class Association:
 
     def send_message(self, context_id: int, command: Command, data: bytes | None = None) -> None:
         """Send a message whose Data Set is at hand and small."""
-        if data is not None:
+        if data is not None and not command.has_data_set:
             command = replace(command, command_data_set_type=DATA_SET)
         pdus = command_pdus(context_id, command, self.max_length)
         if data is not None:

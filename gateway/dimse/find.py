@@ -6,7 +6,7 @@ from gateway.deadline import Deadline
 from gateway.dimse.association import Association
 from gateway.dimse.operation import Operation
 from gateway.errors import DimseFailure, LimitExceeded, RemoteProtocolError
-from gateway.wire.command import MEDIUM_PRIORITY, Command, CommandField
+from gateway.wire.command import DATA_SET, MEDIUM_PRIORITY, Command, CommandField
 from gateway.wire.limits import MIB
 from gateway.wire.status import StatusClass, describe, status_class
 
@@ -33,7 +33,11 @@ async def find(
         Aborted, Reset, Closed, Truncated, RemoteProtocolError: the association ended first.
     """
     command = Command(
-        command_field=CommandField.C_FIND_RQ, affected_sop_class_uid=sop_class_uid, priority=MEDIUM_PRIORITY
+        command_field=CommandField.C_FIND_RQ,
+        affected_sop_class_uid=sop_class_uid,
+        message_id=association.next_message_id(),
+        priority=MEDIUM_PRIORITY,
+        command_data_set_type=DATA_SET,
     )
     matches = size = 0
     with Operation(association, association.context(sop_class_uid), command) as operation:

@@ -263,6 +263,8 @@ class AssociationPool:
         if len(self._waiting) > self._max_waiting:
             self._waiting.remove(waiter)
             raise self._saturated()
+        if waiter.grant.done():
+            return waiter.grant.result()
         try:
             async with deadline.within(self._wait_seconds).timeout():
                 return await waiter.grant

@@ -1,4 +1,4 @@
-"""Asking regions, all at the same time, each as long as its patience lasts."""
+"""Asking regions, all at the same time, each as long as its patience lasts or its walk takes."""
 
 import asyncio
 import time
@@ -34,6 +34,9 @@ class SearchableRegion(Protocol):
     @property
     def patience(self) -> float:
         """Seconds that a search waits for it: its soft deadline, from its own recent latency."""
+
+    def walks(self, query: Query) -> bool:
+        """Whether it can only answer by many questions, level by level, for which patience is no measure."""
 
     def search(self, query: Query, deadline: Deadline) -> AsyncGenerator[Row, None]:
         """Yield each row as the region gives it; raises GatewayError when the region fails or the deadline passes."""
@@ -175,7 +178,7 @@ class Regions:
                 ask(
                     region,
                     query,
-                    deadline.within(region.patience),
+                    deadline if region.walks(query) else deadline.within(region.patience),
                     self.limit,
                     self.observer,
                     verdicts.of(query, region.profile),

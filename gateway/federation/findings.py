@@ -8,6 +8,7 @@ from gateway.dataset.query import Row
 from gateway.errors import IdentityUnavailable
 from gateway.federation.completeness import Completeness
 from gateway.federation.derive import Gaps
+from gateway.federation.merge import Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Findings:
         completeness: the state of each region.
         warnings: what the caller should hear.
         unavailable: why identifiers could not be resolved, where they could not.
+        told: what each holder tells of what is below a study that several hold.
         gaps: what could not be derived.
         completed: ids of the rows, as objects, that are.
         completing: held by the page that is being completed.
@@ -49,6 +51,7 @@ class Findings:
     completeness: Completeness
     warnings: tuple[str, ...]
     unavailable: IdentityUnavailable | None
+    told: Mapping[str, Told] = field(default_factory=dict)
     gaps: Gaps = field(default_factory=Gaps)
     remarks: dict[str, None] = field(default_factory=dict)
     completed: set[int] = field(default_factory=set)

@@ -1,4 +1,4 @@
-"""A small memory whose entries expire."""
+"""Answers that stay good for a while."""
 
 import time
 from collections import OrderedDict
@@ -9,7 +9,7 @@ Value = TypeVar("Value")
 
 
 class Kept(Generic[Key, Value]):
-    """A bounded number of values, each for a while; the oldest goes first."""
+    """A bounded number of values, each for some seconds; the oldest goes first."""
 
     def __init__(self, seconds: float, most: int) -> None:
         self._seconds = seconds
@@ -17,7 +17,7 @@ class Kept(Generic[Key, Value]):
         self._entries: OrderedDict[Key, tuple[float, Value]] = OrderedDict()
 
     def get(self, key: Key) -> Value | None:
-        """Return a value whose while is not over."""
+        """Return the value of a key; None where there is none any more."""
         expires, value = self._entries.get(key, (float("-inf"), None))
         return value if time.monotonic() < expires else None
 

@@ -19,6 +19,7 @@ from gateway.federation.paging import first
 from gateway.region.profile import Profile
 
 RETRIEVE_AE_TITLE, INSTANCE_AVAILABILITY, MODALITIES_IN_STUDY = "00080054", "00080056", "00080061"
+BELOW_A_STUDY = (MODALITIES_IN_STUDY, "00201206", "00201208")
 COUNTS = frozenset({"00201206", "00201208", "00201209"})
 SOP_CLASSES_IN_STUDY = "00080062"
 UNIONS = frozenset({MODALITIES_IN_STUDY, SOP_CLASSES_IN_STUDY})
@@ -31,6 +32,9 @@ DATA_SET_WIDE = frozenset({"00080005", "00080201"})
 Holder: TypeAlias = tuple[Profile, Row]
 """A region that holds an entity, and its row of it."""
 
+Told: TypeAlias = tuple[tuple[str, ...], ...]
+"""What each holder of a study tells of the levels below it."""
+
 
 @dataclass(slots=True)
 class Merged:
@@ -41,12 +45,14 @@ class Merged:
         held_by: Unique Key of each row to the ids of the regions that hold it, the best holder first.
         conflicts: (kept, suppressed) regions of each row left out because the patients do not cross-reference.
         discrepancies: (shown, other) regions whose rows of one patient differ in birth date or sex.
+        told: what each holder tells of what is below a study that several hold, for those studies.
     """
 
     rows: list[Row] = field(default_factory=list)
     held_by: dict[str, tuple[str, ...]] = field(default_factory=dict)
     conflicts: list[tuple[str, str]] = field(default_factory=list)
     discrepancies: list[tuple[str, str]] = field(default_factory=list)
+    told: dict[str, Told] = field(default_factory=dict)
 
 
 def merge(level: Level, answers: Iterable[tuple[Profile, Sequence[Row]]], links: Links = UNLINKED) -> Merged:
@@ -76,10 +82,18 @@ def merge(level: Level, answers: Iterable[tuple[Profile, Sequence[Row]]], links:
         holders = [(source[uid], row)]
         if uid in shared:
             holders = _sorted_out(level, shared[uid], links, merged)
+            if level is Level.STUDY:
+                merged.told[uid] = tuple(told_below(profile.id, row) for profile, row in holders)
         ids, titles = had_at.of(holders)
         merged.held_by[uid] = ids
         merged.rows.append(_joined(level, holders, titles))
     return merged
+
+
+def told_below(region: str, row: Row) -> tuple[str, ...]:
+    """Return a region, and what its row tells of the levels below a study; it differs when they have changed."""
+    values = (row.get(tag, {}).get("Value") or [None] for tag in BELOW_A_STUDY)
+    return region, *("" if told[0] in {None, ""} else str(told) for told in values)
 
 
 def one_patient(holders: list[Holder], links: Links = UNLINKED) -> tuple[list[Holder], list[Holder]]:

@@ -1,6 +1,8 @@
 """What an identity source has said, for a few minutes."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from gateway.deadline import Deadline
 from gateway.errors import IdentityUnavailable
@@ -29,12 +31,8 @@ class Remembered:
         """Return all identifiers of the patient; raises IdentityUnavailable as the source does."""
         patient = self._patients.get(known)
         if patient is None:
-            self._check()
-            try:
+            with self._asking(deadline):
                 patient = await self._source.identifiers(known, deadline)
-            except IdentityUnavailable:
-                self._pause(deadline)
-                raise
             for identifier in patient or {known}:
                 self._patients.put(identifier, patient)
         return patient
@@ -43,20 +41,19 @@ class Remembered:
         """Return who has issued a number; raises IdentityUnavailable as the source does."""
         issuers = self._issuers.get(value)
         if issuers is None:
-            self._check()
-            try:
+            with self._asking(deadline):
                 issuers = await self._source.issuers_of(value, deadline)
-            except IdentityUnavailable:
-                self._pause(deadline)
-                raise
             self._issuers.put(value, issuers)
         return issuers
 
-    def _check(self) -> None:
+    @contextmanager
+    def _asking(self, deadline: Deadline) -> Iterator[None]:
+        """Ask the source, and leave it alone for a while when it fails, unless it only met a caller in a hurry."""
         if time.monotonic() < self._paused_until:
             raise IdentityUnavailable("the identity source failed a moment ago and is left alone for some seconds")
-
-    def _pause(self, deadline: Deadline) -> None:
-        """Leave the source alone, unless it only met a caller in a hurry."""
-        if not deadline.passed:
-            self._paused_until = time.monotonic() + PAUSE_SECONDS
+        try:
+            yield
+        except IdentityUnavailable:
+            if not deadline.passed:
+                self._paused_until = time.monotonic() + PAUSE_SECONDS
+            raise

@@ -15,8 +15,10 @@ from gateway.dataset.required import UNIQUE_KEYS
 from gateway.deadline import Deadline
 from gateway.errors import NoRegionAnswered
 from gateway.events import Observer
+from gateway.federation import counted
 from gateway.federation.asking import MOST_UIDS, Answer, Regions, SearchableRegion, ask_all, completeness, together
 from gateway.federation.completeness import Completeness
+from gateway.federation.counted import Counted
 from gateway.federation.derive import DERIVED, Derivation, lacks
 from gateway.federation.findings import Findings, SearchLimits, SearchResult
 from gateway.federation.identity import ORIGINAL_ATTRIBUTES, UNLINKED
@@ -68,6 +70,7 @@ class FederatedSearch:
         self._patients = patients or Patients(NoIdentitySource(), Issuers())
         self._ownership = Ownership(self._regions, self._patients)
         self._limits = limits
+        self._counted = Counted()
         self._flights: Shared[Hashable, Findings] = Shared()
         self._snapshots: Snapshots[Findings] = Snapshots(limits.snapshot_seconds, limits.snapshot_rows)
 
@@ -133,7 +136,7 @@ class FederatedSearch:
         rows = ordered(merged.rows, query.level)
         if query.level is Level.STUDY and query.keys.get(MODALITIES_KEY) and not query.bare:
             rows = await self._of_the_modalities(query, rows, merged.held_by, states, deadline, remarks)
-        return Findings(rows, merged.held_by, states, remarks.warnings(), questions.unavailable)
+        return Findings(rows, merged.held_by, states, remarks.warnings(), questions.unavailable, merged.told)
 
     async def _merged(self, query: Query, answers: Sequence[Answer], deadline: Deadline) -> Merged:
         """Merge the regions' rows, each study's of one patient only."""
@@ -188,11 +191,25 @@ class FederatedSearch:
             return
         derivation = self._derivation(found.completeness, deadline)
         if query.level is Level.STUDY:
-            estimated = await derivation.studies(wanting, found.held_by, DERIVED[query.level])
+            estimated = await self._derive_studies(found, wanting, derivation)
         else:
             estimated = await derivation.series(wanting, found.held_by, query.study)
         found.gaps.estimated |= estimated
         found.gaps.leave_empty(wanting, query.level)
+
+    async def _derive_studies(self, found: Findings, rows: Sequence[Row], derivation: Derivation) -> set[str]:
+        """Complete study rows, from memory where their holders tell the same as a while ago."""
+        new: list[tuple[Row, str, Hashable]] = []
+        for row in rows:
+            uid = first(row[UNIQUE_KEYS[Level.STUDY]])
+            key = counted.key(row, found.held_by[uid], found.told.get(uid))
+            if not self._counted.recall(row, key):
+                new.append((row, uid, key))
+        estimated = await derivation.studies([row for row, _, _ in new], found.held_by, DERIVED[Level.STUDY])
+        for row, uid, key in new:
+            if uid not in estimated:
+                self._counted.keep(row, key)
+        return estimated
 
     def _derivation(self, states: Completeness, deadline: Deadline) -> Derivation:
         limits = self._limits

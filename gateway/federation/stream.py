@@ -185,7 +185,8 @@ class RowStream:
     async def _bring_one(self, region: SearchableRegion, query: Query, admits: Guard) -> None:
         verdict_on, profile = matcher(query, ZoneInfo(region.profile.time_zone)), region.profile
         count = self.states[profile.id].count or 0
-        async with asyncio.timeout(region.patience) as patience, aclosing(region.search(query, self._deadline)) as rows:
+        seconds = None if region.walks(query) else region.patience
+        async with asyncio.timeout(seconds) as patience, aclosing(region.search(query, self._deadline)) as rows:
             async for row in rows:
                 patience.reschedule(None)
                 verdict = verdict_on(row)

@@ -40,6 +40,7 @@ class Finder:
 
     Attributes:
         relational: whether relational queries are worth trying where they are granted.
+        granted: whether the region granted them when it was asked last; None before that.
         by_patient: whether Patient Root queries must name the patient (PS3.4 C.6.1.1).
         patient_of: Study Instance UID to Patient ID, of late, for a region that is asked by patient.
     """
@@ -48,6 +49,7 @@ class Finder:
         self.profile = profile
         self.zone = ZoneInfo(profile.time_zone)
         self.relational = profile.relational_queries == "auto"
+        self.granted: bool | None = None
         self.by_patient = False
         self.patient_of: OrderedDict[str, str] = OrderedDict()
         self.max_matches = max_matches
@@ -88,17 +90,17 @@ class Session:
         self._pool = pool
         self._stack = stack
         self._association = association
+        self._context = _context(association)
         self._deadline = deadline
         self._may_be_dead = True
+        finder.granted = self._context.extended[:1] == _GRANTED
 
     @property
     def relational(self) -> bool:
         """Whether the region grants relational queries, and has not shown that it cannot do them."""
         return self._finder.relational and self._context.extended[:1] == _GRANTED
 
-    async def rows(
-        self, query: Query, *, relational: bool = False, as_typed: bool = False
-    ) -> AsyncGenerator[Row, None]:
+    def rows(self, query: Query, *, relational: bool = False, as_typed: bool = False) -> AsyncGenerator[Row, None]:
         """Yield each match of one query, undecodable ones and those without a UID left out.
 
         ``as_typed`` asks for names without wildcards for accents.
@@ -107,16 +109,21 @@ class Session:
             RegionError: the region failed; what it had yielded stands.
             LimitExceeded: it has more matches than are taken.
         """
+        if relational or self._context.abstract_syntax == FIND:
+            return self._rows(query, self._dialect(relational=relational, as_typed=as_typed))
+        return self._patient_root(query, as_typed=as_typed)
+
+    async def _patient_root(self, query: Query, *, as_typed: bool) -> AsyncGenerator[Row, None]:
+        """Ask in the Patient Root model as if it were relational; a region that fails at it is asked by patient."""
         finder, is_told = self._finder, False
-        is_study_root = self._context.abstract_syntax == FIND
-        if is_study_root or relational or not finder.by_patient:
+        if not finder.by_patient:
             try:
-                async with aclosing(self._rows(query, self._dialect(relational=relational, as_typed=as_typed))) as rows:
+                async with aclosing(self._rows(query, self._dialect(as_typed=as_typed))) as rows:
                     async for row in rows:
                         is_told = True
                         yield row
             except DimseFailure as error:
-                if is_study_root or relational or is_told or error.status == OUT_OF_RESOURCES:
+                if is_told or error.status == OUT_OF_RESOURCES:
                     raise
                 finder.by_patient = True
             else:
@@ -128,26 +135,23 @@ class Session:
     async def _rows(self, query: Query, dialect: Dialect) -> AsyncGenerator[Row, None]:
         """Yield the rows of one C-FIND."""
         identifier = find_identifier(query, self._context.transfer_syntax, dialect)
-        async with aclosing(self._decoded(identifier)) as rows:
-            async for row in rows:
+        async with aclosing(self._matches(identifier)) as matches:
+            async for match in matches:
+                row = self._decoded(match)
                 if _UID.fullmatch(_first(row, UNIQUE_KEYS[query.level])):
                     yield self._of_the_region(row, query)
                 else:
                     self.malformed += 1
 
-    async def _decoded(self, identifier: bytes) -> AsyncGenerator[Row, None]:
-        """Yield the matches of an Identifier that can be decoded."""
-        async with aclosing(self._matches(identifier)) as matches:
-            async for match in matches:
-                syntax, character_set = self._context.transfer_syntax, self._finder.profile.character_set
-                try:
-                    row = to_json_model(match, syntax, character_set=character_set)
-                except (DatasetError, LimitExceeded):
-                    self.malformed += 1
-                    continue
-                for tag in OF_THE_RESPONSE:
-                    row.pop(tag, None)
-                yield row
+    def _decoded(self, match: bytes) -> Row:
+        """Return a match as a row, empty where it cannot be decoded."""
+        try:
+            row = to_json_model(match, self._context.transfer_syntax, character_set=self._finder.profile.character_set)
+        except (DatasetError, LimitExceeded):
+            return {}
+        for tag in OF_THE_RESPONSE:
+            row.pop(tag, None)
+        return row
 
     async def _matches(self, identifier: bytes) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of each match.
@@ -173,6 +177,7 @@ class Session:
             self._association = await self._stack.enter_async_context(
                 self._pool.acquire(QUERY_CONTEXTS, self._deadline)
             )
+            self._context = _context(self._association)
 
     def _of_the_region(self, row: Row, query: Query) -> Row:
         """Say what the region does not: whose Patient IDs they are if asked (trap 5), and its time zone (trap 8)."""
@@ -204,8 +209,13 @@ class Session:
         if known and query.level is not Level.STUDY:
             return [{PATIENT_ID: {"vr": "LO", "Value": [known]}}]
         patients: list[Row] = []
-        async with aclosing(self._decoded(patient_identifier(query, self._context.transfer_syntax, dialect))) as rows:
-            async for row in rows:
+        async with aclosing(
+            self._matches(patient_identifier(query, self._context.transfer_syntax, dialect))
+        ) as matches:
+            async for match in matches:
+                row = self._decoded(match)
+                if not row:
+                    self.malformed += 1
                 if not _first(row, PATIENT_ID):
                     continue
                 patients.append(row)
@@ -218,17 +228,17 @@ class Session:
 
     # --- what was negotiated
 
-    @property
-    def _context(self) -> AcceptedContext:
-        """The Presentation Context to search in; Study Root where there is a choice (trap 19)."""
-        offered = {context.abstract_syntax for context in self._association.contexts.values()}
-        is_patient_root = PATIENT_ROOT_FIND in offered and FIND not in offered
-        return self._association.context(PATIENT_ROOT_FIND if is_patient_root else FIND)
-
     def _dialect(self, *, relational: bool = False, by_patient: bool = False, as_typed: bool = False) -> Dialect:
         profile = self._finder.profile
         combined = self._context.extended[1:2] == _GRANTED
         return Dialect(profile.character_set, relational, combined, by_patient, profile.ignores_accents or as_typed)
+
+
+def _context(association: Association) -> AcceptedContext:
+    """Return the Presentation Context to search in; Study Root where there is a choice (trap 19)."""
+    offered = {context.abstract_syntax for context in association.contexts.values()}
+    is_patient_root = PATIENT_ROOT_FIND in offered and FIND not in offered
+    return association.context(PATIENT_ROOT_FIND if is_patient_root else FIND)
 
 
 def _first(row: Row, tag: str) -> str:

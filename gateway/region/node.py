@@ -68,6 +68,10 @@ class Region:
         """How many seconds to wait for a search, from how long the last ones took (trap 11)."""
         return self._latency.patience
 
+    def walks(self, query: Query) -> bool:
+        """Whether a query is answered level by level: it takes what it takes, and tells nothing of the region."""
+        return not (is_hierarchical(query) or (self._finder.relational and self._finder.granted))
+
     async def search(self, query: Query, deadline: Deadline) -> AsyncGenerator[Row, None]:
         """Yield each match as the region gives it, undecodable ones left out (PS3.4 C.4.1).
 
@@ -83,16 +87,18 @@ class Region:
         began = time.monotonic()
         try:
             async with (
-                self._guarded(deadline),
+                self._guarded(deadline, walking=self.walks(query)),
                 self._finder.session(deadline) as session,
                 aclosing(self._rows(session, query)) as rows,
             ):
                 async for row in rows:
                     yield row
         except Stalled:
-            self._latency.given_up(time.monotonic() - began)
+            if not self.walks(query):
+                self._latency.given_up(time.monotonic() - began)
             raise
-        self._latency.finished(time.monotonic() - began)
+        if not self.walks(query):
+            self._latency.finished(time.monotonic() - began)
         if session.malformed:
             raise DatasetError(f"{session.malformed} matches of region {self.profile.id} could not be decoded")
 
@@ -115,41 +121,36 @@ class Region:
         """Release all associations."""
         await self._pool.aclose()
 
-    async def _rows(self, session: Session, query: Query) -> AsyncGenerator[Row, None]:
+    def _rows(self, session: Session, query: Query) -> AsyncGenerator[Row, None]:
         """Yield the rows of a search, by as many C-FINDs as it takes."""
         if is_hierarchical(query):
-            how = self._ask(session, query)
-        elif session.relational:
-            how = self._relational(session, query)
-        else:
-            how = self._walk(session, query)
-        async with aclosing(how) as rows:
-            async for row in rows:
-                yield row
+            return self._ask(session, query)
+        return self._relational(session, query) if session.relational else self._walk(session, query)
 
     def _ask(self, session: Session, query: Query) -> AsyncGenerator[Row, None]:
         """Ask what every archive must be able to answer, for the days that may be the caller's (trap 8)."""
         query = upstream(query, self._finder.zone)
         return self._studies(session, query) if query.level is Level.STUDY else session.rows(query)
 
-    async def _studies(self, session: Session, query: Query) -> AsyncGenerator[Row, None]:
-        """Ask for studies; for those of a short name as it is typed, and only then for all that may be meant."""
-        limits, seen = self._limits, set[tuple[str, str]]()
-        twice = has_short_name(query) and not self.profile.ignores_accents
-        for as_typed in (True, False) if twice else (False,):
-            split = Split(
-                partial(session.rows, as_typed=as_typed),
-                self._cap,
-                max_searches=limits.split_searches,
-                max_rows=limits.max_matches_per_region,
-            )
-            async with aclosing(split.rows(query)) as rows:
+    def _studies(self, session: Session, query: Query) -> AsyncGenerator[Row, None]:
+        if has_short_name(query) and not self.profile.ignores_accents:
+            return self._of_a_short_name(session, query)
+        return self._split(session.rows).rows(query)
+
+    def _split(self, ask: Callable[[Query], AsyncGenerator[Row, None]]) -> Split:
+        limits = self._limits
+        return Split(ask, self._cap, max_searches=limits.split_searches, max_rows=limits.max_matches_per_region)
+
+    async def _of_a_short_name(self, session: Session, query: Query) -> AsyncGenerator[Row, None]:
+        """Ask for studies of the name as it is typed, and only then for all that may be meant."""
+        seen = set[tuple[str, str]]()
+        for as_typed in (True, False):
+            async with aclosing(self._split(partial(session.rows, as_typed=as_typed)).rows(query)) as rows:
                 async for row in rows:
+                    if entity(row) not in seen:
+                        yield row
                     if as_typed:
                         seen.add(entity(row))
-                    elif entity(row) in seen:
-                        continue
-                    yield row
 
     async def _relational(self, session: Session, query: Query) -> AsyncGenerator[Row, None]:
         """Ask a region that grants relational queries; one that fails at the first is not asked so again."""
@@ -175,15 +176,19 @@ class Region:
         return walk.rows(query)
 
     @asynccontextmanager
-    async def _guarded(self, deadline: Deadline) -> AsyncIterator[None]:
-        """Let an operation through the circuit breaker and tell it how that went."""
+    async def _guarded(self, deadline: Deadline, *, walking: bool = False) -> AsyncIterator[None]:
+        """Let an operation through the circuit breaker and tell it how that went.
+
+        A region that is ``walking`` when the deadline passes was answering all the time.
+        """
         if self.breaker.check():
             await self._probe(deadline)
         began = time.monotonic()
         try:
             yield
         except (*BROKEN, *ANSWERED) as error:
-            self._judge(error, deadline, began)
+            if not (walking and deadline.passed):
+                self._judge(error, deadline, began)
             raise
         else:
             self.breaker.succeed()

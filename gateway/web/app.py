@@ -5,17 +5,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import BaseRoute
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import BaseRoute, Router
+from starlette.types import ASGIApp
 
 from gateway.events import Observer, unobserved
 from gateway.web.disconnect import CancelOnDisconnect
 from gateway.web.locations import Locations
-from gateway.web.problem import ProblemBoundary, routing_problem
+from gateway.web.problem import ProblemBoundary
 from gateway.web.representative import Representatives
 from gateway.web.retrieve import Retrieve
 from gateway.web.routes import region_root, region_routes, routes
@@ -31,11 +28,6 @@ REQUEST_FIELDS = ("Accept", "Authorization", "Content-Type", "Prefer", "Range", 
 EXPOSED_FIELDS = (
     *("Warning", "Federation-Status", "Content-Location", "ETag", "Retry-After"),
     *("Accept-Ranges", "Content-Disposition", "Content-Range"),
-)
-PRIVACY = (
-    (b"cache-control", b"private, no-store"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-content-type-options", b"nosniff"),
 )
 
 
@@ -81,7 +73,7 @@ def create_app(
     observe: Observer = unobserved,
     *,
     regions: Mapping[str, Archive] = MappingProxyType({}),
-) -> Starlette:
+) -> ASGIApp:
     """Join the transactions to one application.
 
     Args:
@@ -93,23 +85,12 @@ def create_app(
         regions: what answers for one region alone, by its name, below ``/regions/{name}``.
     """
     root = settings.root_path
-    app = Starlette(
-        routes=[
-            *_resources(root, root, Archive(search, retrieve), workers, settings),
-            region_routes(
-                root, {x: _resources("", region_root(x, root), regions[x], workers, settings) for x in regions}
-            ),
-        ],
-        middleware=[
-            *_cors(settings.cors_origins),
-            Middleware(PrivateResponses),
-            Middleware(CancelOnDisconnect),
-            Middleware(ProblemBoundary, observe=observe),
-        ],
-        exception_handlers={HTTPException: routing_problem},
-    )
-    app.router.redirect_slashes = False
-    return app
+    resources = [
+        *_resources(root, root, Archive(search, retrieve), workers, settings),
+        region_routes(root, {x: _resources("", region_root(x, root), regions[x], workers, settings) for x in regions}),
+    ]
+    app = ProblemBoundary(Router(resources, redirect_slashes=False), observe=observe)
+    return _cors(CancelOnDisconnect(app), settings.cors_origins)
 
 
 def _resources(path: str, base: str, archive: Archive, workers: "Workers", settings: WebSettings) -> list[BaseRoute]:
@@ -129,34 +110,14 @@ def _resources(path: str, base: str, archive: Archive, workers: "Workers", setti
     )
 
 
-def _cors(origins: Sequence[str]) -> list[Middleware]:
+def _cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     if not origins:
-        return []
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=origins,
-            allow_methods=METHODS,
-            allow_headers=REQUEST_FIELDS,
-            expose_headers=EXPOSED_FIELDS,
-            max_age=600,
-        )
-    ]
-
-
-class PrivateResponses:
-    """ASGI middleware: keeps every answer out of caches, referrers and content sniffing."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Add the fields on the way out."""
-
-        async def private(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                told = {name for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(field for field in PRIVACY if field[0] not in told)]
-            await send(message)
-
-        await self._app(scope, receive, private)
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=METHODS,
+        allow_headers=REQUEST_FIELDS,
+        expose_headers=EXPOSED_FIELDS,
+        max_age=600,
+    )

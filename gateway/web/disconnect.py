@@ -2,9 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+DISCONNECT: Final = "gateway.disconnect"
+"""An ASGI extension: takes whom to call when the client of a request without a body leaves, where the server offers
+it; None takes it back."""
 BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
@@ -25,7 +30,17 @@ class CancelOnDisconnect:
         if scope["type"] != "http" or scope["method"] not in BODILESS:
             await self._app(scope, receive, send)
             return
-        await watched(receive, lambda: self._app(scope, no_body, send))
+        on_leaving = scope.get("extensions", {}).get(DISCONNECT)
+        if on_leaving is None:
+            await watched(receive, lambda: self._app(scope, no_body, send))
+            return
+        watch = _Watch(receive)
+        on_leaving(watch.leave)
+        try:
+            with watch:
+                await self._app(scope, no_body, send)
+        finally:
+            on_leaving(None)
 
 
 async def watched(receive: Receive, work: Callable[[], Awaitable[None]]) -> None:
@@ -35,22 +50,18 @@ async def watched(receive: Receive, work: Callable[[], Awaitable[None]]) -> None
     async with asyncio.TaskGroup() as group:
         watcher = group.create_task(watch.run())
         try:
-            await work()
-        except asyncio.CancelledError:
-            if not watch.gone or watch.task.cancelling() > 1:
-                raise
+            with watch:
+                await work()
         except Exception as error:  # noqa: BLE001  (carried past the group, which would wrap it)
             failure = error
         finally:
             watcher.cancel()
-            if watch.gone:
-                watch.task.uncancel()
     if failure is not None:
         raise failure
 
 
 class _Watch:
-    """Waits for the end of the connection on behalf of the handler's task."""
+    """Cancels the handler's task when its client leaves; as a context it keeps that cancellation from going further."""
 
     def __init__(self, receive: Receive) -> None:
         task = asyncio.current_task()
@@ -63,8 +74,20 @@ class _Watch:
     async def run(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass  # pieces of a body that nobody asked for
+        self.leave()
+
+    def leave(self) -> None:
         self.gone = True
         self.task.cancel()
+
+    def __enter__(self) -> None:
+        """Begin; nothing was cancelled yet."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        ours = self.gone and self.task.uncancel() == 0
+        return ours and isinstance(error, asyncio.CancelledError)
 
 
 async def no_body() -> Message:

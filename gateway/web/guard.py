@@ -7,17 +7,18 @@ of any size. What httptools lets through of the ambiguous framings is refused he
 import asyncio
 import re
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from struct import pack
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from gateway.dataset.sink import Buffer
+from gateway.web.disconnect import DISCONNECT
 from gateway.web.problem import document
 from gateway.web.streaming import PIECES
 
@@ -52,6 +53,41 @@ class _Stop(Exception):
     """Parsing ends here; what to answer is already decided."""
 
 
+class _Joined:
+    """A transport that sends the header of a response together with what follows it within this turn of the loop."""
+
+    __slots__ = ("_head", "_is_begun", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+        self._is_begun = False
+
+    def write(self, data: bytes) -> None:
+        if self._is_begun:
+            self.writelines((data,))
+        else:
+            self._is_begun = True
+            self._head = data
+            self._loop.call_soon(self.flush)
+
+    def writelines(self, pieces: Iterable[Buffer]) -> None:
+        head, self._head = self._head, b""
+        self._transport.writelines((head, *pieces) if head else pieces)
+
+    def flush(self) -> None:
+        if self._head and not self._transport.is_closing():
+            self.writelines(())
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+
 class GuardedHttpToolsProtocol(HttpToolsProtocol):
     """One HTTP/1.1 connection under ``HttpLimits``.
 
@@ -81,6 +117,8 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         self._taken_at = 0.0
         self._unsent = 0
         self._drained = False
+        self._output: _Joined | None = None
+        self._leaving: Callable[[], None] | None = None
 
     # --- the connection and its deadlines
 
@@ -97,7 +135,15 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             self._watch.cancel()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
+        self._leave()
         self._lost()
+
+    def _leave(self) -> None:
+        if self._leaving is not None:
+            self._leaving()
+
+    def _on_leaving(self, call: Callable[[], None] | None) -> None:
+        self._leaving = call
 
     def resume_writing(self) -> None:
         """Note that the reader took enough for the producer to go on."""
@@ -190,12 +236,16 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         self._header_since = None
         self._unparsed = 0
         super().on_headers_complete()
-        extensions: dict[str, Any] = {PIECES: self._pieces_of(self.cycle)}
+        self._output = output = _Joined(self.transport, self.loop)
+        self.cycle.transport = cast("asyncio.Transport", output)
+        extensions: dict[str, Any] = {PIECES: self._pieces_of(self.cycle, output)}
+        if not codings and b"content-length" not in names:
+            extensions[DISCONNECT] = self._on_leaving
         self.scope["extensions"] = extensions
         if self.parser.should_upgrade():
             self.cycle.keep_alive = False  # the parser reads nothing more after the offer that we leave alone
 
-    def _pieces_of(self, cycle: RequestResponseCycle) -> Callable[..., Awaitable[None]]:
+    def _pieces_of(self, cycle: RequestResponseCycle, output: "_Joined") -> Callable[..., Awaitable[None]]:
         """Return what writes pieces of a chunked body, as uvicorn's ``send`` does but without joining them first."""
 
         async def write(*pieces: Buffer) -> None:
@@ -203,7 +253,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
                 await self.flow.drain()
             size = sum(len(piece) for piece in pieces)
             if size and not cycle.disconnected:
-                self.transport.writelines((b"%x\r\n" % size, *pieces, b"\r\n"))
+                output.writelines((b"%x\r\n" % size, *pieces, b"\r\n"))
 
         return write
 
@@ -214,6 +264,8 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Keep the connection only when the request was read to its end."""
+        if self._output is not None:
+            self._output.flush()
         if self.cycle.more_body and not self._deaf:
             self._deaf = True
             self._linger()
@@ -233,6 +285,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         if not self._idle:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
+            self._leave()
             if self.cycle.response_started:
                 self.transport.abort()
                 return

@@ -17,6 +17,7 @@ MOST_PARAMETERS: Final = 100
 MOST_HINTS: Final = 5
 STUDY_INSTANCE_UID: Final = ("0020000D",)
 SERIES_INSTANCE_UID: Final = ("0020000E",)
+MODALITY: Final = ("00080060",)
 TIMEZONE_OFFSET: Final = ("00080201",)
 CONTROLS: Final = ("limit", "offset", "fuzzymatching", "includefield", "emptyvaluematching", "multiplevaluematching")
 ELSEWHERE: Final = frozenset({"accept", "charset"})
@@ -100,6 +101,7 @@ def search_query(
         if given is not None:
             reading.fixed(path, given)
     reading.check_private()
+    reading.check_levels(level)
     if reading.unknown and strict:
         raise RequestError("; ".join(_unknown(reading.unknown)))
     return Query(
@@ -196,6 +198,17 @@ class _Reading:
         value = self.keys.pop(path, "")
         if value and given not in value.split("\\"):
             raise RequestError(f"{self.names[path]}: expected the UID that the path names, or none")
+
+    def check_levels(self, level: Level) -> None:
+        """Refuse a key of a level below: rows of this one do not have it, and without it the search is wider."""
+        for path, key in self.keys.items():
+            if key and path[0] in LOWER_LEVELS[level]:
+                name = self.names[path]
+                lower = "instances" if level is Level.SERIES or path[0] in LOWER_LEVELS[Level.SERIES] else "series"
+                other = " or ModalitiesInStudy" if path == MODALITY and level is Level.STUDY else ""
+                raise RequestError(
+                    f"{name}: no attribute of a {level.value.lower()}; expected in /{lower}?{name}={other}"
+                )
 
     def check_private(self) -> None:
         """Demand the Private Creator beside each private attribute (PS3.18 8.3.4.1)."""

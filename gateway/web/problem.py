@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
 
 RETRY_AFTER_SECONDS = 30
 MEDIA_TYPE = "application/problem+json"
+UNCACHED = (b"cache-control", b"private, no-store")
+"""What every answer says that does not say better."""
 
 
 def region_missing(completeness: "Completeness") -> RegionMissing:
@@ -128,25 +129,32 @@ class ProblemBoundary:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope["app"] = self  # where it is, starlette's router raises what it refuses
         started = False
 
         async def noting(message: Message) -> None:
             nonlocal started
-            started = True
+            if not started:
+                started = True
+                fields = message["headers"]
+                if all(name != b"cache-control" for name, _ in fields):
+                    message["headers"] = [*fields, UNCACHED]
             await send(message)
 
         try:
             await self._app(scope, receive, noting)
+        except HTTPException as error:
+            await routing_problem(error)(scope, receive, noting)
         except GatewayError as error:
             if started:
                 # Ending without the last chunk makes the server drop the connection: the client sees it.
                 self._observe(BodyBroken(error.slug))
             else:
-                await problem(error)(scope, receive, send)
+                await problem(error)(scope, receive, noting)
         except Exception as error:  # noqa: BLE001  (the boundary: a defect must not show its insides)
             self._observe(UnexpectedError(type(error).__name__, _where(error)))
             if not started:
-                await _unexpected()(scope, receive, send)
+                await _unexpected()(scope, receive, noting)
 
 
 def _unexpected() -> Response:
@@ -162,9 +170,9 @@ def _where(error: BaseException) -> str:
     return " < ".join(reversed(frames[-6:]))
 
 
-async def routing_problem(_request: Request, error: Exception) -> Response:
+def routing_problem(error: HTTPException) -> Response:
     """Answer what the router itself refuses: no such resource, or no such method for it (PS3.18 8.5)."""
-    if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allow = ", ".join(sorted((error.headers or {}).get("Allow", "GET, HEAD").split(", ")))
         return problem(MethodNotAllowed(f"the resource answers {allow} only"), {"Allow": allow})
     return problem(NotFound("there is no such resource"))

@@ -1,6 +1,7 @@
 """Which resource is answered by which transaction (PS3.18 10.4.1, 10.6.1)."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
@@ -23,11 +24,15 @@ def routes(root: str, search: Search, retrieve: Retrieve) -> list[BaseRoute]:
     series = f"{study}/series/{{series}}"
     instance = f"{series}/instances/{{instance}}"
     return [
-        *_searched(search.studies, f"{root}/studies"),
-        *_searched(search.series, f"{study}/series", f"{root}/series"),
-        *_searched(search.instances, f"{series}/instances", f"{study}/instances", f"{root}/instances"),
+        *_answered(search.studies, f"{root}/studies", methods=SEARCH_METHODS),
+        *_answered(search.series, f"{study}/series", f"{root}/series", methods=SEARCH_METHODS),
+        *_answered(
+            search.instances,
+            *(f"{series}/instances", f"{study}/instances", f"{root}/instances"),
+            methods=SEARCH_METHODS,
+        ),
         *_retrieved(retrieve, study, series, instance),
-        *(Route(f"{path}/wado", retrieve.uri) for path in {root, root.rpartition("/")[0]}),
+        *_answered(retrieve.uri, *(f"{path}/wado" for path in {root, root.rpartition("/")[0]})),
     ]
 
 
@@ -45,7 +50,11 @@ def _retrieved(retrieve: Retrieve, study: str, series: str, instance: str) -> li
         ("", retrieve.frames, (frames,)),
         ("/bulkdata/{path:path}", retrieve.value, (instance,)),
     )
-    return [Route(f"{resource}{tail}", handler) for tail, handler, resources in kinds for resource in resources]
+    return [
+        route
+        for tail, handler, resources in kinds
+        for route in _answered(handler, *(f"{resource}{tail}" for resource in resources))
+    ]
 
 
 def region_root(name: str, root: str) -> str:
@@ -61,8 +70,21 @@ def region_routes(root: str, regions: Mapping[str, Sequence[BaseRoute]]) -> Moun
     return Mount(REGIONS, app=Router(mounts, redirect_slashes=False, default=_Elsewhere(regions)))
 
 
-def _searched(endpoint: Callable[[Request], Awaitable[Response]], *paths: str) -> list[Route]:
-    return [Route(path, endpoint, methods=SEARCH_METHODS) for path in paths]
+def _answered(
+    handler: Callable[[Request], Awaitable[Response]], *paths: str, methods: Sequence[str] = ("GET",)
+) -> list[Route]:
+    return [Route(path, _Endpoint(handler), methods=methods) for path in paths]
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """A handler as an ASGI application, without the exception handlers that starlette would wrap around each."""
+
+    handler: Callable[[Request], Awaitable[Response]]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self.handler(Request(scope, receive))
+        await response(scope, receive, send)
 
 
 class _Elsewhere:

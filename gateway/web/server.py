@@ -12,6 +12,11 @@ from gateway.web.guard import GuardedHttpToolsProtocol, HttpLimits
 
 BACKLOG = 1024
 ABORT_SECONDS = 2.0
+PRIVACY = (
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+"""Fields that keep every answer out of referrers and content sniffing."""
 
 
 class WebServer:
@@ -92,6 +97,6 @@ class WebServer:
             self._empty.set()
 
     def _tick(self) -> None:
-        """Keep the Date field of every response current (RFC 9110 6.6.1)."""
-        self._state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
+        """Keep the fields of every response, Date among them, current (RFC 9110 6.6.1)."""
+        self._state.default_headers = [*PRIVACY, (b"date", formatdate(time.time(), usegmt=True).encode())]
         self._clock = asyncio.get_running_loop().call_later(1.0, self._tick)

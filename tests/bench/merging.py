@@ -28,6 +28,9 @@ class Instant:
 
     patience = 30.0
 
+    def walks(self, query: Query) -> bool:
+        return False
+
     def __init__(self, name: str, first: int, count: int) -> None:
         self.profile = Profile(name=name, ae_title=name, host="127.0.0.1", port=104)
         self._made = [rows.row(number) for number in range(first, first + count)]

@@ -58,6 +58,7 @@ class ScriptedRegion:
         failures: how its searches of a level end: after so many rows, with an error; None is silence.
         sends: what becomes of a retrieve; by default all that is selected arrives.
         patience: seconds that a search waits for it.
+        walked: the levels that it answers by walking.
         modalities: of its series; CT where nothing is said.
         counting: whether its series rows tell their modality and how many instances they have.
         asked, told: the queries and the selections it met.
@@ -76,6 +77,7 @@ class ScriptedRegion:
     under_way: int = field(default=0, repr=False)
     held_up: Callable[[], bool] = field(default=lambda: False, repr=False)
     patience: float = 8.0
+    walked: frozenset[Level] = frozenset()
     modalities: dict[str, str] = field(default_factory=dict)
     counting: bool = True
     began: float = field(default=0.0, repr=False)
@@ -100,6 +102,9 @@ class ScriptedRegion:
         told = {"_00080060": self.modalities.get(uid, "CT")} if self.counting else {}
         count = len(self.holdings[study][uid]) if self.counting else 0
         return row(Level.SERIES, uid, _0020000D=study, **told, **({"_00201209": count} if count else {}))
+
+    def walks(self, query: Query) -> bool:
+        return query.level in self.walked
 
     async def search(self, query: Query, deadline: Deadline) -> AsyncGenerator[Row, None]:
         self.asked.append(query)

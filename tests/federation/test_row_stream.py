@@ -80,6 +80,15 @@ async def test_the_first_row_must_come_while_our_patience_lasts() -> None:
     assert stream.completeness.header() == "a;state=complete;matches=1, b;state=timeout"
 
 
+async def test_the_first_row_of_a_walk_may_take_until_the_hard_deadline() -> None:
+    began = asyncio.get_running_loop().time()
+    walking = failing("B", None)
+    walking.walked = frozenset({Level.STUDY})
+    _, stream = await read(Province(holding("A", "1.1"), walking), seconds=20.0)
+    assert asyncio.get_running_loop().time() - began == pytest.approx(20.0)
+    assert stream.completeness.header() == "a;state=complete;matches=1, b;state=timeout"
+
+
 async def test_a_region_that_has_begun_may_take_until_the_hard_deadline() -> None:
     began = asyncio.get_running_loop().time()
     rows, stream = await read(Province(failing("A", None, "1.1", after=1)), seconds=30.0)

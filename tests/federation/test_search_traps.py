@@ -200,6 +200,13 @@ async def test_trap_11_each_region_is_waited_for_as_long_as_its_own_patience() -
     assert result.completeness.header() == "a;state=timeout;matches=1, b;state=timeout;matches=1"
 
 
+async def test_trap_11_region_that_walks_has_the_whole_time_of_the_caller() -> None:
+    regions = [ScriptedRegion(name, patience=2.0, walked=frozenset({Level.SERIES})) for name in "AB"]
+    await Province(*regions).search(Query(Level.SERIES), seconds=20.0)
+    await Province(*regions).search(Query(Level.STUDY), seconds=20.0)
+    assert [x.deadlines for x in regions] == [[pytest.approx(20.0), pytest.approx(2.0)]] * 2
+
+
 async def test_trap_11_the_callers_deadline_is_the_hard_one() -> None:
     region = failing("A", None, "1.1", after=1)
     began = asyncio.get_running_loop().time()

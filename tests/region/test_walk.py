@@ -244,3 +244,22 @@ async def test_failure_in_the_middle_of_a_walk_keeps_the_rows_before_it() -> Non
         found, error = await watching.gathered(Query(Level.IMAGE, study=dicom.uid(1)))
     assert isinstance(error, DimseFailure)
     assert len(found) == 1
+
+
+async def test_trap_11_walk_says_nothing_about_how_long_a_search_takes() -> None:
+    archive = PickyArchive(CT_AND_MR)
+    async with watched(archive.script) as (watching, _):
+        assert watching.region.walks(Query(Level.SERIES))
+        assert not watching.region.walks(Query(Level.SERIES, study=dicom.uid(1)))
+        most = watching.region.patience
+        await watching.search(Query(Level.SERIES))
+        assert watching.region.patience == most
+        await watching.search(Query(Level.STUDY))
+        assert watching.region.patience < most
+
+
+async def test_region_that_grants_relational_queries_does_not_walk() -> None:
+    archive = PickyArchive(CT_AND_MR, grants=b"\1\0\0\0", is_relational=True)
+    async with watched(archive.script) as (watching, _):
+        await watching.search(Query(Level.SERIES))
+        assert not watching.region.walks(Query(Level.SERIES))

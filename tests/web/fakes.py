@@ -9,7 +9,7 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any, cast
 
 from httpx2 import AsyncClient
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from gateway.dataset.query import Level, Query, Row, Selection
 from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE
@@ -278,7 +278,7 @@ def application(
     events: list[Event] | None = None,
     regions: Mapping[str, FakeSearch] = MappingProxyType({}),
     workers: Workers | None = None,
-) -> Starlette:
+) -> ASGIApp:
     def observe(event: Event) -> None:
         if events is not None:
             events.append(event)

@@ -35,7 +35,7 @@ def test_attribute_is_named_by_keyword_or_by_tag(name: str) -> None:
     ],
 )
 def test_dotted_path_names_an_attribute_inside_a_sequence(name: str, path: tuple[str, ...]) -> None:
-    assert parse(f"{name}=7").keys == {path: "7"}
+    assert parse(f"{name}=7", Level.IMAGE).keys == {path: "7"}
 
 
 def test_path_through_something_that_is_no_sequence_is_refused() -> None:
@@ -108,7 +108,7 @@ def test_uid_that_repeats_the_path_is_no_second_key() -> None:
     ],
 )  # fmt: skip
 def test_value_of_its_vr_is_taken(query: str) -> None:
-    [(path, value)] = parse(query).keys.items()
+    [(path, value)] = parse(query, Level.IMAGE).keys.items()
     assert value == query.partition("=")[2], path
 
 
@@ -312,3 +312,29 @@ def test_what_ohif_sends_is_understood(query: str, keys: dict[tuple[str, ...], s
     parsed = parse(query)
     assert parsed.keys == keys
     assert parsed.warnings == ()
+
+
+# --- keys of the levels below
+
+
+@pytest.mark.parametrize(
+    ("level", "name", "elsewhere"),
+    [
+        (Level.STUDY, "Modality", "/series?Modality= or ModalitiesInStudy"),
+        (Level.STUDY, "00080060", "/series?00080060= or ModalitiesInStudy"),
+        (Level.STUDY, "RequestAttributesSequence.ScheduledProcedureStepID", "/series?RequestAttributesSequence."),
+        (Level.STUDY, "SOPInstanceUID", "/instances?SOPInstanceUID="),
+        (Level.SERIES, "InstanceNumber", "/instances?InstanceNumber="),
+    ],
+)
+def test_key_of_a_level_below_is_refused_and_the_resource_that_matches_it_is_named(
+    level: Level, name: str, elsewhere: str
+) -> None:
+    told = refused(f"{name}=1", level=level)
+    assert told.startswith(f"{name}: ")
+    assert elsewhere in told
+
+
+def test_attribute_of_a_level_below_may_be_included_or_left_universal() -> None:
+    query = parse("includefield=Modality&Modality=&StudyDescription=x")
+    assert query.keys == {("00080060",): "", ("00081030",): "x"}
