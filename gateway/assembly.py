@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.config.settings import IdentitySettings, Settings
+from gateway.dataset.jobs import get_ready
 from gateway.dimse.acceptor import CALLED_AE_TITLE_NOT_RECOGNIZED, Acceptor, Caller, Rejection
 from gateway.errors import ConfigError
 from gateway.events import Observer, unobserved
@@ -81,7 +82,7 @@ async def running(
             )
             for region in regions
         }
-        workers = await stack.enter_async_context(Workers(_work_limits(settings)))
+        workers = await stack.enter_async_context(Workers(_work_limits(settings), get_ready))
         app = create_app(province.search, province.retrieve, workers, _web(settings), observer, regions=alone)
         server = WebServer(app, settings.http.host, settings.http.port)
         http_port = await _listening(server.start(), settings.http.port)

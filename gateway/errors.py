@@ -188,7 +188,7 @@ class NoRegionAnswered(RegionError):
 
 
 class RegionMissing(RegionError):
-    """A region is missing and the caller wants all or nothing (``Prefer: handling=strict``)."""
+    """A region is missing that may hold what nobody else does, or whose part the caller will not do without."""
 
     slug = "region-missing"
     http_status = 503

@@ -10,6 +10,11 @@ from gateway.dataset.image import ImageDescription
 from gateway.dataset.rendition import Rendering
 
 
+def get_ready() -> None:
+    """Import what the other jobs use: a second that a process spends before it is given one."""
+    from gateway.dataset import encoding, recode, rendering, report  # noqa: F401, PLC0415
+
+
 def reencode_frames(
     codestreams: Sequence[bytes], description: ImageDescription, target_uid: str, quality: int = 90
 ) -> list[bytes]:

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
+from gateway.errors import NotFound, RegionMissing
+
 COMPLETE = "complete"
 LIMITED = "limited"
+CONFLICT = "identity-conflict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,19 @@ class Completeness:
     def warnings(self) -> list[str]:
         """Return the text of one ``Warning: 299`` for each region from which something may be missing."""
         return [_warning(state) for state in self.missing]
+
+
+def not_held(what: str, completeness: Completeness) -> NotFound | RegionMissing:
+    """Return why nothing was found: nobody holds it, or a region that may hold it did not answer.
+
+    To a caller who was shown a study a moment ago, its absence must not be told for certain while its region is down.
+    """
+    silent = [state.region for state in completeness.missing if state.state not in {LIMITED, CONFLICT}]
+    status = completeness.header()
+    if not silent:
+        return NotFound(f"no region holds {what}", federation_status=status)
+    text = f"no region that answered holds {what}, and {' and '.join(silent)} did not answer: ask again later"
+    return RegionMissing(text, federation_status=status)
 
 
 def _member(state: RegionState, unit: str) -> str:

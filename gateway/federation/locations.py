@@ -8,17 +8,16 @@ from typing import TypeAlias
 from gateway.dataset.query import Level, Query, Selection, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
 from gateway.deadline import Deadline
-from gateway.errors import NoRegionAnswered, NotFound
+from gateway.errors import NoRegionAnswered
 from gateway.events import IdentityConflict, Observer
 from gateway.federation import identity
-from gateway.federation.completeness import Completeness, RegionState
+from gateway.federation.completeness import CONFLICT, Completeness, RegionState, not_held
 from gateway.federation.merge import one_patient
 from gateway.federation.paging import first
 from gateway.federation.search import MOST_UIDS, Answer, SearchableRegion, ask_all, completeness
 from gateway.spool.catalog import Facts
 
 NUMBER_OF_INSTANCES = "00201208"
-CONFLICT = "identity-conflict"
 EMPTY: Mapping[str, Facts] = MappingProxyType({})
 MOST_INSTANCES = 1_000_000
 
@@ -84,7 +83,8 @@ class Planner:
         """Decide which region brings what is not at hand; what is at hand is looked up again (trap 26).
 
         Raises:
-            NotFound: the regions that answered do not hold the study.
+            NotFound: no region holds the study.
+            RegionMissing: those that answered do not.
             NoRegionAnswered: none answered.
         """
         holders = await self._holders(selection.study)
@@ -122,10 +122,9 @@ class Planner:
         answers = await self._ask(list(self._regions), Query(Level.STUDY, keys=keys, include=include, bare=True))
         found = [(answer.profile, answer.rows[0]) for answer in answers if answer.rows]
         if not found:
-            status = self._completeness().header()
             if completeness(answers).failed:
-                raise NoRegionAnswered("no region answered", federation_status=status)
-            raise NotFound("no region that answered holds this study", federation_status=status)
+                raise NoRegionAnswered("no region answered", federation_status=self._completeness().header())
+            raise not_held("this study", self._completeness())
         counts = [first(row.get(NUMBER_OF_INSTANCES)) for _, row in found]
         self.instances = max((int(x) for x in counts if isinstance(x, int)), default=None)
         same, others = one_patient(found)

@@ -11,10 +11,10 @@ from typing import Self
 
 from gateway.dataset.query import Selection
 from gateway.deadline import Deadline
-from gateway.errors import GatewayError, IncompleteRetrieve, NotFound, SpoolFull, Stalled
+from gateway.errors import GatewayError, IncompleteRetrieve, SpoolFull, Stalled
 from gateway.events import Observer
 from gateway.federation.bringing import Bringing, RetrievableRegion
-from gateway.federation.completeness import COMPLETE, Completeness, RegionState
+from gateway.federation.completeness import COMPLETE, Completeness, RegionState, not_held
 from gateway.federation.flights import Flight, Instance, Subscription, wants
 from gateway.federation.locations import Planner
 from gateway.spool.spool import Spool, Spooled
@@ -32,7 +32,8 @@ class Retrieval:
     """The instances of one selection, in the order in which they arrive.
 
     Iterating raises, at the end or as soon as nothing more can come: NotFound where there is no such series or
-    instance, the region's error where nothing arrived because of it, and IncompleteRetrieve where something did.
+    instance, RegionMissing where one that did not answer may have it, the region's error where nothing arrived
+    because of it, and IncompleteRetrieve where something did.
     """
 
     def __init__(self, flight: Flight, subscription: Subscription, spool: Spool, first_by: Deadline) -> None:
@@ -72,7 +73,7 @@ class Retrieval:
         if failures:
             raise failures[0].with_traceback(None)
         if not self._arrived:
-            raise NotFound("no region that answered holds it", federation_status=self.completeness.header())
+            raise not_held("it", self.completeness)
 
     async def _next(self) -> Spooled | None:
         if self._arrived:
@@ -162,7 +163,8 @@ class FederatedRetrieve:
         the context stops what nobody else wants.
 
         Raises:
-            NotFound: the regions that answered do not hold the study.
+            NotFound: no region holds the study.
+            RegionMissing: those that answered do not.
             NoRegionAnswered: none answered.
             SpoolFull: there is no room to begin another retrieve.
         """

@@ -47,17 +47,25 @@ class _Job:
 
 
 class Workers:
-    """Runs plain functions in processes of their own, which start when they are first needed.
+    """Runs plain functions in processes of their own, which start when they are needed.
 
     A job that brings its process down fails alone: each process runs one job at a time, and the next job of its
     worker gets a new one. A caller who is cancelled frees his place in the queue; a job that already runs ends
     unheard.
+
+    Args:
+        limits: what they may cost.
+        warm_up: what each process runs before its first job, while others take the jobs.
     """
 
-    def __init__(self, limits: WorkLimits = WorkLimits()) -> None:
+    def __init__(self, limits: WorkLimits = WorkLimits(), warm_up: Callable[[], object] | None = None) -> None:
         self._limits = limits
+        self._warm_up = None if warm_up is None else _pickled(warm_up, ())
         self._jobs: deque[_Job] = deque()
-        self._more = asyncio.Condition()
+        self._expected = False
+        self._processes = 0
+        self._free = 0
+        self._change = asyncio.Event()
         self._group = asyncio.TaskGroup()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -77,6 +85,12 @@ class Workers:
             self._jobs.popleft().result.cancel()
         await self._group.__aexit__(None, None, None)
 
+    def expect(self) -> None:
+        """Have one process start now, unless there is one: a job may come soon, and should not wait for imports."""
+        if not self._processes and not self._expected:
+            self._expected = True
+            self._changed()
+
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function that can be pickled, with arguments that can, in a worker; return what it returns.
 
@@ -88,7 +102,7 @@ class Workers:
         """
         if kwargs:
             raise TypeError("a job takes its arguments by position")
-        body = pickle.dumps((function, args), pickle.HIGHEST_PROTOCOL)
+        body = _pickled(function, args)
         if len(body) > self._limits.job_bytes:
             text = f"the instance has more than {self._limits.job_bytes} bytes to decode"
             raise LimitExceeded(text, limit="job_mib")
@@ -96,8 +110,7 @@ class Workers:
             raise WorkersBusy("too many images wait to be decoded: try again soon")
         job = _Job(body, asyncio.get_running_loop().create_future())
         self._jobs.append(job)
-        async with self._more:
-            self._more.notify()
+        self._changed()
         try:
             result: T = await job.result
         finally:
@@ -105,36 +118,67 @@ class Workers:
                 self._jobs.remove(job)
         return result
 
+    def _changed(self) -> None:
+        """Wake all workers, which look for themselves."""
+        self._change.set()
+        self._change.clear()
+
     async def _work(self) -> None:
-        """Do jobs, one after the other, in a process that is replaced when it is lost."""
+        """Have a process when one is needed, and do jobs in it until it is lost, again and again."""
+        while True:
+            while not self._is_one_needed():
+                await self._change.wait()
+            self._expected = False
+            self._processes += 1
+            self._free += 1
+            try:
+                await self._serve()
+            finally:
+                self._processes -= 1
+                self._free -= 1
+                self._changed()
+
+    def _is_one_needed(self) -> bool:
+        """Whether jobs wait for which no process is free or about to be; a new one takes none from the others."""
+        return len(self._jobs) > self._free or (self._expected and not self._processes)
+
+    async def _serve(self) -> None:
+        """Do jobs in a new process, one after the other, until it is lost."""
         process: Process | None = None
+        job: _Job | None = None
         try:
+            async with asyncio.timeout(self._limits.seconds):
+                process = await self._start()
+                if self._warm_up is not None:
+                    await _exchange(process, self._warm_up)
             while True:
                 job = await self._next()
+                self._free -= 1
                 try:
-                    process = process or await self._start()
                     async with asyncio.timeout(self._limits.seconds):
                         _settle(job.result, await _exchange(process, job.body))
-                except (OSError, EOFError, TimeoutError) as error:
-                    if process is not None:
-                        await _end(process)
-                        process = None
-                    late = isinstance(error, TimeoutError)
-                    _fail(job.result, WorkFailed("decoding it took too long" if late else "its decoder crashed"))
+                    job = None
                 finally:
-                    job.result.cancel()  # nothing is left to wait for; no effect on one that is settled
+                    self._free += 1
+        except (OSError, EOFError, TimeoutError) as error:
+            if job is None and self._jobs:
+                job = self._jobs.popleft()  # whoever waits for a process that cannot start is told
+            if job is not None:
+                late = isinstance(error, TimeoutError)
+                _fail(job.result, WorkFailed("decoding it took too long" if late else "its decoder crashed"))
         finally:
+            if job is not None:
+                job.result.cancel()  # nothing is left to wait for; no effect on one that is settled
             if process is not None:
                 await _end(process)
 
     async def _next(self) -> _Job:
-        async with self._more:
-            while True:
-                while self._jobs:
-                    job = self._jobs.popleft()
-                    if not job.result.done():
-                        return job
-                await self._more.wait()
+        while True:
+            while self._jobs:
+                job = self._jobs.popleft()
+                if not job.result.done():
+                    return job
+            await self._change.wait()
 
     async def _start(self) -> Process:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -142,6 +186,10 @@ class Workers:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", _MODULE, limit), stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment
         )
+
+
+def _pickled(function: Callable[..., object], args: tuple[object, ...]) -> bytes:
+    return pickle.dumps((function, args), pickle.HIGHEST_PROTOCOL)
 
 
 async def _exchange(process: Process, body: bytes) -> bytes:

@@ -98,7 +98,7 @@ def _resources(path: str, base: str, archive: Archive, workers: "Workers", setti
     locations = Locations(base, settings.public_url)
     return routes(
         path,
-        Search(archive.search, locations, settings.search_seconds),
+        Search(archive.search, workers, locations, settings.search_seconds),
         Retrieve(
             archive.retrieve,
             Representatives(archive.search),

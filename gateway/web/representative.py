@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.dataset.query import Level, Query, Row, Selection
 from gateway.deadline import Deadline
-from gateway.errors import NoRegionAnswered, NotFound
+from gateway.errors import NotFound
+from gateway.federation.completeness import not_held
 from gateway.web.locations import uid_of
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class Representatives:
 
         Raises:
             NotFound: there is no such study or series.
-            NoRegionAnswered: no region could tell.
+            RegionMissing: the regions that answered do not know it.
+            NoRegionAnswered: none answered.
         """
         now = time.monotonic()
         at, chosen = self._chosen.get(selected, (now - KEPT_SECONDS, None))
@@ -64,10 +66,7 @@ async def _rows(search: "FederatedSearch", query: Query, deadline: Deadline) -> 
     result: SearchResult = await search.search(query, deadline)
     if result.rows:
         return result.rows
-    status = result.completeness.header()
-    if result.completeness.missing:
-        raise NoRegionAnswered("the regions that answered do not hold it, and others did not", federation_status=status)
-    raise NotFound("no region holds it", federation_status=status)
+    raise not_held("it", result.completeness)
 
 
 def _has_pictures(row: Row) -> bool:

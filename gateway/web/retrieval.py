@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.dataset.query import Selection
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError, NotFound
+from gateway.federation.completeness import not_held
 from gateway.web.completeness import Header, federation_headers
 from gateway.web.problem import problem, region_missing
 from gateway.web.streaming import Body, reading
@@ -113,7 +114,7 @@ class RetrieveResponse(Response):
             arrived = True
             if await self._written.prepare(instance):
                 return
-        raise NotFound("nothing of that kind is in it" if arrived else "no region that answered holds it")
+        raise NotFound("nothing of that kind is in it") if arrived else not_held("it", retrieval.completeness)
 
     def _head(self, retrieval: "Retrieval") -> tuple[int, list[Header]]:
         partial = retrieval.partial and self._written.status == HTTPStatus.OK

@@ -116,6 +116,7 @@ class Retrieve:
 
     async def uri(self, request: Request) -> Response:
         """Retrieve one instance by WADO-URI."""
+        self.workers.expect()
         wanted = uri_request(request, self.default_transfer_syntax)
         asked = Asked(wanted.selected, wanted.wishes, (), request, self.locations, self.workers)
         if wanted.as_dicom:
@@ -123,6 +124,7 @@ class Retrieve:
         return self._response(asked, Rendered(asked, wanted.rendering, wanted.frames, region=wanted.region))
 
     def _asked(self, request: Request) -> Asked:
+        self.workers.expect()
         parameters: tuple[Pair, ...] = tuple(pairs(request.scope["query_string"]))
         taken: Wishes = wishes(request, parameters, self.default_transfer_syntax)
         return Asked(selection(request), taken, parameters, request, self.locations, self.workers)

@@ -23,6 +23,7 @@ from gateway.web.rows import JsonListing, Presentation, XmlListing, listed
 
 if TYPE_CHECKING:
     from gateway.federation.search import FederatedSearch, SearchResult
+    from gateway.federation.workers import Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,12 @@ class Search:
     """Answers the Search resources from the federation.
 
     Attributes:
+        workers: who searches will look at what he finds: one is made ready meanwhile.
         seconds: hard limit of a search.
     """
 
     federation: "FederatedSearch"
+    workers: "Workers"
     locations: Locations
     seconds: float
 
@@ -50,6 +53,7 @@ class Search:
         return await self._found(request, Level.IMAGE)
 
     async def _found(self, request: Request, level: Level) -> Response:
+        self.workers.expect()
         parameters = pairs(request.scope["query_string"])
         if request.scope["method"] == "POST":
             parameters += pairs(await form(request))

@@ -19,6 +19,7 @@ from gateway.errors import (
     NoRegionAnswered,
     NotFound,
     Refused,
+    RegionMissing,
 )
 from gateway.events import RegionOperation
 from gateway.region.inbox import Receiver
@@ -137,6 +138,12 @@ async def test_a_series_or_instance_that_nobody_holds_is_not_found(selection: Se
     with pytest.raises(NotFound) as caught:
         await Province(*regions).read(selection)
     assert "a;state=complete" in caught.value.federation_status
+
+
+async def test_a_series_that_may_be_at_a_region_that_is_down_is_not_said_to_be_nowhere() -> None:
+    down = holding("B", {"1": {"1.9": ["1.9.1"]}}, failures={Level.STUDY: (0, Refused("down"))})
+    with pytest.raises(RegionMissing, match="b did not answer"):
+        await Province(holding("A", CT), down).read(Selection("1", "1.9"))
 
 
 # --- something is missing

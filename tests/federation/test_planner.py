@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.dataset.query import Level, Selection
 from gateway.deadline import Deadline
-from gateway.errors import Aborted, GatewayError, NoRegionAnswered, NotFound, Refused
+from gateway.errors import Aborted, GatewayError, NoRegionAnswered, NotFound, Refused, RegionMissing
 from gateway.events import IdentityConflict
 from gateway.federation.locations import Part, Plan, Planner
 from tests.federation.scripted_region import Holdings, ScriptedRegion, study_row
@@ -153,10 +153,10 @@ async def test_a_study_that_nobody_holds_is_not_found() -> None:
     assert caught.value.federation_status == "a;state=complete;instances=0, b;state=complete;instances=0"
 
 
-async def test_a_study_not_found_while_a_region_is_down_says_so() -> None:
+async def test_a_study_is_not_said_to_be_nowhere_while_a_region_is_down() -> None:
     province = regions({}, CT)
     province[1].failures = {Level.STUDY: (0, Refused("down"))}
-    with pytest.raises(NotFound) as caught:
+    with pytest.raises(RegionMissing, match="no region that answered holds this study, and b did not answer") as caught:
         await plan(province)
     assert caught.value.federation_status == "a;state=complete;instances=0, b;state=refused"
 

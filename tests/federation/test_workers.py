@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,29 @@ def double(data: bytes) -> bytes:
 
 def process_id() -> int:
     return os.getpid()
+
+
+def pause() -> int:
+    time.sleep(0.05)
+    return os.getpid()
+
+
+def warm_up() -> None:
+    os.environ["WARM"] = "yes"
+
+
+def is_warm() -> bool:
+    return os.environ.get("WARM") == "yes"
+
+
+@dataclass
+class Held:
+    """Runs until something is written to a pipe for it."""
+
+    pipe: Path
+
+    def __call__(self) -> str:
+        return self.pipe.read_text()
 
 
 def die() -> None:
@@ -82,6 +106,43 @@ async def test_no_process_starts_before_it_is_needed() -> None:
     before = children()
     async with Workers(WorkLimits(processes=2)):
         assert children() == before
+
+
+async def test_expected_job_finds_a_process_that_is_warm(limits: WorkLimits) -> None:
+    before = children()
+    async with Workers(limits, warm_up) as workers:
+        workers.expect()
+        workers.expect()
+        assert await workers.run(is_warm)
+        assert len(children()) == len(before) + 1
+        workers.expect()
+        await asyncio.sleep(0)
+        assert len(children()) == len(before) + 1
+
+
+async def test_second_process_starts_when_two_jobs_run_at_a_time(pipe: Path) -> None:
+    async with Workers(WorkLimits(processes=2), warm_up) as workers:
+        workers.expect()
+        assert await workers.run(process_id) == await workers.run(process_id)
+        heard, _ = await asyncio.gather(workers.run(Held(pipe)), workers.run(pipe.write_text, "now"))
+        assert heard == "now"
+
+
+async def test_job_does_not_wait_for_a_process_that_is_still_warming_up(pipe: Path) -> None:
+    async with Workers(WorkLimits(processes=2), Held(pipe)) as workers:
+        first = asyncio.ensure_future(workers.run(process_id))
+        await asyncio.to_thread(pipe.write_text, "one may go on")
+        warm = await first
+        second = [asyncio.ensure_future(workers.run(pause)) for _ in range(4)]
+        assert set(await asyncio.gather(*second)) == {warm}
+
+
+async def test_process_that_cannot_be_made_ready_fails_the_jobs_that_wait_for_it(limits: WorkLimits) -> None:
+    async with Workers(limits, die) as workers:
+        workers.expect()
+        for _ in range(2):
+            with pytest.raises(WorkFailed, match="crashed"):
+                await workers.run(double, b"x")
 
 
 async def test_crash_fails_its_own_job_only() -> None:

@@ -251,6 +251,9 @@ class FakeRetrieve:
 class SameProcess:
     """Runs pixel jobs where it is: a process of their own costs a second, and has tests of its own."""
 
+    def expect(self) -> None:
+        """Have nothing to start."""
+
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
         return function(*pickle.loads(pickle.dumps(args)))
 

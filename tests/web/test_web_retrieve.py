@@ -131,13 +131,23 @@ async def test_strict_caller_gets_503_instead(partial: bool) -> None:
 
 
 async def test_unknown_study_is_404_with_the_states_of_the_regions() -> None:
-    status = "neodin;state=complete;instances=0, hdirs;state=timeout"
-    retrieve = FakeRetrieve(on_enter=[NotFound("no region that answered holds this study", federation_status=status)])
+    status = "neodin;state=complete;instances=0, hdirs;state=complete;instances=0"
+    retrieve = FakeRetrieve(on_enter=[NotFound("no region holds this study", federation_status=status)])
     async with gateway(retrieve=retrieve) as web:
         answer = await web.client.get(f"/studies/{STUDY}")
     assert answer.status_code == 404
     assert answer.json()["type"] == "/docs/errors/not-found"
     assert answer.headers["federation-status"] == status
+
+
+@pytest.mark.parametrize("path", ["", "/metadata", f"/series/{SERIES}/instances/{SERIES}.1/frames/1"])
+async def test_what_nobody_holds_is_503_while_a_region_is_down(path: str) -> None:
+    async with gateway(retrieve=FakeRetrieve([], ONE_MISSING)) as web:
+        answer = await web.client.get(f"/studies/{STUDY}{path}")
+    assert answer.status_code == 503
+    assert answer.json()["type"] == "/docs/errors/region-missing"
+    assert answer.json()["detail"].endswith("hdirs did not answer: ask again later")
+    assert answer.headers["retry-after"]
 
 
 async def test_all_regions_down_is_503() -> None:
