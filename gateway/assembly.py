@@ -18,11 +18,14 @@ from gateway.federation.pixm import pix_manager
 from gateway.federation.remembered import Remembered
 from gateway.federation.retrieve import FederatedRetrieve
 from gateway.federation.search import FederatedSearch, SearchLimits
+from gateway.federation.store import FederatedStore
 from gateway.region.inbox import Inbox
 from gateway.region.node import Region
 from gateway.region.profile import Profile
+from gateway.spool.queue import Queue
 from gateway.web.app import Archive, WebSettings, create_app
 from gateway.web.server import WebServer
+from gateway.web.upload import UploadLimits
 from gateway.wire.limits import Limits
 
 
@@ -79,7 +82,8 @@ async def running(
             region.profile.id: await stack.enter_async_context(_archive(settings, (region,), patients, observer))
             for region in regions
         }
-        server = WebServer(_app(settings, province, alone, observer), settings.http.host, settings.http.port)
+        store = await stack.enter_async_context(_store(settings, regions, observer).running())
+        server = WebServer(_app(settings, province, alone, store, observer), settings.http.host, settings.http.port)
         http_port = await _listening(server.start(), settings.http.port)
         stack.push_async_callback(server.aclose, 2.0)
         yield Gateway(http_port, dimse_port, tuple(regions))
@@ -140,15 +144,30 @@ def _called_by(settings: Settings, profiles: Sequence[Profile]) -> Callable[[Cal
     return lambda caller: None if caller.called_ae_title in ours else CALLED_AE_TITLE_NOT_RECOGNIZED
 
 
-def _app(settings: Settings, province: Archive, regions: Mapping[str, Archive], observer: Observer) -> Starlette:
+def _store(settings: Settings, regions: Sequence[Region], observer: Observer) -> FederatedStore:
+    folder = Path(settings.store.folder) if settings.store.folder else None
+    queue = Queue(folder, max_bytes=settings.store.max_bytes)
+    return FederatedStore(regions, settings.store, queue, observer)
+
+
+def _app(
+    settings: Settings, province: Archive, regions: Mapping[str, Archive], store: FederatedStore, observer: Observer
+) -> Starlette:
+    upload = UploadLimits(
+        max_bytes=settings.store.max_request_bytes,
+        max_parts=settings.store.max_parts,
+        max_metadata_bytes=settings.store.max_metadata_bytes,
+        stall_seconds=settings.store.body_seconds,
+    )
     web = WebSettings(
         public_url=settings.http.public_url or None,
         default_transfer_syntax=settings.http.default_transfer_syntax,
         search_seconds=settings.search.hard_seconds,
         first_byte_seconds=settings.retrieve.first_instance_seconds,
         cors_origins=settings.http.cors_origins,
+        upload=upload,
     )
-    return create_app(province.search, province.retrieve, web, observer, regions=regions)
+    return create_app(province.search, province.retrieve, web, observer, store=store, regions=regions)
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """The DICOMweb origin server as one ASGI application (PS3.18)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -19,10 +19,13 @@ from gateway.web.problem import ProblemBoundary, routing_problem
 from gateway.web.retrieve import Retrieve
 from gateway.web.routes import region_root, region_routes, routes
 from gateway.web.search import Search
+from gateway.web.store import Store
+from gateway.web.upload import UploadLimits
 
 if TYPE_CHECKING:
     from gateway.federation.retrieve import FederatedRetrieve
     from gateway.federation.search import FederatedSearch
+    from gateway.federation.store import FederatedStore
 
 METHODS = ("GET", "HEAD", "POST")
 REQUEST_FIELDS = ("Accept", "Authorization", "Content-Type", "Prefer", "Range")
@@ -45,6 +48,7 @@ class WebSettings:
         search_seconds: hard limit of a search; a caller may shorten it.
         first_byte_seconds: until a retrieve must have its first instance.
         cors_origins: exact origins of viewers that are served from elsewhere.
+        upload: what one Store request may take.
     """
 
     root_path: str = "/dicom-web"
@@ -53,6 +57,7 @@ class WebSettings:
     search_seconds: float = 30.0
     first_byte_seconds: float = 30.0
     cors_origins: tuple[str, ...] = ()
+    upload: UploadLimits = field(default_factory=UploadLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,7 @@ def create_app(
     settings: WebSettings,
     observe: Observer = unobserved,
     *,
+    store: "FederatedStore | None" = None,
     regions: Mapping[str, Archive] = MappingProxyType({}),
 ) -> Starlette:
     """Join the transactions to one application.
@@ -83,12 +89,13 @@ def create_app(
         retrieve: answers for the province.
         settings: how the origin server presents itself.
         observe: hears of defects and of bodies that break off.
+        store: takes instances in for the province; None where nothing is stored.
         regions: what answers for one region alone, by its name, below ``/regions/{name}``.
     """
     root = settings.root_path
     app = Starlette(
         routes=[
-            *_resources(root, root, Archive(search, retrieve), settings),
+            *_resources(root, root, Archive(search, retrieve), settings, store),
             region_routes(root, {x: _resources("", region_root(x, root), regions[x], settings) for x in regions}),
         ],
         middleware=[
@@ -103,13 +110,16 @@ def create_app(
     return app
 
 
-def _resources(path: str, base: str, archive: Archive, settings: WebSettings) -> list[BaseRoute]:
+def _resources(
+    path: str, base: str, archive: Archive, settings: WebSettings, store: "FederatedStore | None" = None
+) -> list[BaseRoute]:
     """Return the routes below a path, for resources whose URLs begin with a base."""
     locations = Locations(base, settings.public_url)
     return routes(
         path,
         Search(archive.search, locations, settings.search_seconds),
         Retrieve(archive.retrieve, locations, settings.default_transfer_syntax, settings.first_byte_seconds),
+        None if store is None else Store(store, locations, settings.upload),
     )
 
 
