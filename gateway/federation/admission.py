@@ -1,7 +1,8 @@
 """What an instance must be to be taken in, decided while it is written to the disk."""
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -84,15 +85,14 @@ class Admission:
         arrival = self._queue.arrive()
         try:
             async for fragment in fragments:
-                identification.feed(fragment)
+                with _understanding():
+                    identification.feed(fragment)
                 await arrival.write(fragment)
                 self._check_size(arrival.size)
-            found.update(identification.finish())
+            with _understanding():
+                found.update(identification.finish())
             self._check(announced, found)
             digest = await arrival.finish()
-        except (DatasetError, LimitExceeded) as error:
-            arrival.discard()
-            raise Inadmissible(f"its Data Set cannot be read: {error}", status=CANNOT_UNDERSTAND) from None
         except BaseException:
             arrival.discard()
             raise
@@ -117,6 +117,15 @@ class Admission:
         for key in self._required:
             if not found.get(key):
                 raise Inadmissible(f"its {keyword_of(key)} is missing or empty", status=LACKS_IDENTIFIER)
+
+
+@contextmanager
+def _understanding() -> Iterator[None]:
+    """Turn what a Reader finds into a refusal of the instance; what ends the whole request is not raised inside."""
+    try:
+        yield
+    except (DatasetError, LimitExceeded) as error:
+        raise Inadmissible(f"its Data Set cannot be read: {error}", status=CANNOT_UNDERSTAND) from None
 
 
 def is_uid(text: str) -> bool:
