@@ -2,6 +2,7 @@
 
 import time
 import tracemalloc
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -47,7 +48,7 @@ def read(pieces: list[bytes], boundary: str = "b", **limits: int) -> Parts:
 
 def cut(data: bytes, at: list[int]) -> list[bytes]:
     edges = [0, *sorted({i % (len(data) + 1) for i in at}), len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(edges)]
 
 
 @given(st.lists(contents, min_size=1, max_size=4), st.lists(st.integers(0, 10_000), max_size=20))
