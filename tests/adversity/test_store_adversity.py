@@ -77,7 +77,13 @@ class Client(threading.Thread):
 
 
 def settings(folder: Path, **values: object) -> str:
-    lines = {"default": ["ARCHIVE"], "folder": str(folder), "retry_seconds": 0.2, "longest_retry_seconds": 0.5, **values}
+    lines = {
+        "default": ["ARCHIVE"],
+        "folder": str(folder),
+        "retry_seconds": 0.2,
+        "longest_retry_seconds": 0.5,
+        **values,
+    }
     return "[store]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
 
 

@@ -50,7 +50,7 @@ async def test_post_to_studies_stores_every_part_and_answers_200() -> None:
 
 async def test_what_arrives_at_the_region_is_byte_for_byte_what_was_posted() -> None:
     region = FakeRegion()
-    async with origin(region, associations=1) as served:
+    async with origin(region) as served:
         await served.post(STUDY)
     assert [data for _, data in region.stored] == [encode(from_part10(file)) for file in STUDY]
 
@@ -441,7 +441,7 @@ async def test_xml_metadata_with_bulk_data_becomes_the_instances_it_describes() 
         row, pixels = described(dataset, f"cid:{number}")
         parts.append((XML, {}, to_native_xml(row)))
         bulk.append(("application/octet-stream", {"Content-Location": f"cid:{number}"}, pixels))
-    async with origin(region, associations=1) as served:
+    async with origin(region) as served:
         response = await served.post_parts([*parts, *bulk], XML)
     assert response.status_code == 200, response.text
     assert region.uids == [dataset.SOPInstanceUID for dataset in datasets]
