@@ -283,8 +283,8 @@ class FederatedStore:
     async def running(self) -> AsyncIterator["FederatedStore"]:
         """Deliver what waits, and what comes, as long as the context lasts."""
         failure: Exception | None = None
-        self._queue.open()
         try:
+            self._queue.open()
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(courier.run()) for courier in self._couriers.values()]
                 try:

@@ -145,9 +145,11 @@ def test_gateway_that_restarts_delivers_what_it_had_queued(tmp_path: Path) -> No
     port, folder, region = free_port(), tmp_path / "queue", Region()
     with gateway(tmp_path, profile("ARCHIVE", port), settings=settings(folder)) as served:
         _, stored = post(served.http_port, [instance(1, 1, number) for number in (1, 2, 3)])
-    with pynetdicom_scp("ARCHIVE", [(evt.EVT_C_STORE, region.store)], port=port):
-        with gateway(tmp_path, profile("ARCHIVE", port), settings=settings(folder)):
-            wait_until_empty(folder)
+    with (
+        pynetdicom_scp("ARCHIVE", [(evt.EVT_C_STORE, region.store)], port=port),
+        gateway(tmp_path, profile("ARCHIVE", port), settings=settings(folder)),
+    ):
+        wait_until_empty(folder)
     assert sorted(region.received) == sorted(stored)
 
 

@@ -93,9 +93,12 @@ def test_curl_stores_a_folder_in_one_request(served: Served, tmp_path: Path) -> 
     fields = [word for file in files for word in ("-F", f'f=@"{file}";type=application/dicom')]
     kind = ("-H", 'Content-Type: multipart/related; type="application/dicom"')
     done = subprocess.run(
-        [str(CURL), "-fsS", *kind, *fields, f"{served.gateway.url}/studies"], capture_output=True, text=True, timeout=60
+        [str(CURL), "-fsS", *kind, *fields, f"{served.gateway.url}/studies"],
+        capture_output=True,
+        check=True,
+        timeout=60,
     )
-    assert done.returncode == 0, done.stderr
+    assert b"00081199" in done.stdout
     assert len(retrieved(served.gateway, f"/studies/{dcmread(files[0]).StudyInstanceUID}")) == 3
 
 

@@ -25,6 +25,9 @@ FILE = "application/dicom"
 JSON = "application/dicom+json"
 XML = "application/dicom+xml"
 
+Parts = Sequence[tuple[str, Mapping[str, str], bytes]]
+"""Media type, further fields, content."""
+
 Answer = Callable[[Outgoing], int]
 """The status of a C-STORE, or a raised error."""
 
@@ -68,9 +71,7 @@ class Origin:
         """Post Part 10 files, each a part."""
         return await self.post_parts([(FILE, {}, part) for part in parts], FILE, path, **headers)
 
-    async def post_parts(
-        self, parts: Sequence[tuple[str, Mapping[str, str], bytes]], root: str, path: str = "/studies", **headers: str
-    ) -> Response:
+    async def post_parts(self, parts: Parts, root: str, path: str = "/studies", **headers: str) -> Response:
         fields = {"Content-Type": f'multipart/related; type="{root}"; boundary=frontier', **headers}
         return await self.client.post(path, content=multipart(parts), headers=fields)
 
@@ -78,7 +79,7 @@ class Origin:
         return await self.client.post(path, content=content, headers={"Content-Type": content_type})
 
 
-def multipart(parts: Sequence[tuple[str, Mapping[str, str], bytes]]) -> bytes:
+def multipart(parts: Parts) -> bytes:
     body = b""
     for media_type, fields, content in parts:
         lines = [f"Content-Type: {media_type}"] * bool(media_type) + [f"{k}: {v}" for k, v in fields.items()]
@@ -101,12 +102,16 @@ async def origin(
 ) -> AsyncIterator[Origin]:
     """Serve a store over fake regions on a port of its own."""
     events: list[Event] = []
+
+    def observe(event: Event) -> None:
+        events.append(event)
+
     settings = store_settings(**values)
     queue = Queue(folder, max_bytes=settings.max_bytes)
-    async with FederatedStore(regions, settings, queue, events.append).running() as store:
+    async with FederatedStore(regions, settings, queue, observe).running() as store:
         web = WebSettings(upload=upload or UploadLimits(), cors_origins=cors_origins)
         search, retrieve = cast("Any", FakeSearch()), cast("Any", FakeRetrieve())
-        app = create_app(search, retrieve, web, events.append, store=store)
+        app = create_app(search, retrieve, web, observe, store=store)
         server = WebServer(app, "127.0.0.1", 0, limits=limits)
         port = await server.start()
         try:

@@ -155,7 +155,7 @@ async def test_sop_class_that_is_not_stored_is_409_0122(sop_class: str) -> None:
 
 
 async def test_mixture_of_media_types_fails_for_the_odd_part_alone() -> None:
-    parts = [(FILE, {}, STUDY[0]), ("image/png", {}, b"\x89PNG")]
+    parts: list[tuple[str, dict[str, str], bytes]] = [(FILE, {}, STUDY[0]), ("image/png", {}, b"\x89PNG")]
     async with origin(FakeRegion()) as served:
         response = await served.post_parts(parts, FILE)
     assert response.status_code == 202
@@ -172,7 +172,10 @@ async def test_part_that_is_no_instance_is_among_other_failures() -> None:
 
 async def test_part_type_may_have_parameters_be_unquoted_or_be_left_out() -> None:
     region = FakeRegion()
-    parts = [(f"{FILE}; transfer-syntax=1.2.840.10008.1.2.1", {}, STUDY[0]), ("Application/DICOM", {}, STUDY[1])]
+    parts: list[tuple[str, dict[str, str], bytes]] = [
+        (f"{FILE}; transfer-syntax=1.2.840.10008.1.2.1", {}, STUDY[0]),
+        ("Application/DICOM", {}, STUDY[1]),
+    ]
     body = multipart([*parts, ("", {}, STUDY[2])])
     async with origin(region) as served:
         fields = {"Content-Type": "multipart/related; boundary=frontier; type=application/dicom"}
@@ -419,7 +422,7 @@ def described(dataset: Dataset, location: str = "http://client.example/pixels") 
 async def test_json_metadata_with_bulk_data_becomes_the_instance_it_describes() -> None:
     region, dataset = FakeRegion(), instance(size=4096)
     row, pixels = described(dataset)
-    parts = [(JSON, {}, json.dumps([row]).encode())]
+    parts: list[tuple[str, dict[str, str], bytes]] = [(JSON, {}, json.dumps([row]).encode())]
     parts.append(("application/octet-stream", {"Content-Location": "http://client.example/pixels"}, pixels))
     async with origin(region) as served:
         response = await served.post_parts(parts, JSON)
@@ -452,7 +455,7 @@ async def test_compressed_frames_come_each_in_a_part_of_their_own() -> None:
     region, dataset = FakeRegion(), instance(size=2048, NumberOfFrames="2")
     row, _ = described(dataset, "cid:frames")
     frames = [b"\xff\x4f\xff\x51 first", b"\xff\x4f\xff\x51 2nd "]
-    parts = [(JSON, {}, json.dumps(row).encode())]
+    parts: list[tuple[str, dict[str, str], bytes]] = [(JSON, {}, json.dumps(row).encode())]
     parts += [("image/jp2", {"Content-Location": "cid:frames"}, frame) for frame in frames]
     async with origin(region) as served:
         response = await served.post_parts(parts, JSON)
