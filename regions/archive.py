@@ -200,6 +200,9 @@ class Archive:
             (self.folder / arriving).unlink()
             return 0xA900
         former = self.index.path_of(entry.sop_instance_uid)
+        if former and self._drops_received and not former.startswith("received/"):
+            (self.folder / arriving).unlink()  # what it began with is what it shall end with
+            return 0x0000
         (self.folder / arriving).rename(self.folder / path)
         self.index.add([replace(entry, path=path)])
         if former and former.startswith("received/"):
