@@ -17,13 +17,16 @@ from gateway.federation.pixm import pix_manager
 from gateway.federation.remembered import Remembered
 from gateway.federation.retrieve import FederatedRetrieve
 from gateway.federation.search import FederatedSearch, SearchLimits
+from gateway.federation.store import FederatedStore
 from gateway.federation.workers import Workers, WorkLimits
 from gateway.region.inbox import Inbox
 from gateway.region.node import Region
 from gateway.region.profile import Profile
+from gateway.spool.queue import Queue
 from gateway.spool.spool import Spool
 from gateway.web.app import Archive, WebSettings, create_app
 from gateway.web.server import WebServer
+from gateway.web.upload import UploadLimits
 from gateway.wire.limits import Limits
 
 
@@ -82,8 +85,11 @@ async def running(
             )
             for region in regions
         }
+        store = await stack.enter_async_context(_store(settings, regions, observer).running())
         workers = await stack.enter_async_context(Workers(_work_limits(settings), get_ready))
-        app = create_app(province.search, province.retrieve, workers, _web(settings), observer, regions=alone)
+        app = create_app(
+            province.search, province.retrieve, workers, _web(settings), observer, store=store, regions=alone
+        )
         server = WebServer(app, settings.http.host, settings.http.port)
         http_port = await _listening(server.start(), settings.http.port)
         stack.push_async_callback(server.aclose, 2.0)
@@ -156,13 +162,26 @@ def _work_limits(settings: Settings) -> WorkLimits:
     )
 
 
+def _store(settings: Settings, regions: Sequence[Region], observer: Observer) -> FederatedStore:
+    folder = Path(settings.store.folder) if settings.store.folder else None
+    queue = Queue(folder, max_bytes=settings.store.max_bytes)
+    return FederatedStore(regions, settings.store, queue, observer)
+
+
 def _web(settings: Settings) -> WebSettings:
+    upload = UploadLimits(
+        max_bytes=settings.store.max_request_bytes,
+        max_parts=settings.store.max_parts,
+        max_metadata_bytes=settings.store.max_metadata_bytes,
+        stall_seconds=settings.store.body_seconds,
+    )
     return WebSettings(
         public_url=settings.http.public_url or None,
         default_transfer_syntax=settings.http.default_transfer_syntax,
         search_seconds=settings.search.hard_seconds,
         first_byte_seconds=settings.retrieve.first_instance_seconds,
         cors_origins=settings.http.cors_origins,
+        upload=upload,
     )
 
 

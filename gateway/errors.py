@@ -174,6 +174,20 @@ class Saturated(RegionError):
     retryable = True
 
 
+class NotStorable(Rejected):
+    """The region accepts no Presentation Context in which the instance can be sent (PS3.8 7.1.1.13).
+
+    Attributes:
+        status: Failure Reason of PS3.18 Table I.2-1: the SOP Class or the Transfer Syntax is not supported.
+    """
+
+    slug = "not-storable"
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message, source=3, reason=0)
+        self.status = status
+
+
 class NoRegionAnswered(RegionError):
     """Every region that was asked failed."""
 
@@ -233,6 +247,15 @@ class LimitExceeded(GatewayError):
     def __init__(self, message: str, *, limit: str) -> None:
         super().__init__(message)
         self.limit = limit
+
+
+class QueueFull(GatewayError):
+    """There is no room to take instances in: nothing of them is kept (promise P03)."""
+
+    slug = "queue-full"
+    http_status = 503
+    dimse_status = 0xA700
+    retryable = True
 
 
 class WorkersBusy(GatewayError):
@@ -335,6 +358,21 @@ class UnsupportedMediaType(RequestError):
 
     slug = "unsupported-media-type"
     http_status = 415
+
+
+class Inadmissible(RequestError):
+    """An instance is not taken in; the others of its request may be.
+
+    Attributes:
+        status: Failure Reason (0008,1197) of PS3.18 Table I.2-1, a DIMSE status.
+    """
+
+    slug = "inadmissible"
+    http_status = 409
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class UnsolicitedStore(RequestError):

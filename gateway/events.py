@@ -78,6 +78,19 @@ class IdentitySourceFailed(Event):
     """The identity source did not answer: identifiers were taken as each region has them."""
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveryQuarantined(Event):
+    """An instance that was taken in is refused by its region: somebody has to look (``gateway queue list``).
+
+    Attributes:
+        region: the region's id.
+        status: the DIMSE status with which it was refused.
+    """
+
+    region: str
+    status: int
+
+
 class Observer(Protocol):
     """Receives every event, on the event loop; it returns at once and never raises."""
 

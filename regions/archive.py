@@ -7,6 +7,7 @@ import argparse
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -97,7 +98,12 @@ class Archive:
     """
 
     def __init__(
-        self, ae_title: str, folder: Path, *, destinations: Mapping[str, tuple[str, int]] | None = None
+        self,
+        ae_title: str,
+        folder: Path,
+        *,
+        destinations: Mapping[str, tuple[str, int]] | None = None,
+        drop_received: bool = False,
     ) -> None:
         """Open the folder.
 
@@ -105,11 +111,14 @@ class Archive:
             ae_title: what it must be called by.
             folder: made if it is not there.
             destinations: the Move Destinations it knows, AE title to host and port; may grow while it runs.
+            drop_received: begin and end without what was stored, in this run or in an earlier one.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.destinations = dict(destinations or {})
         self.index = Index(folder)
+        self._drops_received = drop_received
+        self._drop_received()
         self._take_in_strangers()
         self.ae = _application_entity(ae_title)
         self._server: Any = None
@@ -145,6 +154,7 @@ class Archive:
             for association in self.ae.active_associations:
                 association.abort()
                 association.join(5)
+        self._drop_received()
         self.index.close()
 
     def __enter__(self) -> Self:
@@ -154,6 +164,11 @@ class Archive:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _drop_received(self) -> None:
+        if self._drops_received:
+            self.index.remove_below("received/")
+            shutil.rmtree(self.folder / "received", ignore_errors=True)
 
     def _take_in_strangers(self) -> None:
         """Index files in the folder that have no entry yet."""
@@ -185,6 +200,9 @@ class Archive:
             (self.folder / arriving).unlink()
             return 0xA900
         former = self.index.path_of(entry.sop_instance_uid)
+        if former and self._drops_received and not former.startswith("received/"):
+            (self.folder / arriving).unlink()  # what it began with is what it shall end with
+            return 0x0000
         (self.folder / arriving).rename(self.folder / path)
         self.index.add([replace(entry, path=path)])
         if former and former.startswith("received/"):
@@ -232,6 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=0, help="0 for any that is free")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--destination", type=destination, action="append", default=[], help="AE=host:port, repeatable")
+    parser.add_argument("--drop-received", action="store_true", help="forget what was stored, at the start and the end")
     parser.add_argument("--stdin-guard", action="store_true", help="end when standard input ends")
     options = parser.parse_args(arguments)
     logging.basicConfig(
@@ -242,7 +261,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         signal.signal(number, lambda *_: over.set())
     if options.stdin_guard:
         end_with_stdin(over.set)
-    archive = Archive(options.ae_title, options.folder, destinations=dict(options.destination))
+    archive = Archive(
+        options.ae_title,
+        options.folder,
+        destinations=dict(options.destination),
+        drop_received=options.drop_received,
+    )
     try:
         archive.start(options.host, options.port)
     except OSError as error:

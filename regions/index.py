@@ -131,6 +131,11 @@ class Index:
         with self._cursor() as cursor:
             cursor.executemany(f"INSERT OR REPLACE INTO instance ({_COLUMNS}) VALUES ({marks})", rows)
 
+    def remove_below(self, prefix: str) -> None:
+        """Forget the instances whose files lie below a path."""
+        with self._cursor() as cursor:
+            cursor.execute("DELETE FROM instance WHERE substr(path, 1, ?) = ?", (len(prefix), prefix))
+
     def path_of(self, sop_instance_uid: str) -> str | None:
         """Where an instance lies, if it is held."""
         with self._cursor() as cursor:

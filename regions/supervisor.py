@@ -81,7 +81,7 @@ class Supervisor:
         port = settings.base_port + position if settings.base_port else 0
         destinations = [part for one in settings.destinations for part in ("--destination", one)]
         folder = settings.cache / profile.name
-        where = ("--host", settings.host, "--port", str(port), "--folder", str(folder))
+        where = ("--host", settings.host, "--port", str(port), "--folder", str(folder), "--drop-received")
         return await self._spawn("regions.archive", "--ae-title", profile.ae_title, *where, *destinations)
 
     async def _listening(self, process: Process, region: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``gateway serve`` and ``gateway demo``."""
+"""``gateway serve``, ``gateway demo`` and ``gateway queue``."""
 
 import os
 import sys
@@ -10,6 +10,7 @@ import typer
 import uvloop
 
 from gateway.cli import demo as embedded
+from gateway.cli import queue
 from gateway.cli.serve import serve_until_stopped
 from gateway.config import settings
 from gateway.errors import ConfigError, GatewayError
@@ -32,6 +33,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(queue.app)
 
 HttpPort = Annotated[int | None, typer.Option(help="Port of the DICOMweb face.")]
 DimsePort = Annotated[int | None, typer.Option(help="Port of the DIMSE face.")]

@@ -54,7 +54,7 @@ async def run(settings: Settings, region_base_port: int, scale: str) -> None:
                 if report is None:
                     return
                 profiles = profile.load(Path(folder))
-                known = _knowing(settings, report["identity"])
+                known = _storing(_knowing(settings, report["identity"]), profiles[0].name, folder)
                 async with running(known, profiles, EventLog(sys.stderr)) as gateway:
                     announce(settings, gateway)
                     settle()
@@ -75,6 +75,17 @@ def _knowing(settings: Settings, told: Report) -> Settings:
         "issuers": (*settings.identity.issuers, issuer),
     }
     return settings.model_copy(update={"identity": settings.identity.model_copy(update=changes)})
+
+
+def _storing(settings: Settings, region: str, folder: str) -> Settings:
+    """Return the settings with somewhere to store, unless they say where; it all goes when the demonstration ends."""
+    store = settings.store
+    changes: dict[str, Any] = {}
+    if not (store.default or store.rules):
+        changes["default"] = (region,)
+    if not store.folder:
+        changes["folder"] = str(Path(folder) / "queue")
+    return settings.model_copy(update={"store": store.model_copy(update=changes)})
 
 
 def _check_port(host: str, port: int) -> None:
@@ -174,4 +185,5 @@ def _suggest(url: str, study: str, health_card_number: str) -> None:
     print(f"  curl '{url}/studies?PatientName=*'")
     print(f"  curl '{url}/studies?PatientID={health_card_number}'")
     print(f"  curl -i '{url}/studies?ModalitiesInStudy=CT&StudyDate=20240101-'")
-    print(f"  curl -H 'Accept: {accept}' -o study.multipart '{url}/studies/{study}'", flush=True)
+    print(f"  curl -H 'Accept: {accept}' -o study.multipart '{url}/studies/{study}'")
+    print(f"  curl -H 'Content-Type: application/dicom' --data-binary @FILE.dcm '{url}/studies'", flush=True)

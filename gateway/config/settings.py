@@ -109,6 +109,42 @@ class SpoolSettings(Section):
     background_instances: Annotated[Integer, Field(ge=0)]
 
 
+class StoreRule(Section):
+    """Which instances go to which regions: all that is said must fit, and of each list one member.
+
+    Members are compared without regard to case; ``*`` and ``?`` stand for anything and for one character.
+    """
+
+    regions: Annotated[tuple[str, ...], Field(min_length=1)]
+    calling_ae_title: tuple[str, ...] = ()
+    organisation: tuple[str, ...] = ()
+    institution: tuple[str, ...] = ()
+    issuer: tuple[str, ...] = ()
+    modality: tuple[str, ...] = ()
+    sop_class: tuple[str, ...] = ()
+
+
+class StoreSettings(Section):
+    """Store transactions; times in seconds."""
+
+    default: tuple[str, ...]
+    rules: tuple[StoreRule, ...]
+    required: tuple[str, ...]
+    folder: str
+    answer: Literal["delivered", "durable"]
+    answer_seconds: Seconds
+    stall_seconds: Seconds
+    retry_seconds: Seconds
+    longest_retry_seconds: Seconds
+    associations: Count
+    max_bytes: Count
+    max_parts: Count
+    max_part_bytes: Count
+    max_request_bytes: Count
+    max_metadata_bytes: Count
+    body_seconds: Seconds
+
+
 class IssuerSettings(Section):
     """One issuer of Patient IDs under all its names."""
 
@@ -140,6 +176,7 @@ class Settings(Section):
     retrieve: RetrieveSettings
     workers: WorkersSettings
     spool: SpoolSettings
+    store: StoreSettings
     identity: IdentitySettings
 
 

@@ -25,6 +25,7 @@ from gateway.region.latency import Latency
 from gateway.region.outcome import ANSWERED, BROKEN, is_answer
 from gateway.region.profile import Profile
 from gateway.region.split import ResultCap, Split, entity
+from gateway.region.storing import Outgoing, Storing
 from gateway.region.transfer import Transfer
 from gateway.region.walk import Walk, is_hierarchical
 from gateway.wire.limits import Limits
@@ -53,6 +54,7 @@ class Region:
         peer = Peer(profile.host, profile.port, profile.ae_title, settings.dimse.ae_title)
         self._pool = AssociationPool(peer, size=profile.max_associations, limits=limits)
         self._transfer = Transfer(profile, settings, self._pool, inbox, self._sop_classes)
+        self._storing = Storing(self._pool)
         self._limits = settings.search
         self._finder = Finder(
             profile,
@@ -112,6 +114,18 @@ class Region:
         """
         async with self._guarded(deadline):
             return await self._transfer.run(selection, receive, deadline, held_up)
+
+    async def store(self, instance: Outgoing, deadline: Deadline, *, stall_seconds: float) -> int:
+        """Have the region keep an instance, and return the status: Success or a Warning (PS3.4 B.2.3).
+
+        The deadline is for the association; an instance may take as long as it goes on moving.
+
+        Raises:
+            NotStorable: the region takes it in no Transfer Syntax that can be made of it.
+            RegionError: the region refused it, or failed.
+        """
+        async with self._guarded(deadline):
+            return await self._storing.run(instance, deadline, stall_seconds)
 
     async def verify(self, deadline: Deadline) -> None:
         """Ask for a C-ECHO (PS3.4 A.4), past the circuit breaker; raises RegionError when it does not come."""

@@ -1,7 +1,7 @@
 """The DICOMweb origin server as one ASGI application (PS3.18)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -17,10 +17,13 @@ from gateway.web.representative import Representatives
 from gateway.web.retrieve import Retrieve
 from gateway.web.routes import region_root, region_routes, routes
 from gateway.web.search import Search
+from gateway.web.store import Store
+from gateway.web.upload import UploadLimits
 
 if TYPE_CHECKING:
     from gateway.federation.retrieve import FederatedRetrieve
     from gateway.federation.search import FederatedSearch
+    from gateway.federation.store import FederatedStore
     from gateway.federation.workers import Workers
 
 METHODS = ("GET", "HEAD", "POST")
@@ -42,6 +45,7 @@ class WebSettings:
         search_seconds: hard limit of a search; a caller may shorten it.
         first_byte_seconds: until a retrieve must have its first instance.
         cors_origins: exact origins of viewers that are served from elsewhere.
+        upload: what one Store request may take.
     """
 
     root_path: str = "/dicom-web"
@@ -50,6 +54,7 @@ class WebSettings:
     search_seconds: float = 30.0
     first_byte_seconds: float = 30.0
     cors_origins: tuple[str, ...] = ()
+    upload: UploadLimits = field(default_factory=UploadLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ def create_app(
     settings: WebSettings,
     observe: Observer = unobserved,
     *,
+    store: "FederatedStore | None" = None,
     regions: Mapping[str, Archive] = MappingProxyType({}),
 ) -> ASGIApp:
     """Join the transactions to one application.
@@ -82,18 +88,27 @@ def create_app(
         workers: decode, transcode and render.
         settings: how the origin server presents itself.
         observe: hears of defects and of bodies that break off.
+        store: takes instances in for the province; None where nothing is stored.
         regions: what answers for one region alone, by its name, below ``/regions/{name}``.
     """
     root = settings.root_path
+    alone = {x: _resources("", region_root(x, root), regions[x], workers, settings) for x in regions}
     resources = [
-        *_resources(root, root, Archive(search, retrieve), workers, settings),
-        region_routes(root, {x: _resources("", region_root(x, root), regions[x], workers, settings) for x in regions}),
+        *_resources(root, root, Archive(search, retrieve), workers, settings, store),
+        region_routes(root, alone),
     ]
     app = ProblemBoundary(Router(resources, redirect_slashes=False), observe=observe)
     return _cors(CancelOnDisconnect(app), settings.cors_origins)
 
 
-def _resources(path: str, base: str, archive: Archive, workers: "Workers", settings: WebSettings) -> list[BaseRoute]:
+def _resources(
+    path: str,
+    base: str,
+    archive: Archive,
+    workers: "Workers",
+    settings: WebSettings,
+    store: "FederatedStore | None" = None,
+) -> list[BaseRoute]:
     """Return the routes below a path, for resources whose URLs begin with a base."""
     locations = Locations(base, settings.public_url)
     return routes(
@@ -107,6 +122,7 @@ def _resources(path: str, base: str, archive: Archive, workers: "Workers", setti
             settings.default_transfer_syntax,
             settings.first_byte_seconds,
         ),
+        None if store is None else Store(store, locations, settings.upload),
     )
 
 

@@ -11,19 +11,22 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from gateway.errors import NotFound
+from gateway.web.form import FORM
 from gateway.web.retrieve import Retrieve
 from gateway.web.search import Search
+from gateway.web.store import Store
 
 REGIONS = "/regions"
 SEARCH_METHODS = ("GET", "POST")
 
 
-def routes(root: str, search: Search, retrieve: Retrieve) -> list[BaseRoute]:
-    """Return the routes below a root path; GET brings HEAD with it."""
+def routes(root: str, search: Search, retrieve: Retrieve, store: Store | None = None) -> list[BaseRoute]:
+    """Return the routes below a root path; GET brings HEAD with it; without ``store`` nothing can be stored there."""
     study = f"{root}/studies/{{study}}"
     series = f"{study}/series/{{series}}"
     instance = f"{series}/instances/{{instance}}"
     return [
+        *_stored(search, retrieve, store, f"{root}/studies", study),
         *_answered(search.studies, f"{root}/studies", methods=SEARCH_METHODS),
         *_answered(search.series, f"{study}/series", f"{root}/series", methods=SEARCH_METHODS),
         *_answered(
@@ -85,6 +88,25 @@ class _Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self.handler(Request(scope, receive))
         await response(scope, receive, send)
+
+
+def _stored(search: Search, retrieve: Retrieve, store: Store | None, studies: str, study: str) -> list[Route]:
+    """Return the routes of the resources that instances are posted to; a form that is posted is a search."""
+    if store is None:
+        return []
+
+    async def to_studies(request: Request) -> Response:
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        is_search = request.method != "POST" or media_type == FORM
+        return await (search.studies(request) if is_search else store.instances(request))
+
+    async def to_study(request: Request) -> Response:
+        return await (store.instances(request) if request.method == "POST" else retrieve.instances(request))
+
+    return [
+        *_answered(to_studies, studies, methods=SEARCH_METHODS),
+        *_answered(to_study, study, methods=SEARCH_METHODS),
+    ]
 
 
 class _Elsewhere:

@@ -327,8 +327,9 @@ def pynetdicom_scp(
     transfer_syntaxes: Sequence[str] = ALL_TRANSFER_SYNTAXES,
     maximum_pdu_size: int = 131_072,
     maximum_associations: int = 50,
+    port: int = 0,
 ) -> Iterator[DicomNode]:
-    """Run a pynetdicom acceptor with these event handlers.
+    """Run a pynetdicom acceptor with these event handlers, at any port that is free unless one is given.
 
     It supports Verification, every Query/Retrieve model and every Storage SOP Class; `supported` replaces that list.
     """
@@ -339,7 +340,7 @@ def pynetdicom_scp(
     storage = [context.abstract_syntax for context in AllStoragePresentationContexts]
     for abstract_syntax in supported or [Verification, *QUERY_RETRIEVE, *storage]:
         entity.add_supported_context(abstract_syntax, list(transfer_syntaxes), scu_role=True, scp_role=True)
-    server = entity.start_server((HOST, 0), block=False, evt_handlers=list(handlers))
+    server = entity.start_server((HOST, port), block=False, evt_handlers=list(handlers))
     assert server is not None
     try:
         yield DicomNode(ae_title, HOST, server.server_address[1])

@@ -1,0 +1,84 @@
+"""What an instance says of itself, collected while its Data Set passes by."""
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from gateway.dataset.charset import character_set
+from gateway.dataset.reader import Reader
+from gateway.dataset.sink import Buffer, DatasetLimits
+from gateway.dataset.values import PADDING
+
+CHARACTER_SET: Final = "00080005"
+_LONGEST: Final = 4096
+_LIMITS: Final = DatasetLimits()
+
+
+class _Collector:
+    """Keeps some elements of the Data Set itself, not of its items."""
+
+    __slots__ = ("_depth", "_keys", "found", "large_from")
+
+    def __init__(self, keys: Collection[str]) -> None:
+        self.large_from = _LONGEST
+        self.found: dict[str, bytes] = {}
+        self._keys = frozenset(keys)
+        self._depth = 0
+
+    def value(self, key: str, vr: str, data: bytes) -> None:  # noqa: ARG002
+        if self._depth == 0 and key in self._keys:
+            self.found[key] = data
+
+    def large(self, key: str, vr: str, length: int | None) -> bool:  # noqa: ARG002
+        return True
+
+    def piece(self, data: memoryview) -> None:
+        pass
+
+    def end_large(self) -> None:
+        pass
+
+    def begin_sequence(self, key: str) -> None:  # noqa: ARG002
+        self._depth += 1
+
+    def end_sequence(self) -> None:
+        self._depth -= 1
+
+    def begin_item(self) -> None:
+        pass
+
+    def end_item(self) -> None:
+        pass
+
+    def empty_items(self, count: int) -> None:
+        pass
+
+
+class Identification:
+    """Reads a whole Data Set in fragments, so that it is known to be one, and keeps what was asked for (PS3.5 7).
+
+    Args:
+        transfer_syntax_uid: how it is encoded.
+        keys: the elements to keep; one longer than 4 KiB counts as absent.
+
+    Raises:
+        DatasetError: from ``feed`` and ``finish``, when the bytes are no Data Set.
+        LimitExceeded: from both, at a limit.
+    """
+
+    __slots__ = ("_collector", "_reader")
+
+    def __init__(self, transfer_syntax_uid: str, keys: Collection[str], limits: DatasetLimits = _LIMITS) -> None:
+        self._collector = _Collector({*keys, CHARACTER_SET})
+        self._reader = Reader(transfer_syntax_uid, self._collector, limits)
+
+    def feed(self, fragment: Buffer) -> None:
+        """Read the next fragment."""
+        self._reader.feed(fragment)
+
+    def finish(self) -> Mapping[str, str]:
+        """Return each element that was found, as text without padding."""
+        self._reader.finish()
+        found = self._collector.found
+        terms = found.get(CHARACTER_SET, b"").decode("ascii", "replace").strip(PADDING)
+        charset = character_set(terms, "ISO_IR 100")
+        return {key: charset.decode(data).strip(PADDING) for key, data in found.items()}

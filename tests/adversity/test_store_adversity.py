@@ -1,0 +1,196 @@
+"""Nothing that was acknowledged is lost, and nothing is half there: kill -9, regions that are down, full disks."""
+
+import contextlib
+import http.client
+import json
+import os
+import random
+import signal
+import sqlite3
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import Dataset
+from pynetdicom import evt
+
+from tests.interop.serving import Gateway, gateway, profile
+from tests.kit.dicom import encode, instance, part10
+from tests.kit.peers import DicomNode, free_port, pynetdicom_scp
+from tests.web.storing import FILE, first, multipart, values
+
+KILLS = 20
+
+
+@dataclass
+class Region:
+    """What an archive was given, by SOP Instance UID."""
+
+    seconds: float = 0.0
+    received: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def store(self, event: Any) -> int:
+        time.sleep(self.seconds)  # the archive's own work
+        data = event.request.DataSet.getvalue()
+        self.received[str(event.request.AffectedSOPInstanceUID)].append(sha256(data).hexdigest())
+        return 0
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[DicomNode]:
+        with pynetdicom_scp("ARCHIVE", [(evt.EVT_C_STORE, self.store)]) as node:
+            yield node
+
+
+def post(port: int, datasets: list[Dataset]) -> tuple[int, list[str]]:
+    """Store instances; return the status and the UIDs that the answer calls stored."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    with contextlib.closing(connection):
+        fields = {"Content-Type": f'multipart/related; type="{FILE}"; boundary=frontier'}
+        connection.request("POST", "/dicom-web/studies", multipart([(FILE, {}, part10(x)) for x in datasets]), fields)
+        with connection.getresponse() as response:
+            module = json.loads(response.read())
+            return response.status, [first(item, "00081155") for item in values(module, "00081199")]
+
+
+class Client(threading.Thread):
+    """Stores instances one request after the other until the gateway is gone."""
+
+    def __init__(self, port: int, study: int) -> None:
+        super().__init__()
+        self.acknowledged: dict[str, str] = {}
+        self._port = port
+        self._study = study
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException, json.JSONDecodeError):
+            for series in range(1, 1000):
+                datasets = [instance(self._study, series, number, size=64 * 1024) for number in (1, 2, 3)]
+                _, uids = post(self._port, datasets)
+                digests = {str(x.SOPInstanceUID): sha256(encode(x)).hexdigest() for x in datasets}
+                self.acknowledged |= {uid: digests[uid] for uid in uids}
+
+
+def settings(folder: Path, **values: object) -> str:
+    lines = {
+        "default": ["ARCHIVE"],
+        "folder": str(folder),
+        "retry_seconds": 0.2,
+        "longest_retry_seconds": 0.5,
+        **values,
+    }
+    return "[store]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
+
+
+def waiting(folder: Path) -> int:
+    with contextlib.closing(sqlite3.connect(folder / "queue.sqlite", timeout=10)) as database:
+        return int(database.execute("SELECT count(*) FROM delivery").fetchone()[0])
+
+
+def wait_until_empty(folder: Path, seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while waiting(folder):
+        assert time.monotonic() < end, f"{waiting(folder)} deliveries still wait"
+        time.sleep(0.05)  # the queue is another process's
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("answer", ["durable", "delivered"])
+def test_kill_9_at_any_moment_of_a_store_loses_nothing_acknowledged(tmp_path: Path, answer: str) -> None:
+    # P01: at 20 random points, over both settings.
+    folder, region, dice = tmp_path / "queue", Region(seconds=0.01), random.Random(20261122)
+    acknowledged: dict[str, str] = {}
+    with region.serving() as node:
+        for kill in range(KILLS // 2):
+            with gateway(tmp_path, profile("ARCHIVE", node.port), settings=settings(folder, answer=answer)) as served:
+                client = Client(served.http_port, study=kill + 1)
+                client.start()
+                time.sleep(dice.uniform(0.02, 0.6))  # the moment is what the test is about
+                os.kill(served.pid, signal.SIGKILL)
+                client.join(30)
+                acknowledged |= client.acknowledged
+        with gateway(tmp_path, profile("ARCHIVE", node.port), settings=settings(folder, answer=answer)):
+            wait_until_empty(folder)
+            left = list((folder / "instances").iterdir())
+    assert acknowledged, "no kill came late enough for anything to be acknowledged"
+    assert acknowledged.keys() <= region.received.keys()
+    assert not left
+    for uid, digests in region.received.items():
+        assert len(set(digests)) == 1, "the same instance came with different bytes"
+        assert uid not in acknowledged or digests[0] == acknowledged[uid]
+
+
+def test_region_that_is_down_gets_everything_once_when_it_recovers(tmp_path: Path) -> None:
+    port, folder, region = free_port(), tmp_path / "queue", Region()
+    datasets = [instance(1, 1, number) for number in range(1, 13)]
+    with gateway(tmp_path, profile("ARCHIVE", port), settings=settings(folder)) as served:
+        status, stored = post(served.http_port, datasets)
+        assert status == 202
+        assert len(stored) == waiting(folder) == 12
+        again, _ = post(served.http_port, datasets[:3])
+        assert again == 202
+        assert waiting(folder) == 12, "what waits already is not queued twice"
+        with pynetdicom_scp("ARCHIVE", [(evt.EVT_C_STORE, region.store)], port=port):
+            wait_until_empty(folder)
+        assert not list((folder / "instances").iterdir())
+    assert {uid: len(digests) for uid, digests in region.received.items()} == dict.fromkeys(stored, 1)
+
+
+def test_gateway_that_restarts_delivers_what_it_had_queued(tmp_path: Path) -> None:
+    port, folder, region = free_port(), tmp_path / "queue", Region()
+    with gateway(tmp_path, profile("ARCHIVE", port), settings=settings(folder)) as served:
+        _, stored = post(served.http_port, [instance(1, 1, number) for number in (1, 2, 3)])
+    with (
+        pynetdicom_scp("ARCHIVE", [(evt.EVT_C_STORE, region.store)], port=port),
+        gateway(tmp_path, profile("ARCHIVE", port), settings=settings(folder)),
+    ):
+        wait_until_empty(folder)
+    assert sorted(region.received) == sorted(stored)
+
+
+def test_region_that_stops_reading_is_given_up_and_what_it_did_not_take_is_not_called_stored(tmp_path: Path) -> None:
+    # R23, without a queue: the instance is among those that failed.
+    held = threading.Event()
+
+    def stall(event: Any) -> int:
+        held.wait(20)
+        return 0
+
+    text = '[store]\ndefault = ["ARCHIVE"]\nstall_seconds = 0.5\n'
+    with pynetdicom_scp("ARCHIVE", [(evt.EVT_C_STORE, stall)]) as node:
+        with gateway(tmp_path, profile("ARCHIVE", node.port), settings=text) as served:
+            began = time.monotonic()
+            status, stored = post(served.http_port, [instance(1, 1, 1, size=4 << 20)])
+            assert time.monotonic() - began < 10
+        held.set()
+    assert status == 503
+    assert stored == []
+
+
+def test_ten_thousand_and_one_parts_and_endless_headers_cost_little(tmp_path: Path) -> None:
+    # H04: 400 or 413 within a second, and no memory.
+    bodies = {
+        413: multipart([(FILE, {}, b"x")] * 10_001),
+        400: b"--frontier\r\nContent-Type: " + b"x" * (1 << 20) + b"\r\n\r\n",
+    }
+    fields = {"Content-Type": f'multipart/related; type="{FILE}"; boundary=frontier'}
+    with pynetdicom_scp("ARCHIVE") as node, gateway(tmp_path, profile("ARCHIVE", node.port)) as served:
+        before = resident(served)
+        for expected, body in bodies.items():
+            connection = http.client.HTTPConnection("127.0.0.1", served.http_port, timeout=30)
+            with contextlib.closing(connection):
+                began = time.monotonic()
+                connection.request("POST", "/dicom-web/studies", body, fields)
+                assert connection.getresponse().status == expected
+                assert time.monotonic() - began < 2
+        assert resident(served) - before < 32 << 20
+
+
+def resident(served: Gateway) -> int:
+    pages = int(Path(f"/proc/{served.pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
