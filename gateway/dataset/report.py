@@ -88,7 +88,7 @@ def _first(row: Row, key: str) -> Row:
 
 def _text(row: Row, key: str) -> str:
     text = text_of(row.get(key, {}))
-    return text.replace("^", " ").strip() if row.get(key, {}).get("vr") == "PN" else text
+    return " ".join(text.replace("^", " ").split()) if row.get(key, {}).get("vr") == "PN" else text
 
 
 def _code(row: Row, key: str) -> str:

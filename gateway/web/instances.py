@@ -12,6 +12,7 @@ from gateway.dataset.sink import Buffer
 from gateway.dataset.transcode import Reencoder
 from gateway.dataset.transfer_syntax import (
     DEFLATED_EXPLICIT_VR_LE,
+    EXPLICIT_VR_BE,
     EXPLICIT_VR_LE,
     JPEG_BASELINE,
     transfer_syntax,
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 SMALL: Final = 32 << 20
 """Bytes of pixels up to which an instance is transcoded in one go; larger ones frame by frame."""
+
+WORD_BITS: Final = 16
+"""Of the words of VR OW; longer pixels in big endian change their byte order as a whole."""
 
 _WHOLE_ONLY: Final = frozenset({JPEG_BASELINE, DEFLATED_EXPLICIT_VR_LE})
 
@@ -64,6 +68,10 @@ class Files:
             return
         self._here = await whole(instance)
         description = self._here.index.description
+        if stored == EXPLICIT_VR_BE and self.outgoing == EXPLICIT_VR_LE:
+            if description is None or description.bits_allocated <= WORD_BITS:
+                self._here = None
+            return
         if description is None and transfer_syntax(stored).encapsulated:
             can = {EXPLICIT_VR_LE}  # without pixels nothing is compressed: the label alone changes
         else:
@@ -79,8 +87,9 @@ class Files:
         return self._asked.wishes.choose(forms, why).transfer_syntax
 
     def _is_streamed(self, stored: str) -> bool:
-        """Whether it can leave while it arrives: as it is, or re-encoded without touching a codestream."""
-        return self.outgoing == stored or (self.outgoing == EXPLICIT_VR_LE and not transfer_syntax(stored).encapsulated)
+        """Whether it can leave while it arrives: as it is, or re-encoded without knowing its pixels."""
+        native = not transfer_syntax(stored).encapsulated and stored != EXPLICIT_VR_BE
+        return self.outgoing == stored or (self.outgoing == EXPLICIT_VR_LE and native)
 
     async def bursts(self) -> AsyncIterator[list[Buffer]]:
         """Yield the file in pieces."""

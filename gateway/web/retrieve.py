@@ -18,7 +18,7 @@ from gateway.web.frames import Frames, frame_list
 from gateway.web.instances import Instances
 from gateway.web.locations import Locations
 from gateway.web.metadata import Metadata, XmlMetadata
-from gateway.web.negotiation import DICOM, JSON_TYPES, preferences
+from gateway.web.negotiation import DICOM, JSON_TYPES, check_charset, preferences
 from gateway.web.parameters import Pair, pairs
 from gateway.web.paths import selection
 from gateway.web.rendered import Rendered, wants_parts
@@ -117,6 +117,7 @@ class Retrieve:
     async def uri(self, request: Request) -> Response:
         """Retrieve one instance by WADO-URI."""
         self.workers.expect()
+        check_charset(pairs(request.scope["query_string"]))
         wanted = uri_request(request, self.default_transfer_syntax)
         asked = Asked(wanted.selected, wanted.wishes, (), request, self.locations, self.workers)
         if wanted.as_dicom:
@@ -126,6 +127,7 @@ class Retrieve:
     def _asked(self, request: Request) -> Asked:
         self.workers.expect()
         parameters: tuple[Pair, ...] = tuple(pairs(request.scope["query_string"]))
+        check_charset(parameters)
         taken: Wishes = wishes(request, parameters, self.default_transfer_syntax)
         return Asked(selection(request), taken, parameters, request, self.locations, self.workers)
 

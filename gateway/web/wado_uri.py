@@ -62,7 +62,7 @@ def uri_request(request: Request, default: Default) -> UriRequest:
         raise RequestError("anonymize: instances are not anonymized here; expected no, or no such parameter")
     ranges = _ranges(request, given)
     wishes = Wishes(ranges, default)
-    as_dicom = wishes.choose(_forms()).media_type == DICOM
+    as_dicom = wishes.choose(_forms(), "none of the media types that are asked for can be made").media_type == DICOM
     if as_dicom and (misplaced := [name for name in PICTURE if name in given]):
         raise RequestError(f"{misplaced[0]}: not with contentType=application/dicom, which is not rendered")
     if as_dicom:

@@ -69,10 +69,10 @@ class Gateway:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.http_port}/dicom-web"
 
-    def get(self, path: str, accept: str = JSON) -> Answer:
+    def get(self, path: str, accept: str = JSON, *, root: str = "/dicom-web") -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=30)
         with contextlib.closing(connection):
-            connection.request("GET", f"/dicom-web{path}", headers={"Accept": accept})
+            connection.request("GET", f"{root}{path}", headers={"Accept": accept})
             with connection.getresponse() as response:
                 return Answer(response.status, response.headers, response.read())
 

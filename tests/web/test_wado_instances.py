@@ -4,9 +4,10 @@ from io import BytesIO
 from typing import Any
 from zipfile import ZipFile
 
+import numpy as np
 import pytest
 from pydicom import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from gateway.dataset.transfer_syntax import DEFLATED_EXPLICIT_VR_LE, JPEG_2000_MC_LOSSLESS
 from gateway.web import instances
@@ -42,6 +43,21 @@ async def test_instance_is_transcoded_to_what_is_named(uid: str) -> None:
     dataset = read(file)
     assert dataset.file_meta.TransferSyntaxUID == uid
     assert (dataset.pixel_array == ct(rows=64).pixel_array).all()
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32])
+async def test_pixels_of_any_length_in_big_endian_are_the_same_in_an_instance_and_in_a_frame(bits: int) -> None:
+    values = np.arange(1, 65).astype(f"<u{bits // 8}") << (bits - 8)
+    dataset = ct()
+    dataset.Rows, dataset.Columns = 8, 8
+    dataset.BitsAllocated = dataset.BitsStored = bits
+    dataset.HighBit = bits - 1
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    dataset.add_new("PixelData", "OB" if bits == 8 else "OW", values.astype(f">u{bits // 8}").tobytes())
+    async with gateway(retrieve=FakeRetrieve([fake(dataset)])) as web:
+        whole = await web.client.get(INSTANCE_PATH, headers={"Accept": "application/dicom; transfer-syntax=*"})
+        frame = await web.client.get(f"{INSTANCE_PATH}/frames/1", headers={"Accept": "application/octet-stream"})
+    assert read(whole.content).PixelData == frame.content == values.tobytes()
 
 
 @pytest.mark.parametrize("uid", [ExplicitVRLittleEndian, JPEGLSLossless])
