@@ -19,7 +19,7 @@ from gateway.web.app import WebSettings, create_app
 from gateway.web.guard import HttpLimits
 from gateway.web.server import WebServer
 from gateway.web.upload import UploadLimits
-from tests.web.fakes import FakeRetrieve, FakeSearch
+from tests.web.fakes import FakeRetrieve, FakeSearch, SameProcess
 
 FILE = "application/dicom"
 JSON = "application/dicom+json"
@@ -110,7 +110,7 @@ async def origin(
     queue = Queue(folder, max_bytes=settings.max_bytes)
     async with FederatedStore(regions, settings, queue, observe).running() as store:
         web = WebSettings(upload=upload or UploadLimits(), cors_origins=cors_origins)
-        search, retrieve, workers = cast("Any", FakeSearch()), cast("Any", FakeRetrieve()), cast("Any", None)
+        search, retrieve, workers = cast("Any", FakeSearch()), cast("Any", FakeRetrieve()), cast("Any", SameProcess())
         app = create_app(search, retrieve, workers, web, observe, store=store)
         server = WebServer(app, "127.0.0.1", 0, limits=limits)
         port = await server.start()

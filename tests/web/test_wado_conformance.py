@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from pydicom import Dataset
 from pydicom.uid import (
+    UID,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -164,7 +165,7 @@ async def test_8_7_values_are_tokens_or_quoted_strings_in_any_order_and_case(acc
 
 @pytest.mark.parametrize("stored", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
 @pytest.mark.parametrize("accept", ["*/*", f"{INSTANCES}; transfer-syntax=*"])
-async def test_8_7_3_implicit_and_big_endian_are_never_on_the_web(stored: str, accept: str) -> None:
+async def test_8_7_3_implicit_and_big_endian_are_never_on_the_web(stored: UID, accept: str) -> None:
     dataset = ct()
     dataset.file_meta.TransferSyntaxUID = stored
     [(head, content)] = parts(await get(dataset, accept=accept))
