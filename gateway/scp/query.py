@@ -143,7 +143,8 @@ class Answer:
     ) -> None:
         """Send a response; the comment is cut to what VR LO holds."""
         text = comment.encode("latin-1", "replace").decode("latin-1")[:_LONGEST_COMMENT] or None
-        response = replace(self._response, status=status, error_comment=text, **counters)
+        response = replace(self._response, status=status, error_comment=text)
+        response = replace(response, **counters)  # type: ignore[arg-type]  # they name only numbers
         self._association.send_message(self._context_id, response, data)
 
 
