@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -20,7 +20,7 @@ from gateway.federation.completeness import Completeness
 from gateway.federation.paging import first
 from gateway.scp import identifier
 from gateway.scp.destination import Destination
-from gateway.scp.interruption import interruptible
+from gateway.scp.interruption import beside, interruptible
 from gateway.scp.outgoing import Recode, send
 from gateway.scp.profile import PeerProfile
 from gateway.scp.query import Answer, failure, missing
@@ -50,13 +50,13 @@ class Tally:
     """The sub-operations of one C-MOVE or C-GET.
 
     Attributes:
-        total: how many there are, as far as is known.
+        total: how many there are; None as long as that is not known.
         failed: SOP Instance UIDs of those that failed.
         unnamed: failed ones whose UIDs nobody could tell.
         comment: what went wrong first.
     """
 
-    total: int = 0
+    total: int | None = None
     completed: int = 0
     warned: int = 0
     failed: dict[str, None] = field(default_factory=dict)
@@ -73,8 +73,9 @@ class Tally:
     def counters(self, *, remaining: bool) -> dict[str, int]:
         """Return the counters of a response; those of a final one say what remains only where it was cancelled."""
         failed = len(self.failed) + self.unnamed
-        left = {"number_of_remaining_suboperations": max(0, self.total - self.arrived - failed)} if remaining else {}
-        return left | {
+        # Nobody has told how many there are: there may be one more.
+        left = 1 if self.total is None else max(0, self.total - self.arrived - failed)
+        return ({"number_of_remaining_suboperations": left} if remaining else {}) | {
             "number_of_completed_suboperations": self.completed,
             "number_of_failed_suboperations": failed,
             "number_of_warning_suboperations": self.warned,
@@ -131,7 +132,7 @@ class Retrieve:
             )
             operation.is_over = lambda: target.down is not None
             status = await operation.run()
-        self._told("move", status, began, operation.tally.arrived)
+            self._told("move", status, began, operation.tally.arrived)
 
     async def get(self, association: Association, inbound: Inbound) -> None:
         """Answer one C-GET, with its C-STOREs on the same association."""
@@ -173,8 +174,9 @@ class _Operation:
         cancelled = False
         try:
             selections = await self._selections()
-            for selection in selections:
-                await self._deliver(selection)
+            async with beside(self._count(selections)):
+                for selection in selections:
+                    await self._deliver(selection)
             status, comment = tally.status()
         except Cancelled:
             status, comment, cancelled = CANCEL, "", True
@@ -199,8 +201,6 @@ class _Operation:
             studies = [uid async for uid in self._found(asked.whose, identifier.STUDY)]
             of_patient = tuple(x for x in selections if x.study in studies)
             selections = of_patient if selections else tuple(map(Selection, studies))
-        for selection in selections:
-            self.tally.total += await self._count(selection)
         return selections
 
     async def _found(self, query: Query, tag: str) -> AsyncIterator[str]:
@@ -213,21 +213,19 @@ class _Operation:
         for uid in uids:
             yield uid
 
-    async def _count(self, selection: Selection) -> int:
-        """Return how many instances a selection has, as its regions say; 0 where they do not."""
+    async def _count(self, selections: Sequence[Selection]) -> None:
+        """Find out how many instances there are, as the regions say."""
+        with suppress(GatewayError):
+            self.tally.total = sum([await self._size(selection) for selection in selections])
+
+    async def _size(self, selection: Selection) -> int:
         if selection.instances:
             return len(selection.instances)
         tag = _COUNTS[selection.level]
         key, uid = (identifier.SERIES, selection.series) if selection.series else (identifier.STUDY, selection.study)
         study = selection.study if selection.series else None
-        query = Query(selection.level, study, None, {(key,): uid}, frozenset({(tag,)}), bare=True)
-        async with interruptible(self._association, self._answer.message_id):
-            try:
-                found = await self._service.search.search(query, Deadline.after(self._service.seconds))
-            except (Cancelled, NotFound):
-                raise
-            except GatewayError:
-                return 0
+        query = Query(selection.level, study, None, {(key,): uid}, frozenset({(tag,)}))
+        found = await self._service.search.search(query, Deadline.after(self._service.seconds))
         counts = [first(row.get(tag)) for row in found.rows]
         return sum(int(count) for count in counts if str(count).isdecimal())
 
@@ -292,7 +290,7 @@ class _Operation:
         tally.failed.update((uid, None) for uid in expected if uid not in tally.sent)
         if len(tally.failed) == before and not (before and self.is_over()):
             # What is missing is at a region that does not tell: at least one, or the retrieve had not failed.
-            tally.unnamed += max(1, tally.total - tally.arrived - len(tally.failed) - tally.unnamed)
+            tally.unnamed += max(1, (tally.total or 0) - tally.arrived - len(tally.failed) - tally.unnamed)
 
     def _note(self, completeness: Completeness) -> None:
         if self._service.strict and completeness.missing:

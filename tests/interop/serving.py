@@ -116,7 +116,12 @@ def gateway(
     made = region(dimse_port) if callable(region) else region
     for rank, profile in enumerate([made] if isinstance(made, str) else made):
         (regions / f"{rank}.toml").write_text(profile)
-    options: dict[str, int | Path] = {"--regions": regions, "--config": config, "--http-port": http_port, "--dimse-port": dimse_port}
+    options: dict[str, int | Path] = {
+        "--regions": regions,
+        "--config": config,
+        "--http-port": http_port,
+        "--dimse-port": dimse_port,
+    }
     if peers:
         options["--peers"] = folder = home / f"peers-{http_port}"
         folder.mkdir()
