@@ -18,7 +18,7 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from tests.interop.contract import INSTANCES, OTHER_STUDY, STUDIES, STUDY
+from tests.interop.contract import COMPRESSED_STUDY, INSTANCES, OTHER_STUDY, STUDY
 from tests.interop.serving import MULTIPART, Gateway, gateway, peer, profile
 from tests.kit import dicom
 from tests.kit.peers import (
@@ -26,13 +26,20 @@ from tests.kit.peers import (
     FINDSCU,
     GETSCU,
     MOVESCU,
+    STORESCP,
     Finished,
     Orthanc,
+    dcmqrscp,
     free_port,
     orthanc,
-    pynetdicom_archive,
+    require,
     run,
+    running,
 )
+
+# dcmqrscp sends nothing compressed.
+HELD = [instance for instance in INSTANCES if instance.StudyInstanceUID != COMPRESSED_STUDY]
+STUDIES = sorted({str(instance.StudyInstanceUID) for instance in HELD})
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ def data_set(part10: bytes) -> tuple[str, bytes]:
 def province(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Province]:
     home, dimse_port, workstation_port = tmp_path_factory.mktemp("pacs"), free_port(), free_port()
     with (
-        pynetdicom_archive(instances=INSTANCES, destinations={"GATEWAY": dimse_port}) as archive,
+        dcmqrscp(home, "ARCHIVE", {"GATEWAY": dimse_port}, HELD) as archive,
         orthanc(home, "PACS", {"GATEWAY": dimse_port}, dicomweb=False) as pacs,
         gateway(
             home,
@@ -84,7 +91,7 @@ def province(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Province]:
 def found(finished: Finished, tag: str) -> list[str]:
     """Return the values of an attribute in what findscu prints."""
     responses = finished.output.partition("Find Response: 1")[2]
-    return re.findall(rf"\({tag}\) \w\w \[([^\]]*?) *\]", responses)
+    return re.findall(rf"\({tag}\) \w\w \[([^\]]*?)[ \0]*\]", responses)
 
 
 # --- DCMTK
@@ -124,7 +131,7 @@ async def test_findscu_finds_what_qido_finds_at_every_level(province: Province) 
 async def test_findscu_of_patient_root(province: Province) -> None:
     keys = "-k", "QueryRetrieveLevel=PATIENT", "-k", "PatientID", "-k", "PatientName"
     patients = found(await province.tool(FINDSCU, "-P", *keys), "0010,0020")
-    assert sorted(patients) == sorted({str(instance.PatientID) for instance in INSTANCES})
+    assert sorted(patients) == sorted({str(instance.PatientID) for instance in HELD})
 
 
 @pytest.mark.peer("dcmtk")
@@ -136,11 +143,8 @@ async def test_findscu_that_cancels_gets_no_more_than_it_wants(province: Provinc
 @pytest.mark.peer("dcmtk")
 @pytest.mark.parametrize("study", STUDIES)
 async def test_getscu_gets_the_bytes_that_wado_gives(province: Province, tmp_path: Path, study: str) -> None:
-    bit_preserving = "+B", "-od", tmp_path
-    # Explicit VR Little Endian is what getscu offers by default; what is stored compressed is asked for as such.
-    wanted = "+xr" if study.endswith(".3") else "+x="
     keys = "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}"
-    got = await province.tool(GETSCU, "-S", wanted, *bit_preserving, *keys)
+    got = await province.tool(GETSCU, "-S", "+B", "-od", tmp_path, *keys)
     assert got.returncode == 0, got.output
     assert files(tmp_path) == province.wado(study)
 
@@ -148,11 +152,14 @@ async def test_getscu_gets_the_bytes_that_wado_gives(province: Province, tmp_pat
 @pytest.mark.peer("dcmtk")
 @pytest.mark.parametrize("study", STUDIES)
 async def test_movescu_gets_the_bytes_that_wado_gives(province: Province, tmp_path: Path, study: str) -> None:
-    there = "-aem", "WS", "+P", province.workstation_port, "+B", "-od", tmp_path, "+xa"
+    folder, port = tmp_path / "received", province.workstation_port
+    folder.mkdir()
+    scp: list[str | Path] = [require(STORESCP), "-aet", "WS", "+xa", "+B", "-od", folder, f"{port}"]
     keys = "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}"
-    moved = await province.tool(MOVESCU, "-S", *there, *keys)
+    with running(scp, port, tmp_path / "storescp.log"):
+        moved = await province.tool(MOVESCU, "-S", "-aem", "WS", *keys)
     assert moved.returncode == 0, moved.output
-    assert files(tmp_path) == province.wado(study)
+    assert files(folder) == province.wado(study)
 
 
 @pytest.mark.peer("dcmtk")
@@ -201,7 +208,7 @@ def pixels(data: bytes) -> bytes:
 
 
 async def test_pynetdicom_finds_gets_and_moves(province: Province) -> None:
-    assert await asyncio.to_thread(pynetdicom_patients, province) == {str(i.PatientID) for i in INSTANCES}
+    assert await asyncio.to_thread(pynetdicom_patients, province) == {str(i.PatientID) for i in HELD}
     expected = province.wado(OTHER_STUDY)
     assert await asyncio.to_thread(pynetdicom_gets, province, OTHER_STUDY) == set(expected)
     assert await asyncio.to_thread(pynetdicom_moves, province, OTHER_STUDY) == set(expected)
