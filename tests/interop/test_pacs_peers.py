@@ -115,7 +115,7 @@ async def test_findscu_finds_what_qido_finds_at_every_level(province: Province) 
     qido = province.gateway.get
     keys = "-k", "QueryRetrieveLevel=STUDY", "-k", "StudyInstanceUID", "-k", "PatientName"
     studies = found(await province.tool(FINDSCU, "-S", *keys), "0020,000d")
-    assert sorted(studies) == sorted(row["0020000D"]["Value"][0] for row in qido("/studies").rows) == STUDIES
+    assert sorted(studies) == sorted(str(row["0020000D"]["Value"][0]) for row in qido("/studies").rows) == STUDIES
     keys = "-k", "QueryRetrieveLevel=SERIES", "-k", f"StudyInstanceUID={STUDY}", "-k", "SeriesInstanceUID"
     series = found(await province.tool(FINDSCU, "-S", *keys), "0020,000e")
     assert set(series) == {row["0020000E"]["Value"][0] for row in qido(f"/studies/{STUDY}/series").rows}
