@@ -1,13 +1,12 @@
 """The one place where the gateway's objects are built and joined."""
 
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from starlette.applications import Starlette
-
 from gateway.config.settings import IdentitySettings, Settings
+from gateway.dataset.jobs import transcode_instance
 from gateway.dimse.acceptor import Acceptor
 from gateway.dimse.requestor import Peer
 from gateway.dimse.tls import client_context, server_context
@@ -20,12 +19,15 @@ from gateway.federation.pixm import pix_manager
 from gateway.federation.remembered import Remembered
 from gateway.federation.retrieve import FederatedRetrieve
 from gateway.federation.search import FederatedSearch, SearchLimits
+from gateway.federation.workers import Workers, WorkLimits
 from gateway.region.inbox import Inbox
 from gateway.region.node import Region
 from gateway.region.profile import Profile
 from gateway.scp.admission import Admission
 from gateway.scp.face import Face, FaceSettings
+from gateway.scp.outgoing import Recode
 from gateway.scp.profile import PeerProfile
+from gateway.spool.spool import Spool
 from gateway.web.app import Archive, WebSettings, create_app
 from gateway.web.server import WebServer
 from gateway.wire.limits import Limits
@@ -84,9 +86,12 @@ async def running(
             stack.push_async_callback(region.aclose)
         province = await stack.enter_async_context(_archive(settings, regions, patients, observer))
         alone = {
-            region.profile.id: await stack.enter_async_context(_archive(settings, (region,), patients, observer))
+            region.profile.id: await stack.enter_async_context(
+                _archive(settings, (region,), patients, observer, region.profile.id)
+            )
             for region in regions
         }
+        workers = await stack.enter_async_context(Workers(_work_limits(settings)))
         face = Face(
             province.search,
             province.retrieve,
@@ -95,19 +100,23 @@ async def running(
             observer,
             limits,
             _face_settings(settings),
+            _recoder(workers),
         )
         acceptor = Acceptor(accept=_admission(settings, profiles, peers, face), limits=limits)
         stack.push_async_callback(acceptor.aclose, 2.0)
         dimse_port, tls_port = await _open_to_peers(settings, acceptor)
-        server = WebServer(
-            _app(settings, province, alone, observer),
-            settings.http.host,
-            settings.http.port,
-            certificate=_https(settings),
-        )
+        app = create_app(province.search, province.retrieve, workers, _web(settings), observer, regions=alone)
+        server = WebServer(app, settings.http.host, settings.http.port, certificate=_https(settings))
         http_port = await _listening(server.start(), settings.http.port)
         stack.push_async_callback(server.aclose, 2.0)
         yield Gateway(http_port, dimse_port, tls_port, tuple(regions))
+
+
+def _recoder(workers: Workers) -> Recode:
+    async def recode(data: bytes, source_uid: str, target_uid: str) -> bytes:
+        return await workers.run(transcode_instance, data, source_uid, target_uid)
+
+    return recode
 
 
 def _face_settings(settings: Settings) -> FaceSettings:
@@ -222,27 +231,32 @@ def _in_our_words(profile: Profile, issuers: Issuers) -> Profile:
     return profile.model_copy(update=named)
 
 
-def _app(settings: Settings, province: Archive, regions: Mapping[str, Archive], observer: Observer) -> Starlette:
-    web = WebSettings(
+def _work_limits(settings: Settings) -> WorkLimits:
+    chosen = settings.workers
+    return WorkLimits(
+        processes=chosen.processes,
+        waiting=chosen.max_waiting,
+        seconds=chosen.seconds,
+        memory=chosen.memory_mib << 20,
+        job_bytes=chosen.job_mib << 20,
+    )
+
+
+def _web(settings: Settings) -> WebSettings:
+    return WebSettings(
         public_url=settings.http.public_url or None,
         default_transfer_syntax=settings.http.default_transfer_syntax,
         search_seconds=settings.search.hard_seconds,
         first_byte_seconds=settings.retrieve.first_instance_seconds,
         cors_origins=settings.http.cors_origins,
     )
-    return create_app(province.search, province.retrieve, web, observer, regions=regions)
 
 
 @asynccontextmanager
 async def _archive(
-    settings: Settings, regions: Sequence[Region], patients: Patients, observer: Observer
+    settings: Settings, regions: Sequence[Region], patients: Patients, observer: Observer, alone: str = ""
 ) -> AsyncIterator[Archive]:
     """Have one archive of some regions, of all of them or of one alone, as long as the context lasts."""
-    retrieve = FederatedRetrieve(
-        regions,
-        observer,
-        soft_seconds=settings.search.soft_seconds,
-    )
     limits = SearchLimits(
         max_results=settings.search.max_results,
         max_matches_per_region=settings.search.max_matches_per_region,
@@ -251,8 +265,32 @@ async def _archive(
         derived_studies=settings.search.derived_studies,
         derived_series=settings.search.derived_series,
     )
-    async with FederatedSearch(regions, observer, patients=patients, limits=limits) as search:
+    async with (
+        _spool(settings, alone) as spool,
+        FederatedRetrieve(
+            regions,
+            observer,
+            spool,
+            soft_seconds=settings.search.soft_seconds,
+            fresh_seconds=settings.spool.fresh_seconds,
+            background_instances=0 if alone else settings.spool.background_instances,
+        ) as retrieve,
+        FederatedSearch(regions, observer, patients=patients, limits=limits) as search,
+    ):
         yield Archive(search, retrieve)
+
+
+def _spool(settings: Settings, alone: str) -> Spool:
+    """Make the spool of the province, or a smaller one for one region alone: they hold different copies."""
+    chosen = settings.spool
+    name = f"{chosen.folder}-{alone}" if alone else chosen.folder
+    return Spool(
+        Path(name) if chosen.folder else None,
+        max_bytes=max(1 << 20, chosen.max_bytes // 10) if alone else chosen.max_bytes,
+        memory_bytes=chosen.memory_bytes,
+        seconds=chosen.seconds,
+        keep_on_restart=chosen.keep_on_restart,
+    )
 
 
 async def _listening(starting: Awaitable[int], port: int) -> int:

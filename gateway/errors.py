@@ -235,6 +235,39 @@ class LimitExceeded(GatewayError):
         self.limit = limit
 
 
+class WorkersBusy(GatewayError):
+    """Too many jobs wait for a worker."""
+
+    slug = "workers-busy"
+    http_status = 503
+    dimse_status = 0xA700
+    retryable = True
+
+
+class WorkFailed(GatewayError):
+    """A job could not be done: it failed in a way nobody foresaw, took too long, or brought its process down."""
+
+    slug = "work-failed"
+    http_status = 500
+    dimse_status = 0xC000
+
+
+class SpoolFull(GatewayError):
+    """There is no room to keep instances: a retrieve that has not begun is refused (promise P03)."""
+
+    slug = "spool-full"
+    http_status = 507
+    dimse_status = 0xA700
+    retryable = True
+
+
+class SpoolDamaged(GatewayError):
+    """What the spool keeps of an instance is not what arrived."""
+
+    slug = "spool-damaged"
+    retryable = True
+
+
 class RequestError(GatewayError):
     """The caller's request cannot be served as it is written."""
 
@@ -281,6 +314,21 @@ class NotAcceptable(RequestError):
 
     slug = "not-acceptable"
     http_status = 406
+
+
+class RangeNotSatisfiable(RequestError):
+    """The Range field asks for bytes that are not there (RFC 9110 14.4).
+
+    Attributes:
+        size: how many bytes there are.
+    """
+
+    slug = "range-not-satisfiable"
+    http_status = 416
+
+    def __init__(self, message: str, *, size: int) -> None:
+        super().__init__(message)
+        self.size = size
 
 
 class RequestTimeout(RequestError):

@@ -87,6 +87,14 @@ class IdentityConflict(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class InstanceConflict(Event):
+    """A SOP Instance came twice with different bytes; the first copy was kept (promise R20, trap 3)."""
+
+    kept_region: str
+    discarded_region: str
+
+
+@dataclass(frozen=True, slots=True)
 class DemographicsDiffer(Event):
     """Two regions state different birth dates or sexes for identifiers of one patient (trap 6)."""
 

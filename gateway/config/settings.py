@@ -96,6 +96,28 @@ class RetrieveSettings(Section):
     quiet_seconds: Seconds
 
 
+class WorkersSettings(Section):
+    """The processes that decode, transcode and render."""
+
+    processes: Count
+    max_waiting: Count
+    seconds: Seconds
+    memory_mib: Annotated[Integer, Field(ge=256)]
+    job_mib: Count
+
+
+class SpoolSettings(Section):
+    """Retrieved instances at rest; times in seconds."""
+
+    folder: str
+    max_bytes: Annotated[Integer, Field(ge=1 << 20)]
+    memory_bytes: Annotated[Integer, Field(ge=1 << 20)]
+    seconds: Seconds
+    fresh_seconds: Seconds
+    keep_on_restart: Annotated[bool, Field(strict=True)]
+    background_instances: Annotated[Integer, Field(ge=0)]
+
+
 class IssuerSettings(Section):
     """One issuer of Patient IDs under all its names."""
 
@@ -125,6 +147,8 @@ class Settings(Section):
     dimse: DimseSettings
     search: SearchSettings
     retrieve: RetrieveSettings
+    workers: WorkersSettings
+    spool: SpoolSettings
     identity: IdentitySettings
 
 

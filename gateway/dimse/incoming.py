@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from gateway.errors import Aborted, GatewayError, LocalProtocolError
 from gateway.wire.pdu import Buffer
@@ -27,6 +27,16 @@ class StoreRequest:
     message_id: int
     move_originator_ae_title: str | None
     move_originator_message_id: int | None
+
+
+class Sink(Protocol):
+    """Takes a Data Set as it arrives, without waiting."""
+
+    def put(self, data: Buffer, *, is_last: bool) -> None:
+        """Take the next fragment, which may be kept as it is."""
+
+    def fail(self, error: GatewayError) -> None:
+        """Learn that the rest will not come."""
 
 
 class IncomingStore:
@@ -57,6 +67,7 @@ class IncomingStore:
         self._fragments: deque[memoryview | bytearray] = deque()
         self._error: GatewayError | None = None
         self._discarded = False
+        self._sink: Sink | None = None
         self._changed = asyncio.Event()
         self._ended = asyncio.Event()
 
@@ -114,9 +125,25 @@ class IncomingStore:
         self._account(-unread)
         return fragments
 
+    def divert(self, sink: Sink) -> None:
+        """Hand everything on as it arrives; whoever holds it tells ``charge`` what the association has to wait for."""
+        for fragment in self.waiting():
+            sink.put(fragment, is_last=False)
+        if self.is_complete:
+            sink.put(b"", is_last=True)
+        elif self._error is not None:
+            sink.fail(self._error)
+        else:
+            self._sink = sink
+
+    def charge(self, size: int) -> None:
+        """Count bytes as unread, or with a negative size as read, although they were handed on."""
+        self._account(size)
+
     def discard(self) -> None:
         """Drop what is unread and what is still to come; whoever reads on meets an error."""
         self._discarded = True
+        self._sink = None
         self._fragments.clear()
         unread, self.buffered = self.buffered, 0
         self._account(-unread)
@@ -129,20 +156,25 @@ class IncomingStore:
 
     def put(self, data: Buffer, *, is_last: bool) -> None:
         """Take the next fragment from the association."""
-        if data and not self._discarded:
-            self._hold(data)
-            self.buffered += len(data)
-            self._account(len(data))
         self.is_complete = is_last
         if is_last:
             # Before the reader: the peer waits for the C-STORE-RSP before it sends the next instance.
             self._ended.set()
+        if self._sink is not None:
+            self._sink.put(data, is_last=is_last)
+            return
+        if data and not self._discarded:
+            self._hold(data)
+            self.buffered += len(data)
+            self._account(len(data))
         self._changed.set()
 
     def fail(self, error: GatewayError) -> None:
         """Learn that the association ended."""
         self._error = error
         self._ended.set()
+        if self._sink is not None:
+            self._sink.fail(error)
         self._changed.set()
 
     def _hold(self, data: Buffer) -> None:

@@ -2,38 +2,30 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import Protocol
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 from gateway.dataset.query import Selection
 from gateway.deadline import Deadline
-from gateway.dimse.incoming import IncomingStore
-from gateway.dimse.suboperations import SubOperations
-from gateway.errors import GatewayError, IncompleteRetrieve, NotFound, Stalled
-from gateway.events import Observer, RegionOperation
+from gateway.errors import GatewayError, IncompleteRetrieve, NotFound, SpoolFull, Stalled
+from gateway.events import Observer
+from gateway.federation.bringing import Bringing, RetrievableRegion
 from gateway.federation.completeness import COMPLETE, Completeness, RegionState
-from gateway.federation.flights import Flight, Instance
-from gateway.federation.locations import Part, Plan, Planner
-from gateway.federation.search import SearchableRegion
-from gateway.region.inbox import Receiver
+from gateway.federation.flights import Flight, Instance, Subscription, wants
+from gateway.federation.locations import Planner
+from gateway.spool.spool import Spool, Spooled
 
+MOST_HOLDINGS = 4096
+"""How many studies and series are known to be whole."""
 
-class RetrievableRegion(SearchableRegion, Protocol):
-    """What a retrieve needs of a region."""
+SLOW_SECONDS = 60.0
+"""How long a caller may take nothing while others wait for the memory that he holds (promise H08)."""
 
-    async def retrieve(
-        self,
-        selection: Selection,
-        receive: Receiver,
-        deadline: Deadline,
-        *,
-        held_up: Callable[[], bool],
-    ) -> SubOperations:
-        """Have each selected instance handed to ``receive``; raises GatewayError when the region fails.
-
-        ``held_up`` tells that we keep the region waiting, so that its silence is not its fault.
-        """
+WATCH_SECONDS = 5.0
 
 
 class Retrieval:
@@ -43,131 +35,311 @@ class Retrieval:
     instance, the region's error where nothing arrived because of it, and IncompleteRetrieve where something did.
     """
 
-    def __init__(self, plan: Plan, flight: Flight, first_by: Deadline) -> None:
-        self._states = {state.region: state for state in plan.completeness.states}
+    def __init__(self, flight: Flight, subscription: Subscription, spool: Spool, first_by: Deadline) -> None:
         self._flight = flight
+        self._subscription = subscription
+        self._spool = spool
         self._first_by = first_by
-        self._failures: list[GatewayError] = []
         self._arrived = 0
 
     @property
     def completeness(self) -> Completeness:
         """The state of each region, so far."""
-        return Completeness("instances", tuple(self._states.values()))
+        return self._flight.completeness
 
     @property
     def partial(self) -> bool:
         """Whether it is known now that an instance which exists will not come."""
-        return bool(self._failures)
+        return bool(self._flight.failures) and not self._subscription.is_satisfied
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether it is known which instances there are, and all of them are here whole."""
+        flight, wanted = self._flight, self._subscription.wanted
+        known = self._subscription.is_satisfied or (flight.ended and not flight.failures)
+        return known and all(x.content.complete for x in flight.log if wants(wanted, x.facts))
 
     async def __aiter__(self) -> AsyncIterator[Instance]:
-        """Yield each instance once; the reader reads or discards one before it takes the next."""
-        while (instance := await self._next()) is not None:
+        """Yield each instance once."""
+        while (spooled := await self._next()) is not None:
             self._arrived += 1
-            yield instance
-            instance.discard()
-        if self._failures and self._arrived:
-            raise IncompleteRetrieve("some instances did not arrive") from self._failures[0]
-        if self._failures:
-            raise self._failures[0]
+            yield Instance(spooled, self._spool, self._subscription)
+        if self._subscription.is_satisfied:
+            return
+        failures = self._flight.failures
+        if failures and self._arrived:
+            raise IncompleteRetrieve("some instances did not arrive") from failures[0]
+        if failures:
+            raise failures[0].with_traceback(None)
         if not self._arrived:
             raise NotFound("no region that answered holds it", federation_status=self.completeness.header())
 
-    async def _next(self) -> Instance | None:
+    async def _next(self) -> Spooled | None:
         if self._arrived:
-            return await self._flight.arrival()
+            return await self._subscription.next()
         try:
             async with self._first_by.timeout():
-                return await self._flight.arrival()
+                return await self._subscription.next()
         except TimeoutError:
             raise Stalled("no instance arrived in time") from None
 
-    def ended(self, part: Part, failure: GatewayError | None, instances: int) -> None:
-        """Take note that a part has ended."""
-        state = self._states[part.region]
-        if failure is not None:
-            self._failures.append(failure)
-        word = state.state if failure is None else failure.slug
-        self._states[part.region] = RegionState(part.region, word, (state.count or 0) + instances)
-        self._flight.ended()
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a study or series was, when it was last brought or looked up whole.
+
+    Attributes:
+        at: when, on the monotonic clock.
+        uids: its instances.
+        states: of the regions.
+    """
+
+    at: float
+    uids: frozenset[str]
+    states: dict[str, RegionState]
 
 
 class FederatedRetrieve:
-    """Retrieves what the province holds of a study, series or instance, each SOP Instance once."""
+    """Retrieves what the province holds of a study, series or instance, each SOP Instance once.
+
+    One retrieve upstream serves every caller that wants any part of it. What is in the spool whole is served from
+    there, for a short while unasked, later once its holders list the same instances. Whoever asks for one instance
+    gets it first and makes its whole series come, and when he has it the rest of its study.
+    """
 
     def __init__(
         self,
         regions: Sequence[RetrievableRegion],
         observer: Observer,
+        spool: Spool,
         *,
         soft_seconds: float = 8.0,
         longest_seconds: float = 4 * 3600.0,
+        fresh_seconds: float = 60.0,
+        background_instances: int = 0,
     ) -> None:
         self._regions = {region.profile.id: region for region in regions}
         self._observer = observer
+        self._spool = spool
         self._soft_seconds = soft_seconds
         self._longest_seconds = longest_seconds
+        self._fresh_seconds = fresh_seconds
+        self._background_instances = background_instances
+        self._flights: list[Flight] = []
+        self._holdings: OrderedDict[tuple[str, str | None], Holding] = OrderedDict()
+        self._tasks = asyncio.TaskGroup()
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to serve; the task that starts it also closes it."""
+        await self._tasks.__aenter__()
+        self._watch = self._tasks.create_task(self._watch_readers())
+
+    async def aclose(self) -> None:
+        """Give up what is under way."""
+        if self._watch is None:
+            return
+        self._watch.cancel()
+        self._watch = None
+        for flight in list(self._flights):
+            self._ground(flight)
+        await self._tasks.__aexit__(None, None, None)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
 
     @asynccontextmanager
     async def retrieve(self, selection: Selection, deadline: Deadline) -> AsyncIterator[Retrieval]:
-        """Find the holders and start their transfers; leaving the context stops what is still under way.
+        """Have a selection from the spool, from a retrieve under way, or from its holders.
 
-        The deadline is that of the first instance; those behind it come as long as the regions keep sending.
+        The deadline is that of the first instance; those behind it come as long as the regions keep sending. Leaving
+        the context stops what nobody else wants.
 
         Raises:
             NotFound: the regions that answered do not hold the study.
             NoRegionAnswered: none answered.
+            SpoolFull: there is no room to begin another retrieve.
         """
-        planner = Planner(list(self._regions.values()), deadline, self._soft_seconds, self._observer)
-        plan = await planner.plan(selection)
-        flight = Flight(len(plan.parts))
-        retrieval = Retrieval(plan, flight, deadline)
-        stopped: Exception | None = None
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._bring(part, flight, retrieval)) for part in plan.parts]
-            try:
-                yield retrieval
-            except Exception as error:  # noqa: BLE001 - carried past the group, which would wrap it
-                stopped = error
-            finally:
-                flight.close()
-                for task in tasks:
-                    task.cancel()
-        if stopped is not None:
-            raise stopped
-
-    async def _bring(self, part: Part, flight: Flight, retrieval: Retrieval) -> None:
-        """Run one part to its end and tell how it went."""
-        arrived: list[str] = []
-        region = self._regions[part.region]
-
-        async def receive(store: IncomingStore, series: str | None) -> int:
-            status = await flight.receive(store, series, region.profile)
-            arrived.append(store.sop_instance_uid)
-            return status
-
-        failure: GatewayError | None = None
-        began = time.monotonic()
+        flight = await self._from_spool(selection) or self._under_way(selection) or self._depart(selection)
+        subscription = flight.subscribe(selection)
         try:
-            deadline = Deadline.after(self._longest_seconds)
-            result = await region.retrieve(part.selection, receive, deadline, held_up=lambda: flight.held_up)
-            failure = shortfall(part, result, arrived)
+            await _planned(flight, deadline)
+            yield Retrieval(flight, subscription, self._spool, deadline)
+        finally:
+            subscription.leave()
+            flight.delivered = flight.delivered or subscription.is_satisfied
+            if not flight.subscriptions and not flight.ended and not self._goes_on(flight):
+                await self._given_up(flight)
+
+    # --- what there is already
+
+    async def _from_spool(self, selection: Selection) -> Flight | None:
+        """Return a flight that has landed, where all is in the spool and was looked up a moment ago."""
+        found = self._at_rest(selection)
+        if found is None:
+            return None
+        states, wanted = found
+        sound = await self._spool.sound(wanted)
+        if len(sound) < len(wanted) or any(x.content.lost for x in sound):
+            return None
+        flight = Flight(selection, self._spool, self._observer)
+        flight.states = states
+        for spooled in sound:
+            flight.publish(spooled)
+        flight.end()
+        return flight
+
+    def _at_rest(self, selection: Selection) -> tuple[dict[str, RegionState], list[Spooled]] | None:
+        shelf = self._spool.at_hand(selection.study)
+        since = time.monotonic() - self._fresh_seconds
+        for key in ((selection.study, selection.series), (selection.study, None)):
+            holding = self._holdings.get(key)
+            if holding is None or (not selection.instances and holding.at < since):
+                continue
+            uids = frozenset(selection.instances) or holding.uids
+            found = [spooled for uid, spooled in shelf.items() if uid in uids]
+            if len(found) < len(uids) or (selection.instances and any(x.confirmed_at < since for x in found)):
+                continue
+            wanted = [spooled for spooled in found if wants(selection, spooled.facts)]
+            if wanted:
+                return _counted(holding.states, wanted), wanted
+        return None
+
+    def _under_way(self, selection: Selection) -> Flight | None:
+        for flight in self._flights:
+            if flight.selection.study != selection.study or flight.ended or not flight.can_be_joined(selection):
+                continue
+            if selection.series is None or not flight.background or flight.subscriptions:
+                return flight
+        return None
+
+    # --- flights
+
+    def _depart(self, selection: Selection, *, background: bool = False) -> Flight:
+        """Begin a retrieve: of a whole series where some of its instances are wanted."""
+        if self._spool.is_full:
+            raise SpoolFull("the spool has no room for another retrieve: ask again later, or enlarge [spool] max_bytes")
+        scope = Selection(selection.study, selection.series)
+        for other in self._flights:
+            if other.background and not other.subscriptions:
+                self._ground(other)  # what somebody waits for overtakes what nobody does
+        flight = Flight(scope, self._spool, self._observer, background=background)
+        self._flights.append(flight)
+        flight.task = self._tasks.create_task(self._fly(flight, selection.instances))
+        return flight
+
+    async def _fly(self, flight: Flight, first: Sequence[str]) -> None:
+        try:
+            await self._bring(flight, first)
         except GatewayError as error:
-            failure = error
-        outcome = COMPLETE if failure is None else failure.slug
-        count = len(set(arrived))
-        self._observer(RegionOperation(part.region, "retrieve", outcome, time.monotonic() - began, count))
-        retrieval.ended(part, failure, count)
+            flight.failed(error)
+        except Exception as error:  # noqa: BLE001 - a defect ends one retrieve, not all of them
+            flight.failed(IncompleteRetrieve("the retrieve failed"))
+            report = {"message": "a retrieve failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(report)
+        finally:
+            flight.end()
+            self._flights.remove(flight)
+
+    async def _bring(self, flight: Flight, first: Sequence[str]) -> None:
+        selection = flight.selection
+        stored = [x for x in (await self._spool.study(selection.study)).values() if wants(selection, x.facts)]
+        deadline = Deadline.after(self._longest_seconds)
+        planner = Planner(list(self._regions.values()), deadline, self._soft_seconds, self._observer)
+        with held(stored):  # their time may be over before they are given to those who wait
+            kept = {x.facts.uid: x for x in await self._spool.sound(stored)}
+            plan = await planner.plan(selection, {uid: x.facts for uid, x in kept.items()})
+            self._spool.forget(selection.study, kept.keys() - set(plan.confirmed))
+            flight.states = {state.region: state for state in plan.completeness.states}
+            for spooled in (x for uid, x in kept.items() if uid in plan.confirmed):
+                state = flight.states.get(spooled.facts.region)
+                if state is not None and not state.missing:
+                    spooled.confirmed_at = time.monotonic()
+                flight.publish(spooled)
+        flight.planned.set()
+        bringing = Bringing(self._regions, planner, flight, self._observer, self._longest_seconds)
+        await bringing.run(plan, [uid for uid in first if uid not in plan.confirmed])
+        self._landed(flight)
+        if self._study_follows(flight, planner.instances):
+            self._depart(Selection(selection.study), background=True)
+
+    def _study_follows(self, flight: Flight, instances: int | None) -> bool:
+        """Whether a viewer has opened a series whose study is small enough to be brought behind his back."""
+        if not flight.delivered or flight.selection.series is None or flight.failures or self._spool.is_full:
+            return False
+        busy = self._watch is None or any(other is not flight for other in self._flights)
+        return not busy and instances is not None and instances <= self._background_instances
+
+    def _landed(self, flight: Flight) -> None:
+        """Remember what was brought whole."""
+        uids = frozenset(x.facts.uid for x in flight.log if x.content.complete)
+        if flight.failures or not uids:
+            return
+        selection = flight.selection
+        self._holdings[selection.study, selection.series] = Holding(time.monotonic(), uids, dict(flight.states))
+        while len(self._holdings) > MOST_HOLDINGS:
+            self._holdings.popitem(last=False)
+
+    def _goes_on(self, flight: Flight) -> bool:
+        """Whether a flight that nobody reads goes on: a viewer that has one instance will want its series."""
+        return flight.delivered and not self._spool.is_full
+
+    def _ground(self, flight: Flight) -> None:
+        """Stop a flight."""
+        flight.close()
+        if flight.task is not None:
+            flight.task.cancel()
+
+    async def _given_up(self, flight: Flight) -> None:
+        self._ground(flight)
+        if flight.task is not None:
+            await asyncio.wait([flight.task])
+
+    async def _watch_readers(self) -> None:
+        """Give up callers who stand still while regions wait for memory (promise H08)."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if self._spool.memory.is_short:
+                before = asyncio.get_running_loop().time() - SLOW_SECONDS
+                for flight in self._flights:
+                    flight.cut_slow(before)
 
 
-def shortfall(part: Part, result: SubOperations, arrived: Sequence[str]) -> GatewayError | None:
-    """Compare what a region says it sent with what arrived (promise R16); None when nothing is missing.
+@contextmanager
+def held(instances: Sequence[Spooled]) -> Iterator[None]:
+    """Keep the bytes of instances as long as the context lasts."""
+    for spooled in instances:
+        spooled.content.claim()
+    try:
+        yield
+    finally:
+        for spooled in instances:
+            spooled.content.unclaim()
 
-    What a region sent twice counts once, unless that is how the region counts.
-    """
-    distinct = len(set(arrived))
-    counted = len(arrived) if len(arrived) == result.sent else distinct
-    if result.failed or counted < result.sent or distinct < part.known:
-        reported = f"it reports {result.sent} sent and {result.failed or 0} failed"
-        return IncompleteRetrieve(f"{distinct} instances of region {part.region} arrived: {reported}")
-    return None
+
+async def _planned(flight: Flight, deadline: Deadline) -> None:
+    """Wait until it is known who brings what; raise why nobody does."""
+    try:
+        async with deadline.timeout():
+            await flight.planned.wait()
+    except TimeoutError:
+        raise Stalled("no region said in time what it holds") from None
+    if flight.error is not None:
+        raise flight.error.with_traceback(None)
+
+
+def _counted(states: dict[str, RegionState], instances: Iterable[Spooled]) -> dict[str, RegionState]:
+    """Return the states with the instances that each region gave."""
+    given: dict[str, int] = {}
+    for spooled in instances:
+        given[spooled.facts.region] = given.get(spooled.facts.region, 0) + 1
+    return {
+        name: RegionState(name, state.state, given.get(name, 0) if state.state == COMPLETE else state.count)
+        for name, state in states.items()
+    }

@@ -1,6 +1,7 @@
 """How a region's instances are had: by C-MOVE or by C-GET, whichever works."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Collection
 from itertools import cycle
 
@@ -18,6 +19,7 @@ from gateway.errors import DimseFailure, Rejected
 from gateway.region.contexts import GET, MOVE, QUERY_CONTEXTS, get_contexts
 from gateway.region.destinations import MoveDestinations
 from gateway.region.inbox import Inbox, Lease, Receiver, fits, study_and_series
+from gateway.region.outcome import BROKEN
 from gateway.region.profile import Profile
 
 SopClasses = Callable[[Selection, Deadline], Awaitable[Collection[str]]]
@@ -97,7 +99,13 @@ class Transfer:
 
             lease = Lease(destination, self._profile.ae_title, (self._ae_title, message_id), selection, receiving)
             with self._inbox.open(lease):
-                result = await self._pool.run(QUERY_CONTEXTS, deadline, moving)
+                try:
+                    result = await self._pool.run(QUERY_CONTEXTS, deadline, moving)
+                except BROKEN:
+                    if lease.arrived or lease.under_way:
+                        # Its sub-operations may go on all the same, and what they bring is ours (promise R17).
+                        await lease.settle(sys.maxsize, self._quiet_seconds, held_up)
+                    raise
                 await lease.settle(result.sent, self._quiet_seconds, held_up)
                 return result
 

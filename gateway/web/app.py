@@ -16,6 +16,7 @@ from gateway.events import Observer, unobserved
 from gateway.web.disconnect import CancelOnDisconnect
 from gateway.web.locations import Locations
 from gateway.web.problem import ProblemBoundary, routing_problem
+from gateway.web.representative import Representatives
 from gateway.web.retrieve import Retrieve
 from gateway.web.routes import region_root, region_routes, routes
 from gateway.web.search import Search
@@ -23,10 +24,14 @@ from gateway.web.search import Search
 if TYPE_CHECKING:
     from gateway.federation.retrieve import FederatedRetrieve
     from gateway.federation.search import FederatedSearch
+    from gateway.federation.workers import Workers
 
 METHODS = ("GET", "HEAD", "POST")
-REQUEST_FIELDS = ("Accept", "Authorization", "Content-Type", "Prefer", "Range")
-EXPOSED_FIELDS = ("Warning", "Federation-Status", "Content-Location", "ETag", "Retry-After")
+REQUEST_FIELDS = ("Accept", "Authorization", "Content-Type", "Prefer", "Range", "If-None-Match", "If-Range")
+EXPOSED_FIELDS = (
+    *("Warning", "Federation-Status", "Content-Location", "ETag", "Retry-After"),
+    *("Accept-Ranges", "Content-Disposition", "Content-Range"),
+)
 PRIVACY = (
     (b"cache-control", b"private, no-store"),
     (b"referrer-policy", b"no-referrer"),
@@ -71,6 +76,7 @@ class Archive:
 def create_app(
     search: "FederatedSearch",
     retrieve: "FederatedRetrieve",
+    workers: "Workers",
     settings: WebSettings,
     observe: Observer = unobserved,
     *,
@@ -81,6 +87,7 @@ def create_app(
     Args:
         search: answers for the province.
         retrieve: answers for the province.
+        workers: decode, transcode and render.
         settings: how the origin server presents itself.
         observe: hears of defects and of bodies that break off.
         regions: what answers for one region alone, by its name, below ``/regions/{name}``.
@@ -88,8 +95,10 @@ def create_app(
     root = settings.root_path
     app = Starlette(
         routes=[
-            *_resources(root, root, Archive(search, retrieve), settings),
-            region_routes(root, {x: _resources("", region_root(x, root), regions[x], settings) for x in regions}),
+            *_resources(root, root, Archive(search, retrieve), workers, settings),
+            region_routes(
+                root, {x: _resources("", region_root(x, root), regions[x], workers, settings) for x in regions}
+            ),
         ],
         middleware=[
             *_cors(settings.cors_origins),
@@ -103,13 +112,20 @@ def create_app(
     return app
 
 
-def _resources(path: str, base: str, archive: Archive, settings: WebSettings) -> list[BaseRoute]:
+def _resources(path: str, base: str, archive: Archive, workers: "Workers", settings: WebSettings) -> list[BaseRoute]:
     """Return the routes below a path, for resources whose URLs begin with a base."""
     locations = Locations(base, settings.public_url)
     return routes(
         path,
         Search(archive.search, locations, settings.search_seconds),
-        Retrieve(archive.retrieve, locations, settings.default_transfer_syntax, settings.first_byte_seconds),
+        Retrieve(
+            archive.retrieve,
+            Representatives(archive.search),
+            workers,
+            locations,
+            settings.default_transfer_syntax,
+            settings.first_byte_seconds,
+        ),
     )
 
 
@@ -139,7 +155,8 @@ class PrivateResponses:
 
         async def private(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *PRIVACY]
+                told = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(field for field in PRIVACY if field[0] not in told)]
             await send(message)
 
         await self._app(scope, receive, private)

@@ -1,79 +1,182 @@
-"""Instances as PS3.10 files, in a multipart body or alone (PS3.18 10.4.4, 8.7.3)."""
+"""Instances as PS3.10 files, in a multipart body, alone or in an archive (PS3.18 10.4.4, 8.7.3)."""
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
+from gateway.dataset.codestreams import DECODABLE, TRANSCODABLE_TO, can_become
+from gateway.dataset.fragments import fragment
+from gateway.dataset.jobs import recode_ends, reencode_frames, transcode_instance
 from gateway.dataset.part10 import file_meta
-from gateway.dataset.query import Selection
+from gateway.dataset.sink import Buffer
 from gateway.dataset.transcode import Reencoder
+from gateway.dataset.transfer_syntax import (
+    DEFLATED_EXPLICIT_VR_LE,
+    EXPLICIT_VR_LE,
+    JPEG_BASELINE,
+    transfer_syntax,
+)
+from gateway.errors import NotAcceptable
+from gateway.web.asked import Asked
 from gateway.web.completeness import Header
-from gateway.web.keys import is_uid
-from gateway.web.locations import Locations
+from gateway.web.formats import Form, instance_forms
 from gateway.web.multipart import MultipartRelated
-from gateway.web.negotiation import DICOM, InstanceFormat
-from gateway.web.streaming import Body, reading
+from gateway.web.negotiation import DICOM
+from gateway.web.retrieval import Representation
+from gateway.web.streaming import Body, ahead, reading
+from gateway.web.whole import WholeInstance, whole
 
 if TYPE_CHECKING:
     from gateway.federation.flights import Instance
 
+SMALL: Final = 32 << 20
+"""Bytes of pixels up to which an instance is transcoded in one go; larger ones frame by frame."""
 
-class Instances:
-    """Writes each instance as a PS3.10 file, its Data Set as the region sent it where the format allows."""
+_WHOLE_ONLY: Final = frozenset({JPEG_BASELINE, DEFLATED_EXPLICIT_VR_LE})
 
-    def __init__(self, chosen: InstanceFormat, selected: Selection, locations: Locations) -> None:
-        self._chosen = chosen
-        self._selected = selected
-        self._locations = locations
-        self._frame = None if chosen.single else MultipartRelated(DICOM)
+
+class Files:
+    """Makes a PS3.10 file of one instance after the other, its Data Set as the region sent it where Accept allows.
+
+    Args:
+        asked: the request.
+        container: the media type and kind of body that are settled.
+    """
+
+    def __init__(self, asked: Asked, container: Form) -> None:
+        self._asked = asked
+        self._container = container
         self._instance: Instance
-        self._outgoing: str
+        self._here: WholeInstance | None = None
+        self.outgoing = EXPLICIT_VR_LE
 
     async def prepare(self, instance: "Instance") -> None:
+        """Decide in which Transfer Syntax the instance leaves.
+
+        Raises:
+            Unavailable: in none that the caller takes.
+        """
+        self._instance, self._here = instance, None
+        stored = instance.transfer_syntax_uid
+        decodable = stored in DECODABLE
+        self.outgoing = self._chosen(stored, TRANSCODABLE_TO if decodable else frozenset(), decodable=decodable)
+        if self._is_streamed(stored):
+            return
+        self._here = await whole(instance)
+        description = self._here.index.description
+        if description is None and transfer_syntax(stored).encapsulated:
+            can = {EXPLICIT_VR_LE}  # without pixels nothing is compressed: the label alone changes
+        else:
+            can = {uid for uid in TRANSCODABLE_TO if can_become(description, stored, uid)}
+        self.outgoing = self._chosen(stored, can, decodable=EXPLICIT_VR_LE in can)
+
+    def _chosen(self, stored: str, targets: set[str] | frozenset[str], *, decodable: bool) -> str:
+        forms = instance_forms(
+            stored, self._container, self._asked.wishes.default, sorted(targets), decodable=decodable
+        )
+        name = transfer_syntax(stored).name
+        why = f"the instance is held in {name} and cannot be converted: ask for transfer-syntax=*"
+        return self._asked.wishes.choose(forms, why).transfer_syntax
+
+    def _is_streamed(self, stored: str) -> bool:
+        """Whether it can leave while it arrives: as it is, or re-encoded without touching a codestream."""
+        return self.outgoing == stored or (self.outgoing == EXPLICIT_VR_LE and not transfer_syntax(stored).encapsulated)
+
+    async def bursts(self) -> AsyncIterator[list[Buffer]]:
+        """Yield the file in pieces."""
+        instance = self._instance
+        head: list[Buffer] = [file_meta(instance.sop_class_uid, instance.sop_instance_uid, self.outgoing)]
+        async with reading(self._data_set()) as pieces:
+            async for piece in pieces:
+                yield [*head, *piece]
+                head = []
+        if head:
+            yield head
+
+    def _data_set(self) -> AsyncIterator[list[Buffer]]:
+        stored = self._instance.transfer_syntax_uid
+        if self._here is not None and self._here.index.description is not None and self.outgoing != stored:
+            return self._transcoded(self._here)
+        if self.outgoing != stored and not transfer_syntax(stored).encapsulated:
+            return self._reencoded()
+        return self._as_it_is()
+
+    async def _as_it_is(self) -> AsyncIterator[list[Buffer]]:
+        async with reading(self._instance.bursts()) as bursts:
+            async for burst in bursts:
+                yield [*burst]
+
+    async def _reencoded(self) -> AsyncIterator[list[Buffer]]:
+        """Re-encode as Explicit VR Little Endian (PS3.18 8.7.3) while it arrives."""
+        encoder = Reencoder(self._instance.transfer_syntax_uid)
+        async with reading(self._instance.bursts()) as bursts:
+            async for burst in bursts:
+                yield [piece for part in burst for piece in encoder.feed(part)]
+        yield [*encoder.finish()]
+
+    async def _transcoded(self, here: WholeInstance) -> AsyncIterator[list[Buffer]]:
+        index, run = here.index, self._asked.workers.run
+        description, target = index.description, self.outgoing
+        size = here.instance.size or 0
+        if description is None:
+            raise NotAcceptable("the instance has no pixels to transcode")
+        if target in _WHOLE_ONLY or max(size, description.frame_bytes * index.number_of_frames) <= SMALL:
+            data = here.instance.read(0, size)
+            yield [await run(transcode_instance, data, here.instance.transfer_syntax_uid, target)]
+            return
+        before = here.read(0, index.before)
+        after = here.read(index.after, max(0, size - index.after))
+        head, tail = await run(recode_ends, bytes(before), bytes(after), description, index.number_of_frames, target)
+        yield [head]
+        framed = fragment if transfer_syntax(target).encapsulated else bytes
+        jobs = [partial(self._frame, here, number, framed) for number in range(1, index.number_of_frames + 1)]
+        async with ahead(jobs) as frames:
+            async for frame in frames:
+                yield [frame]
+        yield [tail]
+
+    async def _frame(self, here: WholeInstance, number: int, framed: Callable[[bytes], bytes]) -> bytes:
+        description = here.index.description
+        if description is None:
+            raise NotAcceptable("the instance has no pixels to transcode")
+        [made] = await self._asked.workers.run(reencode_frames, [here.frame(number)], description, self.outgoing)
+        return framed(made)
+
+
+class Instances(Representation):
+    """Writes each instance as a PS3.10 file."""
+
+    def __init__(self, asked: Asked, container: Form) -> None:
+        self._asked = asked
+        self._files = Files(asked, container)
+        self._frame = None if container.single else MultipartRelated(DICOM)
+        self._instance: Instance
+
+    async def prepare(self, instance: "Instance") -> bool:
         """Decide in which Transfer Syntax the instance leaves."""
-        self._outgoing = self._chosen.outgoing(instance.transfer_syntax_uid)
+        await self._files.prepare(instance)
         self._instance = instance
+        return True
 
     @property
     def _part_type(self) -> str:
-        return f"{DICOM}; transfer-syntax={self._outgoing}"
-
-    def _location(self) -> str | None:
-        """Return the URL of the prepared instance, None when its series is not known."""
-        series = self._selected.series or self._instance.series_instance_uid
-        uid = self._instance.sop_instance_uid
-        if series is None or not is_uid(uid) or not is_uid(series):
-            return None
-        return self._locations.resource(self._selected.study, series, uid)
+        return f"{DICOM}; transfer-syntax={self._files.outgoing}"
 
     def headers(self) -> list[Header]:
         """Return Content-Type, and Content-Location of a single part."""
         if self._frame is not None:
             return [(b"content-type", self._frame.content_type.encode())]
-        location = self._location()
+        location = self._asked.location(self._instance)
         named = [(b"content-location", location.encode())] if location else []
         return [(b"content-type", self._part_type.encode()), *named]
 
     async def write(self, body: Body) -> None:
         """Write the prepared instance, fragment by fragment as it arrives."""
-        instance = self._instance
-        head = self._frame.part(self._part_type, self._location()) if self._frame else b""
-        head += file_meta(instance.sop_class_uid, instance.sop_instance_uid, self._outgoing)
-        if self._outgoing != instance.transfer_syntax_uid:
-            await body.write(head)
-            await self._write_reencoded(body)
-            return
-        async with reading(instance.bursts()) as bursts:
-            first = await anext(bursts, ())
-            await body.write(head, *first)
+        head = [self._frame.part(self._part_type, self._asked.location(self._instance))] if self._frame else []
+        async with reading(self._files.bursts()) as bursts:
             async for burst in bursts:
-                await body.write(*burst)
-
-    async def _write_reencoded(self, body: Body) -> None:
-        """Write the prepared instance as Explicit VR Little Endian (PS3.18 8.7.3)."""
-        encoder = Reencoder(self._instance.transfer_syntax_uid)
-        async with reading(self._instance) as fragments:
-            async for fragment in fragments:
-                await body.write(*encoder.feed(fragment))
-        await body.write(*encoder.finish())
+                await body.write(*head, *burst)
+                head = []
 
     def end(self) -> bytes:
         """Return the closing boundary of a multipart body."""

@@ -1,82 +1,134 @@
-"""Metadata: each instance's Data Set in the DICOM JSON Model, bulk data left where it is (PS3.18 10.4.1.1.2)."""
+"""Metadata: each instance's Data Set as JSON or XML, bulk data left where it is (PS3.18 10.4.1.1.2)."""
 
+from collections.abc import AsyncIterator
+from hashlib import blake2b
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from gateway.dataset.json_model import BulkPath, JsonModelBuilder, dumps
-from gateway.dataset.query import Row, Selection
-from gateway.errors import DatasetError, LimitExceeded
+from gateway.dataset.native_xml import to_native_xml
+from gateway.web.asked import Asked
 from gateway.web.completeness import Header
-from gateway.web.locations import Locations, uid_of
-from gateway.web.streaming import Body, reading
+from gateway.web.compression import WORTH_IT, Gzip, takes_gzip
+from gateway.web.described import marked, parsed, placed
+from gateway.web.formats import XML
+from gateway.web.locations import uid_of
+from gateway.web.multipart import MultipartRelated
+from gateway.web.retrieval import Representation
+from gateway.web.streaming import Body
 
 if TYPE_CHECKING:
     from gateway.federation.flights import Instance
 
 SERIES_INSTANCE_UID = "0020000E"
-PROCESSING_FAILURE = 0x0110
-UNPLACED = ""
+LONGEST_TAGGED = 64 << 20
+"""Bytes up to which a whole answer is held for its tag."""
+
+REVALIDATED = (b"cache-control", b"private, no-cache")
+"""The user agent may keep it for itself, and asks before each use whether it still holds."""
 
 
-class Metadata:
+class Metadata(Representation):
     """Writes a JSON array, one element for each instance as soon as it has arrived."""
 
-    def __init__(self, media_type: str, selected: Selection, locations: Locations) -> None:
+    def __init__(self, asked: Asked, media_type: str) -> None:
+        self._asked = asked
         self._media_type = media_type
-        self._selected = selected
-        self._locations = locations
         self._opening = b"["
-        self._row = b""
+        self._rows: list[bytes] = []
+        self._etag = ""
+        self._gzip = Gzip() if takes_gzip(asked.request.headers.get("accept-encoding", "")) else None
 
-    async def prepare(self, instance: "Instance") -> None:
+    async def prepare(self, instance: "Instance") -> bool:
         """Read the instance to its end; one that cannot be read is marked as such, not left out (R21)."""
-        bulk: list[BulkPath] = []
+        row = await marked(instance, self._asked.selected.study)
+        self._rows = [self._element(row, self._url(instance, row))]
+        return True
 
-        def noted(path: BulkPath, _vr: str, _length: int | None) -> str:
-            bulk.append(path)
-            return UNPLACED
+    async def prepare_all(self, others: AsyncIterator["Instance"]) -> None:
+        """Tag the whole answer, so that a caller who has it need not be sent it again (RFC 9110 8.8.3)."""
+        rows, size = self._rows, 0
+        async for instance in others:
+            await self.prepare(instance)
+            rows += self._rows
+            size += len(rows[-1])
+            if size > LONGEST_TAGGED:
+                break
+        else:
+            rows.sort()  # by whatever, as long as it is the same each time
+            self._tag(rows)
+        self._rows = rows
 
-        builder = JsonModelBuilder(instance.transfer_syntax_uid, character_set=instance.character_set, bulk_data=noted)
-        try:
-            async with reading(instance) as fragments:
-                async for fragment in fragments:
-                    builder.feed(fragment)
-            row = builder.finish()
-        except (DatasetError, LimitExceeded):
-            row = self._unreadable(instance)
-        if bulk:
-            series = self._selected.series or uid_of(row, SERIES_INSTANCE_UID)
-            url = self._locations.resource(self._selected.study, series, instance.sop_instance_uid)
-            place(row, f"{url}/bulkdata")
-        self._row = dumps(row)
+    def _tag(self, rows: list[bytes]) -> None:
+        if sum(map(len, rows)) < WORTH_IT:
+            self._gzip = None
+        digest = blake2b(b"gzip" if self._gzip else b"", digest_size=16, person=b"metadata")
+        for part in (self._media_type.encode(), *rows):
+            digest.update(part)
+        self._etag = f'"{digest.hexdigest()}"'
+        if matches(self._asked.request.headers.get("if-none-match", ""), self._etag):
+            self.status = HTTPStatus.NOT_MODIFIED
 
-    def _unreadable(self, instance: "Instance") -> Row:
-        """Return what is known of an instance whose Data Set is malformed, with a Failure Reason."""
-        return {
-            "00080016": {"vr": "UI", "Value": [instance.sop_class_uid]},
-            "00080018": {"vr": "UI", "Value": [instance.sop_instance_uid]},
-            "00081197": {"vr": "US", "Value": [PROCESSING_FAILURE]},
-            "0020000D": {"vr": "UI", "Value": [self._selected.study]},
-        }
+    def _url(self, instance: "Instance", row: bytes) -> str:
+        selected = self._asked.selected
+        series = selected.series or instance.series_instance_uid
+        if series is None and b"BulkDataURI" in row:
+            series = uid_of(parsed(row), SERIES_INSTANCE_UID)
+        return self._asked.locations.resource(selected.study, series, instance.sop_instance_uid)
+
+    def _element(self, row: bytes, url: str) -> bytes:
+        return placed(row, url)
 
     def headers(self) -> list[Header]:
-        """Return Content-Type."""
-        return [(b"content-type", self._media_type.encode())]
+        """Return Content-Type, how it is encoded, and the tag of an answer that is known."""
+        told = [(b"content-type", self._media_type.encode()), (b"vary", b"Accept, Accept-Encoding")]
+        if self._gzip is not None:
+            told.append((b"content-encoding", b"gzip"))
+        if self._etag:
+            told += [(b"etag", self._etag.encode()), REVALIDATED]
+        return told
 
     async def write(self, body: Body) -> None:
-        """Write the prepared element."""
-        await body.write(self._opening + self._row)
+        """Write the prepared elements."""
+        if self.status == HTTPStatus.NOT_MODIFIED:
+            return
+        data = self._joined()
+        await body.write(data if self._gzip is None else await self._gzip.compressed(data))
+
+    def _joined(self) -> bytes:
+        data = self._opening + b",".join(self._rows)
         self._opening = b","
+        return data
 
     def end(self) -> bytes:
         """Return the end of the array."""
-        return b"]"
+        return b"" if self.status == HTTPStatus.NOT_MODIFIED else self._closed(b"]")
+
+    def _closed(self, data: bytes) -> bytes:
+        return data if self._gzip is None else self._gzip.end(data)
 
 
-def place(row: Row, url: str) -> None:
-    """Complete each BulkDataURI: the keys on the way to it, and behind each Sequence the number of the item from 1."""
-    for key, attribute in row.items():
-        if attribute.get("BulkDataURI") == UNPLACED:
-            attribute["BulkDataURI"] = f"{url}/{key}"
-        elif attribute["vr"] == "SQ":
-            for number, item in enumerate(attribute.get("Value", ()), 1):
-                place(item, f"{url}/{key}/{number}")
+class XmlMetadata(Metadata):
+    """Writes a part for each instance, in the Native DICOM Model (PS3.19 A.1)."""
+
+    def __init__(self, asked: Asked) -> None:
+        self._frame = MultipartRelated(XML)
+        super().__init__(asked, self._frame.content_type)
+
+    async def prepare_all(self, others: AsyncIterator["Instance"]) -> None:
+        """Leave it untagged: its boundary is new each time."""
+
+    def _joined(self) -> bytes:
+        return b"".join(self._rows)
+
+    def _element(self, row: bytes, url: str) -> bytes:
+        return self._frame.part(XML, f"{url}/metadata") + to_native_xml(parsed(placed(row, url)))
+
+    def end(self) -> bytes:
+        """Return the closing boundary."""
+        return self._closed(self._frame.close())
+
+
+def matches(field: str, etag: str) -> bool:
+    """Whether an If-None-Match field names a tag (RFC 9110 13.1.2)."""
+    members = [member.strip().removeprefix("W/") for member in field.split(",")]
+    return "*" in members or etag in members

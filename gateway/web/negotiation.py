@@ -10,10 +10,7 @@ from starlette.requests import Request
 
 from gateway.dataset.transfer_syntax import (
     EXPLICIT_VR_BE,
-    EXPLICIT_VR_LE,
     IMPLICIT_VR_LE,
-    TRANSFER_SYNTAXES,
-    transfer_syntax,
 )
 from gateway.errors import NotAcceptable, RequestError
 from gateway.web.parameters import Pair
@@ -128,15 +125,6 @@ def _refuse_mixture(ranges: Sequence[MediaRange]) -> None:
         raise RequestError("Accept lists DICOM and rendered media types: ask for one kind (PS3.18 8.7.5)")
 
 
-def json_type(ranges: Iterable[MediaRange]) -> str:
-    """Choose the media type of a list of Data Sets in the DICOM JSON Model (PS3.18 8.7.3.2)."""
-    weights = {media_type: _weight(ranges, media_type) for media_type in JSON_TYPES}
-    best = max(JSON_TYPES, key=lambda media_type: weights[media_type])
-    if not weights[best]:
-        raise Unavailable("none of the media types in Accept can be made", JSON_TYPES)
-    return best
-
-
 def search_type(ranges: Iterable[MediaRange]) -> str:
     """Choose the media type of the rows of a search, one of ``SEARCH_TYPES`` (PS3.18 10.6.4)."""
     usable = [x for x in ranges if x.type != MULTIPART or x.parameters.get("type", DICOM_XML).lower() == DICOM_XML]
@@ -171,81 +159,6 @@ def _weight(ranges: Iterable[MediaRange], media_type: str) -> float:
     """Return the weight that the most specific range gives a media type (RFC 9110 12.5.1)."""
     fits = [(member.specificity(media_type), member.q) for member in ranges if member.specificity(media_type)]
     return max(fits, default=(0, 0.0))[1]
-
-
-@dataclass(frozen=True, slots=True)
-class InstanceFormat:
-    """How instances leave as PS3.10 files.
-
-    Attributes:
-        single: one file as the whole body, not a part of a multipart body.
-        transfer_syntaxes: UIDs that are acceptable; ``*`` stands for any (PS3.18 8.7.3.5.2).
-        default: no Transfer Syntax was named, which means Explicit VR Little Endian.
-    """
-
-    single: bool
-    transfer_syntaxes: frozenset[str]
-    default: bool
-
-    @property
-    def media_type(self) -> str:
-        """The media type without the Transfer Syntax."""
-        return DICOM if self.single else f'{MULTIPART}; type="{DICOM}"'
-
-    def outgoing(self, stored: str) -> str:
-        """Return the Transfer Syntax UID in which an instance leaves.
-
-        Raises:
-            Unavailable: it would have to be decompressed.
-        """
-        syntax = transfer_syntax(stored)
-        as_stored = stored not in NEVER_ON_THE_WEB and bool(self.transfer_syntaxes & {ANY, stored})
-        # PS3.18 8.7.3.4: what exists only with losses may leave so, since nothing better can be made of it.
-        lossy = self.default and syntax.lossy and stored in TRANSFER_SYNTAXES
-        if as_stored or lossy:
-            return stored
-        if not syntax.encapsulated and (self.default or self.transfer_syntaxes & {ANY, EXPLICIT_VR_LE}):
-            return EXPLICIT_VR_LE
-        offers = [stored] if syntax.encapsulated else [EXPLICIT_VR_LE]
-        raise Unavailable(
-            f"the instance is held in {syntax.name} and cannot be converted: ask for transfer-syntax=*",
-            [f"{self.media_type}; transfer-syntax={offer}" for offer in [*offers, ANY]],
-        )
-
-
-def instance_format(ranges: Sequence[MediaRange], *, one_instance: bool, default: str) -> InstanceFormat:
-    """Choose how instances leave (PS3.18 10.4.4).
-
-    Args:
-        ranges: what the caller takes.
-        one_instance: whether the resource is a single instance, which may leave as a single part.
-        default: "explicit" or "stored", for a request that names no Transfer Syntax.
-    """
-    usable = [member for member in ranges if _names_web_syntax(member)]
-    multipart = [member for member in usable if member.parameters.get("type", DICOM).lower() == DICOM]
-    weights = [(_weight(multipart, MULTIPART), False)]
-    if one_instance:
-        weights.append((_weight(usable, DICOM), True))
-    weight, single = max(weights, key=lambda choice: choice[0])
-    if not weight:
-        single_part = (DICOM,) if one_instance else ()
-        offers = [f'{MULTIPART}; type="{DICOM}"; transfer-syntax={ANY}', *single_part]
-        raise Unavailable("none of the media types in Accept can be made", offers)
-    named = _named_syntaxes(usable if single else multipart, DICOM if single else MULTIPART)
-    stored = "" in named and default == "stored"
-    return InstanceFormat(single, (named | {ANY} if stored else named) - {""}, "" in named)
-
-
-def _names_web_syntax(member: MediaRange) -> bool:
-    uid = member.parameters.get("transfer-syntax", ANY)
-    return uid == ANY or (_UID.fullmatch(uid) is not None and uid not in NEVER_ON_THE_WEB)
-
-
-def _named_syntaxes(ranges: Iterable[MediaRange], media_type: str) -> frozenset[str]:
-    """Collect the Transfer Syntaxes of the ranges that fit a media type best; "" where none is named."""
-    fits = [(member.specificity(media_type), member) for member in ranges if member.q]
-    best = max(fit for fit, _ in fits)
-    return frozenset(member.parameters.get("transfer-syntax", "") for fit, member in fits if fit == best)
 
 
 @dataclass(frozen=True, slots=True)

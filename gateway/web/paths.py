@@ -6,6 +6,8 @@ from gateway.dataset.query import Selection
 from gateway.errors import RequestError
 from gateway.web.keys import is_uid
 
+LEVELS = ("study", "series", "instance")
+
 
 def uid_parameters(request: Request) -> dict[str, str]:
     """Return the UIDs that the path names, by level.
@@ -13,7 +15,7 @@ def uid_parameters(request: Request) -> dict[str, str]:
     Raises:
         RequestError: one has not the form of a UID.
     """
-    uids: dict[str, str] = request.path_params
+    uids = {level: request.path_params[level] for level in LEVELS if level in request.path_params}
     for level, uid in uids.items():
         if not is_uid(uid):
             raise RequestError(f"the {level} in the path is no UID: expected digits and dots, at most 64 (PS3.5 9.1)")

@@ -13,7 +13,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.errors import GatewayError, IdentityUnavailable, MethodNotAllowed, NotFound, RegionMissing
+from gateway.errors import (
+    GatewayError,
+    IdentityUnavailable,
+    MethodNotAllowed,
+    NotFound,
+    RangeNotSatisfiable,
+    RegionMissing,
+)
 from gateway.events import Event, Observer
 from gateway.web.completeness import field_value
 
@@ -95,6 +102,8 @@ def problem(error: GatewayError, headers: Mapping[str, str] | None = None, *, fe
     response = Response(body, error.http_status, headers, MEDIA_TYPE)
     if status:
         response.raw_headers.append((b"federation-status", field_value(status)))
+    if isinstance(error, RangeNotSatisfiable):
+        response.headers["Content-Range"] = f"bytes */{error.size}"
     if error.retryable:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response

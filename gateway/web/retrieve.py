@@ -1,46 +1,39 @@
-"""The Retrieve transaction: instances or their metadata, each as it arrives (PS3.18 10.4)."""
+"""The Retrieve transaction: one handler for each kind of resource (PS3.18 10.4, chapter 9)."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
+from gateway.dataset.codestreams import OCTET_STREAM
 from gateway.dataset.query import Selection
 from gateway.deadline import Deadline
-from gateway.errors import GatewayError, NotFound
-from gateway.web.completeness import Header, federation_headers
+from gateway.errors import RequestError
+from gateway.web.archive import Archive
+from gateway.web.asked import Asked, wishes
+from gateway.web.bulk_data import BulkData, Value
+from gateway.web.formats import XML, ZIP, Default, Form, Wishes
+from gateway.web.frames import Frames, frame_list
 from gateway.web.instances import Instances
 from gateway.web.locations import Locations
-from gateway.web.metadata import Metadata
-from gateway.web.negotiation import accepted, instance_format, json_type, preferences
-from gateway.web.parameters import pairs
+from gateway.web.metadata import Metadata, XmlMetadata
+from gateway.web.negotiation import DICOM, JSON_TYPES, preferences
+from gateway.web.parameters import Pair, pairs
 from gateway.web.paths import selection
-from gateway.web.problem import problem, region_missing
-from gateway.web.streaming import Body, reading
+from gateway.web.rendered import Rendered, wants_parts
+from gateway.web.rendered_parameters import rendering, thumbnail
+from gateway.web.representative import Representatives
+from gateway.web.retrieval import Representation, RetrieveResponse
+from gateway.web.wado_uri import uri_request
 
 if TYPE_CHECKING:
-    from gateway.federation.flights import Instance
-    from gateway.federation.retrieve import FederatedRetrieve, Retrieval
+    from gateway.federation.retrieve import FederatedRetrieve
+    from gateway.federation.workers import Workers
 
-
-class Representation(Protocol):
-    """How the instances of one retrieve are written; made anew for each request."""
-
-    async def prepare(self, instance: "Instance") -> None:
-        """Turn to the next instance; raises GatewayError for what the status should tell when it is the first."""
-
-    def headers(self) -> list[Header]:
-        """Return the fields that describe the body, once the first instance is prepared."""
-
-    async def write(self, body: Body) -> None:
-        """Write the prepared instance."""
-
-    def end(self) -> bytes:
-        """Return what ends the body."""
+METADATA_FORMS = (*(Form(name, single=True) for name in JSON_TYPES), Form(XML))
+INSTANCE_FORMS = (Form(DICOM), Form(DICOM, single=True), Form(OCTET_STREAM, named=True))
+STUDY_FORMS = (Form(DICOM), Form(OCTET_STREAM, named=True), Form(ZIP, single=True, named=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,82 +45,103 @@ class Retrieve:
     """
 
     federation: "FederatedRetrieve"
+    representatives: Representatives
+    workers: "Workers"
     locations: Locations
-    default_transfer_syntax: str
+    default_transfer_syntax: Default
     seconds: float
 
     async def instances(self, request: Request) -> Response:
-        """Retrieve a study, a series or an instance."""
-        selected = selection(request)
-        ranges = accepted(request, pairs(request.scope["query_string"]))
-        chosen = instance_format(ranges, one_instance=bool(selected.instances), default=self.default_transfer_syntax)
-        return self._response(request, selected, Instances(chosen, selected, self.locations))
+        """Retrieve a study, a series or an instance: its files, its bulk data, or an archive."""
+        asked = self._asked(request)
+        container = asked.wishes.choose(INSTANCE_FORMS if asked.selected.instances else STUDY_FORMS)
+        written: Representation
+        if container.media_type == ZIP:
+            written = Archive(asked, container)
+        elif container.media_type == OCTET_STREAM:
+            written = BulkData(asked)
+        else:
+            written = Instances(asked, container)
+        return self._response(asked, written)
 
     async def metadata(self, request: Request) -> Response:
         """Retrieve the metadata of a study, a series or an instance."""
-        selected = selection(request)
-        media_type = json_type(accepted(request, pairs(request.scope["query_string"])))
-        return self._response(request, selected, Metadata(media_type, selected, self.locations))
+        asked = self._asked(request)
+        form = asked.wishes.choose(METADATA_FORMS)
+        return self._response(asked, Metadata(asked, form.media_type) if form.single else XmlMetadata(asked))
 
-    def _response(self, request: Request, selected: Selection, written: Representation) -> Response:
-        prefer = preferences(request)
-        seconds = self.seconds if prefer.wait is None else min(self.seconds, prefer.wait)
-        return RetrieveResponse(self, selected, written, Deadline.after(seconds), strict=prefer.strict)
+    async def frames(self, request: Request) -> Response:
+        """Retrieve frames of an instance."""
+        numbers = frame_list(request.path_params["frames"])
+        asked = self._asked(request)
+        return self._response(asked, Frames(asked, numbers))
 
+    async def pixel_data(self, request: Request) -> Response:
+        """Retrieve all frames of a study, a series or an instance."""
+        asked = self._asked(request)
+        return self._response(asked, Frames(asked, one_instance=bool(asked.selected.instances)))
 
-class RetrieveResponse(Response):
-    """The status waits for the first instance; the body follows as the rest arrives."""
+    async def bulk_data(self, request: Request) -> Response:
+        """Retrieve all bulk data of a study, a series or an instance."""
+        asked = self._asked(request)
+        return self._response(asked, BulkData(asked))
 
-    def __init__(
-        self, service: Retrieve, selected: Selection, written: Representation, deadline: Deadline, *, strict: bool
-    ) -> None:
-        super().__init__()
-        self._service = service
-        self._selected = selected
-        self._written = written
-        self._deadline = deadline
-        self._strict = strict
+    async def value(self, request: Request) -> Response:
+        """Retrieve what a BulkDataURI names."""
+        asked = self._asked(request)
+        path, _, frames = request.path_params["path"].partition("/frames/")
+        if frames:
+            return self._response(asked, Frames(asked, frame_list(frames)))
+        return self._response(asked, Value(asked, path))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer; what goes wrong after the status was sent leaves the body without its end."""
-        body = Body(scope, send)
-        head = scope["method"] == "HEAD"
-        retrieval: Retrieval | None = None
-        try:
-            async with (
-                self._service.federation.retrieve(self._selected, self._deadline) as retrieval,
-                reading(retrieval) as instances,
-            ):
-                await self._first(retrieval, instances)
-                status, headers = self._head(retrieval)
-                if not head:
-                    await body.start(status, headers)
-                    await self._write(body, instances)
-        except GatewayError as error:
-            if body.begun or retrieval is None:
-                raise
-            await problem(error, federation_status=retrieval.completeness.header())(scope, receive, send)
-            return
-        # The end is told only now: leaving the context may still find that an instance is missing.
-        if head:
-            await body.start(status, headers)
-        await body.end(b"" if head else self._written.end())
+    async def rendered(self, request: Request) -> Response:
+        """Retrieve a study, a series, an instance or frames as a person looks at them."""
+        asked = self._asked(request)
+        look = rendering(asked.parameters)
+        numbers = frame_list(request.path_params["frames"]) if "frames" in request.path_params else ()
+        if asked.selected.instances:
+            return self._response(asked, Rendered(asked, look, numbers))
+        if wants_parts(asked.wishes):
+            return self._response(asked, Rendered(asked, look, many=True))
+        return await self._of_one(asked, Rendered(asked, look))
 
-    async def _first(self, retrieval: "Retrieval", instances: AsyncIterator["Instance"]) -> None:
-        first = await anext(instances, None)
-        if first is None:
-            raise NotFound("no region that answered holds it")
-        if self._strict and (retrieval.partial or retrieval.completeness.missing):
-            raise region_missing(retrieval.completeness)
-        await self._written.prepare(first)
+    async def thumbnail(self, request: Request) -> Response:
+        """Retrieve one small picture for a study, a series, an instance or a frame; it shows no name."""
+        asked = self._asked(request)
+        numbers = frame_list(request.path_params["frames"]) if "frames" in request.path_params else ()
+        if len(numbers) > 1:
+            raise RequestError("the frame list in the path: expected one number, since a thumbnail is one picture")
+        written = Rendered(asked, thumbnail(asked.parameters), numbers, thumbnail=True)
+        return self._response(asked, written) if asked.selected.instances else await self._of_one(asked, written)
 
-    def _head(self, retrieval: "Retrieval") -> tuple[int, list[Header]]:
-        status = HTTPStatus.PARTIAL_CONTENT if retrieval.partial else HTTPStatus.OK
-        told = federation_headers(retrieval.completeness, self._service.locations.base)
-        return status, [*self._written.headers(), *told]
+    async def uri(self, request: Request) -> Response:
+        """Retrieve one instance by WADO-URI."""
+        wanted = uri_request(request, self.default_transfer_syntax)
+        asked = Asked(wanted.selected, wanted.wishes, (), request, self.locations, self.workers)
+        if wanted.as_dicom:
+            return self._response(asked, Instances(asked, Form(DICOM, single=True)))
+        return self._response(asked, Rendered(asked, wanted.rendering, wanted.frames, region=wanted.region))
 
-    async def _write(self, body: Body, instances: AsyncIterator["Instance"]) -> None:
-        await self._written.write(body)
-        async for instance in instances:
-            await self._written.prepare(instance)
-            await self._written.write(body)
+    def _asked(self, request: Request) -> Asked:
+        parameters: tuple[Pair, ...] = tuple(pairs(request.scope["query_string"]))
+        taken: Wishes = wishes(request, parameters, self.default_transfer_syntax)
+        return Asked(selection(request), taken, parameters, request, self.locations, self.workers)
+
+    async def _of_one(self, asked: Asked, written: Representation) -> Response:
+        """Answer for many with one of them."""
+        one = await self.representatives.of(asked.selected, self._deadline(asked))
+        return self._response(asked, written, one)
+
+    def _deadline(self, asked: Asked) -> Deadline:
+        wait = preferences(asked.request).wait
+        return Deadline.after(self.seconds if wait is None else min(self.seconds, wait))
+
+    def _response(self, asked: Asked, written: Representation, selected: Selection | None = None) -> Response:
+        return RetrieveResponse(
+            self.federation,
+            selected or asked.selected,
+            written,
+            self._deadline(asked),
+            service=self.locations.base,
+            strict=preferences(asked.request).strict,
+        )

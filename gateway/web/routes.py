@@ -26,9 +26,26 @@ def routes(root: str, search: Search, retrieve: Retrieve) -> list[BaseRoute]:
         *_searched(search.studies, f"{root}/studies"),
         *_searched(search.series, f"{study}/series", f"{root}/series"),
         *_searched(search.instances, f"{series}/instances", f"{study}/instances", f"{root}/instances"),
-        *(Route(resource, retrieve.instances) for resource in (study, series, instance)),
-        *(Route(f"{resource}/metadata", retrieve.metadata) for resource in (study, series, instance)),
+        *_retrieved(retrieve, study, series, instance),
+        *(Route(f"{path}/wado", retrieve.uri) for path in {root, root.rpartition("/")[0]}),
     ]
+
+
+def _retrieved(retrieve: Retrieve, study: str, series: str, instance: str) -> list[BaseRoute]:
+    """Return the routes of what a study, a series or an instance is retrieved as (PS3.18 10.4.1)."""
+    levels = (study, series, instance)
+    frames = f"{instance}/frames/{{frames}}"
+    kinds = (
+        ("", retrieve.instances, levels),
+        ("/metadata", retrieve.metadata, levels),
+        ("/bulkdata", retrieve.bulk_data, levels),
+        ("/pixeldata", retrieve.pixel_data, levels),
+        ("/rendered", retrieve.rendered, (*levels, frames)),
+        ("/thumbnail", retrieve.thumbnail, (*levels, frames)),
+        ("", retrieve.frames, (frames,)),
+        ("/bulkdata/{path:path}", retrieve.value, (instance,)),
+    )
+    return [Route(f"{resource}{tail}", handler) for tail, handler, resources in kinds for resource in resources]
 
 
 def region_root(name: str, root: str) -> str:

@@ -1,8 +1,11 @@
 """Bodies that are sent while they come into being."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
 from starlette.types import Scope, Send
 
@@ -32,7 +35,10 @@ class Body:
     async def start(self, status: int, headers: Iterable[Header]) -> None:
         """Send status and header."""
         self.begun = True
-        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
+        told = list(headers)
+        if any(name == b"content-length" for name, _ in told):
+            self._pieces = None  # which writes chunks, that a body of known length has none of
+        await self._send({"type": "http.response.start", "status": status, "headers": told})
 
     async def write(self, *pieces: Buffer) -> None:
         """Send some bytes; waits while the client is slow."""
@@ -55,3 +61,50 @@ async def reading(source: AsyncIterable[T]) -> AsyncIterator[AsyncIterator[T]]:
     finally:
         if isinstance(iterator, AsyncGenerator):
             await iterator.aclose()
+
+
+@dataclass(slots=True)
+class _Outcome(Generic[T]):
+    """How a job went; its failure is raised when it is its turn, not when it happens."""
+
+    results: Sequence[T]
+    error: Exception | None = None
+
+    @classmethod
+    async def of(cls, job: Callable[[], Awaitable[T]]) -> "_Outcome[T]":
+        try:
+            return cls((await job(),))
+        except Exception as error:  # noqa: BLE001 - raised by ``take``
+            return cls((), error)
+
+    def take(self) -> T:
+        if self.error is not None:
+            raise self.error
+        return self.results[0]
+
+
+@asynccontextmanager
+async def ahead(jobs: Sequence[Callable[[], Awaitable[T]]], width: int = 4) -> AsyncIterator[AsyncIterator[T]]:
+    """Iterate over the results of jobs, in order, while the next few are under way."""
+    stopped: Exception | None = None
+    async with asyncio.TaskGroup() as group:
+        waiting: deque[asyncio.Task[_Outcome[T]]] = deque()
+
+        async def results() -> AsyncIterator[T]:
+            for job in jobs:
+                waiting.append(group.create_task(_Outcome.of(job)))
+                if len(waiting) >= width:
+                    yield (await waiting.popleft()).take()
+            while waiting:
+                yield (await waiting.popleft()).take()
+
+        try:
+            async with reading(results()) as iterator:
+                yield iterator
+        except Exception as error:  # noqa: BLE001 - carried past the group, which would wrap it
+            stopped = error
+        finally:
+            for task in waiting:
+                task.cancel()
+    if stopped is not None:
+        raise stopped

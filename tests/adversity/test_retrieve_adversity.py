@@ -106,7 +106,7 @@ async def fails_one(region: ScriptedRegion, peer: ScriptedPeer, request: Message
 async def test_counters_that_do_not_fit_what_came_are_never_passed_over(
     monkeypatch: Monkey, answer: RegionAnswer
 ) -> None:
-    async with province(monkeypatch, moving(answer)) as held:
+    async with province(monkeypatch, moving(answer), retrieve="c-move") as held:
         broken = await fetch(held)
         assert_broken(broken)
         assert broken.instances <= SERIES_1 | SERIES_2
@@ -161,7 +161,7 @@ async def test_a_region_that_breaks_off_in_an_instance_breaks_the_body_and_keeps
     async def answer(region: ScriptedRegion, peer: ScriptedPeer, request: Message) -> None:
         await one_then(region, peer, request, end)
 
-    async with province(monkeypatch, moving(answer)) as held:
+    async with province(monkeypatch, moving(answer), retrieve="c-move") as held:
         broken = await fetch(held)
         assert_broken(broken)
         assert broken.seconds < 4.0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import convert, federation, ingest, retrieve, search, stream
+from tests.bench import convert, federation, ingest, retrieve, search, stream, viewer
 from tests.bench.figures import Figure, table
 from tests.bench.setting import Setting
 
@@ -28,6 +28,11 @@ ROWS: dict[str, Callable[[Setting], list[Figure]]] = {
     "i": federation.same_search,
     "j": federation.hung_region,
     "k": federation.many_rows,
+    "l": viewer.metadata,
+    "m": viewer.frames,
+    "n": viewer.first_frame,
+    "o": viewer.many_readers,
+    "p": viewer.huge_study,
 }
 
 

@@ -1,12 +1,15 @@
 """A closed-loop HTTP/1.1 load generator that costs next to no CPU: one epoll loop, one request at a time each.
 
-Run as ``python -m tests.bench.load PORT PATH CONNECTIONS SECONDS``; it prints requests per second.
+Run as ``python -m tests.bench.load PORT ACCEPT CONNECTIONS SECONDS PATH ...``; it prints requests per second. The
+paths are asked for in turn.
 """
 
+import itertools
 import selectors
 import socket
 import sys
 import time
+from collections.abc import Iterator
 
 HEADER_END = b"\r\n\r\n"
 
@@ -14,15 +17,15 @@ HEADER_END = b"\r\n\r\n"
 class Client:
     """One keep-alive connection."""
 
-    def __init__(self, port: int, request: bytes) -> None:
+    def __init__(self, port: int, requests: Iterator[bytes]) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._request = request
+        self._requests = requests
         self._received = b""
 
     def ask(self) -> None:
         self._received = b""
-        self.socket.sendall(self._request)
+        self.socket.sendall(next(self._requests))
 
     def answered(self) -> bool:
         """Read what is there and return whether the response is complete; anything but 200 raises."""
@@ -49,12 +52,13 @@ def is_complete(response: bytes) -> bool:
     return len(response) >= end + len(HEADER_END) + length
 
 
-def measure(port: int, path: str, connections: int, seconds: float) -> float:
+def measure(port: int, accept: str, connections: int, seconds: float, paths: list[str]) -> float:
     """Return the responses per second that the server gives over this many connections."""
-    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: application/dicom+json\r\n\r\n".encode()
+    host = f"Host: 127.0.0.1:{port}\r\nAccept: {accept}\r\n\r\n"
+    requests = itertools.cycle([f"GET {path} HTTP/1.1\r\n{host}".encode() for path in paths])
     count = 0
     with selectors.DefaultSelector() as selector:
-        clients = [Client(port, request) for _ in range(connections)]
+        clients = [Client(port, requests) for _ in range(connections)]
         for client in clients:
             selector.register(client.socket, selectors.EVENT_READ, client)
             client.ask()
@@ -71,4 +75,4 @@ def measure(port: int, path: str, connections: int, seconds: float) -> float:
 
 
 if __name__ == "__main__":
-    print(measure(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))
+    print(measure(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), sys.argv[5:]))

@@ -38,6 +38,8 @@ FIRST_NUMBER = 10_001
 BLOCK = bytes(range(256)) * 4096
 PACED_STUDY = f"{samples.ROOT}.3"
 BULK_STUDY = f"{samples.ROOT}.4"
+LONG_STUDY = f"{samples.ROOT}.6"
+HUGE_STUDY = f"{samples.ROOT}.7"
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ STUDIES = {
     PACED_STUDY: made(PACED_STUDY, [524_288]),
     # 2 GB: what is large as one instance, and what is large as many
     BULK_STUDY: made(BULK_STUDY, [419_430_400] * 3 + [524_288] * 1_500),
+    LONG_STUDY: made(LONG_STUDY, [524_288] * 600),
+    HUGE_STUDY: made(HUGE_STUDY, [524_288] * 20_000),
 }
 
 

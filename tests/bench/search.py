@@ -62,13 +62,18 @@ def all_studies(setting: Setting) -> list[Figure]:
     ]
 
 
+def requests_per_second(port: int, accept: str, *paths: str) -> float:
+    """Return how many responses 16 connections get, asking for the paths in turn."""
+    command = [sys.executable, "-m", "tests.bench.load", str(port), accept, "16", "1.5", *paths]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout)
+
+
 def one_study(setting: Setting) -> list[Figure]:
     archive, ours = setting.archive, setting.by_move
     path = f"/dicom-web/studies?StudyInstanceUID={samples.small_study_uid(77)}"
 
     def rate(port: int) -> float:
-        command = [sys.executable, "-m", "tests.bench.load", str(port), path, "16", "1.5"]
-        return float(subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout)
+        return requests_per_second(port, JSON, path)
 
     taken = medians({"gateway": lambda: rate(ours.http_port), "orthanc": lambda: rate(archive.http_port)})
     what = "QIDO of one study, 16 connections"

@@ -3,6 +3,7 @@
 import contextlib
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from tests.interop.serving import ROOT, Gateway, gateway, profile
 from tests.kit.peers import Orthanc, orthanc, stop
 
 CURL = "/usr/bin/curl"
+FORGETFUL = "[spool]\nseconds = 0.2\n"
+"""Settings of a gateway whose spool is empty again after ``FORGOTTEN`` seconds, so that each retrieve is cold."""
+FORGOTTEN = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +66,38 @@ class Setting:
         upload(archive, samples.small_studies())
         return archive
 
-    def over_archive(self, retrieve: str) -> Gateway:
+    def over_archive(self, retrieve: str, settings: str = "") -> Gateway:
         """Return a gateway over the archive that retrieves in this way."""
 
         def region(dimse_port: int) -> str:
+            ours = f"GATEWAY{dimse_port}"
             if retrieve == "c-move":
-                self.archive.add_destination("GATEWAY", dimse_port)
-            return profile(self.archive.ae_title, self.archive.port, retrieve)
+                self.archive.add_destination(ours, dimse_port)
+            return profile(self.archive.ae_title, self.archive.port, retrieve).replace("GATEWAY", ours)
 
-        return self.stack.enter_context(gateway(self.home, region))
+        return self.stack.enter_context(gateway(self.home, region, settings=settings))
 
     @cached_property
     def by_move(self) -> Gateway:
         return self.over_archive("c-move")
 
     @cached_property
+    def cold_by_move(self) -> Gateway:
+        return self.over_archive("c-move", FORGETFUL)
+
+    @cached_property
+    def cold_by_get(self) -> Gateway:
+        return self.over_archive("c-get", FORGETFUL)
+
+    @cached_property
     def by_get(self) -> Gateway:
         return self.over_archive("c-get")
+
+
+def fetch_cold(url: str, accept: str) -> float:
+    """Do as ``fetch`` does, once the gateway has forgotten what it has retrieved before."""
+    time.sleep(FORGOTTEN)
+    return fetch(url, accept)
 
 
 def fetch(url: str, accept: str, to: Path = Path("/dev/null")) -> float:

@@ -9,7 +9,7 @@ from statistics import median
 
 from tests.bench import region
 from tests.bench.figures import Figure, below
-from tests.bench.setting import Server, Setting, fetch, listening
+from tests.bench.setting import FORGETFUL, FORGOTTEN, Server, Setting, fetch, listening
 from tests.interop.serving import JSON, MULTIPART, Gateway, gateway, profile
 
 SLOW = 100e6
@@ -20,7 +20,7 @@ DATA_SET = b"\x08\0\x05\0CS\x0a\0ISO_IR 100"
 
 
 @contextmanager
-def over_region(setting: Setting) -> Iterator[tuple[Gateway, Server]]:
+def over_region(setting: Setting, settings: str = "") -> Iterator[tuple[Gateway, Server]]:
     """Run a gateway over the region of the bench; the region's output tells when it starts to send."""
     with ExitStack() as stack:
         started: list[Server] = []
@@ -29,7 +29,7 @@ def over_region(setting: Setting) -> Iterator[tuple[Gateway, Server]]:
             started.append(stack.enter_context(listening("tests.bench.region", dimse_port)))
             return profile(region.AE_TITLE, started[0].port, "c-move")
 
-        yield stack.enter_context(gateway(setting.home, make)), started[0]
+        yield stack.enter_context(gateway(setting.home, make, settings=settings)), started[0]
 
 
 @contextmanager
@@ -60,8 +60,9 @@ def arrival(port: int, study: str) -> int:
 
 def first_byte(setting: Setting) -> list[Figure]:
     delays = []
-    with over_region(setting) as (served, sender):
+    with over_region(setting, FORGETFUL) as (served, sender):
         for _ in range(8):
+            time.sleep(FORGOTTEN)
             at = arrival(served.http_port, region.PACED_STUDY)
             delays.append((at - int(sender.output.readline().split()[1])) / 1e6)
     return [below("f", "first C-STORE fragment sent to first instance byte over HTTP", median(delays[1:]), 50, "ms")]

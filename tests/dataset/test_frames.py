@@ -30,7 +30,7 @@ from gateway.dataset.transfer_syntax import (
 )
 from gateway.dataset.values import WORD_SIZES
 from gateway.errors import DatasetError, LimitExceeded
-from gateway.web.metadata import UNPLACED, place
+from gateway.web.described import relative
 from tests.dataset.elements import explicit, implicit, implicit_sequence, item, sequence
 from tests.dataset.images import dataset_of, described, encapsulated, image, province, readable
 from tests.dataset.oracle import Sample, samples
@@ -306,9 +306,8 @@ def by_path(row: dict[str, Any], path: list[str]) -> dict[str, Any]:
 @pytest.mark.parametrize("sample", GOOD, ids=lambda s: s.name)
 def test_every_bulk_data_uri_that_metadata_gives_leads_to_its_value(sample: Sample) -> None:
     uid = sample.transfer_syntax_uid
-    row = to_json_model(sample.data, uid, bulk_data=lambda *_: UNPLACED, bulk_threshold=4)
+    row = to_json_model(sample.data, uid, bulk_data=lambda path, *_: f"u/{relative(path)}", bulk_threshold=4)
     whole = to_json_model(sample.data, uid)
-    place(row, "u")
     read = inflated(reader_of(sample.data), uid)
     for path, vr in uris(row):
         value = bulk_value(reader_of(sample.data), uid, path)

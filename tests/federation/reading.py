@@ -1,21 +1,23 @@
 """Some scripted regions behind one federated retrieve, and its reader."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Self
 
 from gateway.dataset.query import Selection
 from gateway.deadline import Deadline
 from gateway.dimse.suboperations import SubOperations
 from gateway.federation.retrieve import FederatedRetrieve, Retrieval
 from gateway.region.inbox import Receiver
+from gateway.spool.spool import Spool
 from tests.federation.scripted_region import Holdings, ScriptedRegion
 from tests.region.witness import Witness
 
 STUDY = Selection("1")
 CT: Holdings = {"1": {"1.1": ["1.1.1", "1.1.2", "1.1.3"]}}
 MR: Holdings = {"1": {"1.2": ["1.2.1", "1.2.2"]}}
+OF_THE_SPOOL = {"max_bytes", "memory_bytes", "seconds", "folder", "keep_on_restart"}
 EVERYTHING = ["1.1.1", "1.1.2", "1.1.3", "1.2.1", "1.2.2"]
 
 
@@ -25,15 +27,40 @@ class Province:
     def __init__(self, *regions: ScriptedRegion, **settings: Any) -> None:
         self.events = Witness()
         self.regions = regions
-        self.federation = FederatedRetrieve(regions, self.events, **settings)
+        self.settings = settings
+        self.spool: Spool
+        self.federation: FederatedRetrieve
+        self._depth = 0
         self.got: list[tuple[str, str, bytes]] = []
         self.completeness = ""
+
+    async def __aenter__(self) -> Self:
+        """Start it, unless that is done."""
+        if self._depth == 0:
+            self.spool = Spool(**{k: v for k, v in self.settings.items() if k in OF_THE_SPOOL})
+            await self.spool.start()
+            rest = {k: v for k, v in self.settings.items() if k not in OF_THE_SPOOL}
+            self.federation = FederatedRetrieve(self.regions, self.events, self.spool, **rest)
+            await self.federation.start()
+        self._depth += 1
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            await self.federation.aclose()
+            await self.spool.aclose()
+
+    @asynccontextmanager
+    async def retrieve(self, selection: Selection, deadline: Deadline) -> AsyncIterator[Retrieval]:
+        async with self, self.federation.retrieve(selection, deadline) as retrieval:
+            yield retrieval
 
     async def read(
         self, selection: Selection = STUDY, *, seconds: float = 60.0, pause: float = 0.0, first: int | None = None
     ) -> "Province":
         """Read the selection to its end, or the first so many instances."""
-        async with self.federation.retrieve(selection, Deadline.after(seconds)) as retrieval:
+        async with self.retrieve(selection, Deadline.after(seconds)) as retrieval:
             try:
                 await self._read(retrieval, pause, first)
             finally:

@@ -78,6 +78,7 @@ class ScriptedRegion:
     patience: float = 8.0
     modalities: dict[str, str] = field(default_factory=dict)
     counting: bool = True
+    began: float = field(default=0.0, repr=False)
 
     @property
     def profile(self) -> Profile:
@@ -126,6 +127,7 @@ class ScriptedRegion:
     async def retrieve(
         self, selection: Selection, receive: Receiver, deadline: Deadline, *, held_up: Callable[[], bool]
     ) -> SubOperations:
+        self.began = self.began or asyncio.get_running_loop().time()
         self.told.append(selection)
         self.held_up = held_up
         self.under_way += 1
@@ -144,6 +146,10 @@ class ScriptedRegion:
             if selection.series in {None, name} and (not selection.instances or uid in selection.instances)
         ]
 
+    def series_of(self, uid: str) -> str | None:
+        """Return the Series Instance UID that the head of an instance has."""
+        return next((x for held in self.holdings.values() for x, uids in held.items() if uid in uids), None)
+
     def arriving(self, uid: str, data: bytes = b"pixels" * 100) -> Arriving:
         store = Arriving(data=data, calling_ae_title=self.name, sop_instance_uid=uid)
         self.stores.append(store)
@@ -154,7 +160,7 @@ async def send_all(region: ScriptedRegion, selection: Selection, receive: Receiv
     """Send what is selected, one after the other."""
     uids = region.selected(selection)
     for uid in uids:
-        await receive(region.arriving(uid).arrive(), selection.series)
+        await receive(region.arriving(uid).arrive(), region.series_of(uid))
     return SubOperations(status=0, completed=len(uids), failed=0, warning=0)
 
 
@@ -163,7 +169,7 @@ def sends(count: int, then: GatewayError | None = None, **reported: Any) -> Any:
 
     async def send(region: ScriptedRegion, selection: Selection, receive: Receiver) -> SubOperations:
         for uid in region.selected(selection)[:count]:
-            await receive(region.arriving(uid).arrive(), selection.series)
+            await receive(region.arriving(uid).arrive(), region.series_of(uid))
         if then is not None:
             raise then
         return replace(SubOperations(status=0, completed=count, failed=0, warning=0), **reported)
@@ -171,19 +177,42 @@ def sends(count: int, then: GatewayError | None = None, **reported: Any) -> Any:
     return send
 
 
-def breaks_off_inside(count: int) -> Any:
-    """Send so many whole instances and half of another, then abort."""
+def lacking(*missing: str, then: GatewayError | None = None, **reported: Any) -> Any:
+    """Send what is selected but for these, however often they are asked for; then fail, or report what is given."""
 
     async def send(region: ScriptedRegion, selection: Selection, receive: Receiver) -> SubOperations:
-        uids = region.selected(selection)
-        for uid in uids[:count]:
-            await receive(region.arriving(uid).arrive(), selection.series)
-        half = region.arriving(uids[count]).arrive(300)
-        taking = asyncio.ensure_future(receive(half, selection.series))
-        await asyncio.sleep(0)
+        uids = [uid for uid in region.selected(selection) if uid not in missing]
+        for uid in uids:
+            await receive(region.arriving(uid).arrive(), region.series_of(uid))
+        if then is not None:
+            raise then
+        return replace(SubOperations(status=0, completed=len(uids), failed=0, warning=0), **reported)
+
+    return send
+
+
+def breaks_off_inside(uid: str, times: int | None = None) -> Any:
+    """Send what is selected up to the middle of one instance, then abort; the first so many times, or always."""
+    left = [times]
+
+    async def send(region: ScriptedRegion, selection: Selection, receive: Receiver) -> SubOperations:
+        for name in region.selected(selection):
+            if name == uid and left[0] != 0:
+                left[0] = None if left[0] is None else left[0] - 1
+                await break_off(region.arriving(uid).arrive(300), region.series_of(uid), receive)
+            await receive(region.arriving(name).arrive(), region.series_of(name))
+        return SubOperations(status=0, completed=len(region.selected(selection)))
+
+    return send
+
+
+async def break_off(half: Arriving, series: str | None, receive: Receiver) -> None:
+    taking = asyncio.ensure_future(receive(half, series))
+    try:
+        await asyncio.sleep(0.01)
         half.break_off(Aborted("gone"))
         with suppress(GatewayError):
             await taking
-        raise Aborted("gone")
-
-    return send
+    finally:
+        taking.cancel()
+    raise Aborted("gone")

@@ -123,7 +123,9 @@ class CompressedContract(RegionContract):
         answer = gateway.get(f"/studies/{COMPRESSED_STUDY}", MULTIPART)
         assert_same_pixels(answer, study(COMPRESSED_STUDY), RLELossless)
 
-    def test_compressed_instance_is_not_passed_off_as_explicit_vr(self, gateway: Gateway) -> None:
+    def test_compressed_instance_is_decompressed_where_no_transfer_syntax_is_named(self, gateway: Gateway) -> None:
         answer = gateway.get(f"/studies/{COMPRESSED_STUDY}", 'multipart/related; type="application/dicom"')
-        assert answer.status == 406
-        assert RLELossless.encode() in answer.body
+        [(headers, content)] = answer.parts
+        received = from_part10(content)
+        assert headers["Content-Type"] == f"application/dicom; transfer-syntax={ExplicitVRLittleEndian}"
+        assert received.PixelData == study(COMPRESSED_STUDY)[0].pixel_array.tobytes()

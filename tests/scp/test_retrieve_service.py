@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +11,6 @@ from pydicom import Dataset
 from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 from pynetdicom import AE, evt
 
-from gateway.dataset.jobs import transcode_instance
 from gateway.dimse.acceptor import Acceptor
 from gateway.dimse.association import Association
 from gateway.dimse.get import get
@@ -21,7 +19,6 @@ from gateway.dimse.move import move
 from gateway.dimse.suboperations import SubOperations
 from gateway.errors import DimseFailure
 from gateway.events import PeerOperation
-from gateway.scp.face import Face as ServedFace
 from gateway.scp.retrieve import Tally
 from gateway.wire.command import Command, CommandField
 from gateway.wire.negotiation import AcceptancePolicy, ProposedContext
@@ -406,17 +403,15 @@ async def test_what_is_compressed_goes_as_it_is_to_who_takes_it() -> None:
     assert got.PixelData == instance.PixelData
 
 
-async def test_what_is_compressed_is_decoded_for_who_cannot_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def recode(data: bytes, source: str, target: str) -> bytes:
-        return await asyncio.to_thread(transcode_instance, data, source, target)
-
-    monkeypatch.setattr("gateway.assembly.Face", functools.partial(ServedFace, recode=recode))
+async def test_what_is_compressed_is_decoded_for_who_cannot_take_it() -> None:
     got = await delivered(compressed(), pdus.IMPLICIT_LE)
     assert got.PixelData == dicom.instance(1, size=8192).PixelData
 
 
-async def test_what_is_compressed_and_cannot_be_decoded_has_failed() -> None:
-    region = compressed_or_not(compressed())
+async def test_what_is_damaged_and_cannot_be_decoded_has_failed() -> None:
+    instance = compressed()
+    instance.PixelData = instance.PixelData[:40] + b"\xff" * 8
+    region = compressed_or_not(instance)
     async with (
         taking(pdus.EXPLICIT_LE) as (port, received),
         face(region, peers=[peer(port=port)]) as here,

@@ -1,6 +1,7 @@
 """A federation on strings: what the web asks of it, without regions."""
 
 import asyncio
+import pickle
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from gateway.deadline import Deadline
 from gateway.errors import IdentityUnavailable
 from gateway.events import Event
 from gateway.federation.completeness import Completeness, RegionState
+from gateway.federation.workers import Workers
 from gateway.web.app import Archive, WebSettings, create_app
 from gateway.web.guard import HttpLimits
 from gateway.web.server import WebServer
@@ -149,9 +151,16 @@ class FakeInstance:
     region: str = "neodin"
     character_set: str = "ISO_IR 6"
 
-    async def bursts(self) -> AsyncIterator[list[memoryview]]:
+    notes: dict[str, bytes] = field(default_factory=dict)
+    complete: bool = False
+
+    async def bursts(self, offset: int = 0) -> AsyncIterator[list[memoryview]]:
         async for fragment in self:
-            yield [fragment]
+            skipped = min(offset, len(fragment))
+            offset -= skipped
+            if skipped < len(fragment):
+                yield [fragment[skipped:]]
+        self.complete = True
 
     async def __aiter__(self) -> AsyncIterator[memoryview]:
         for piece in self.data:
@@ -159,6 +168,27 @@ class FakeInstance:
                 yield memoryview(piece)
             else:
                 await step(piece)
+
+    @property
+    def size(self) -> int | None:
+        return len(self._bytes) if self.complete else None
+
+    @property
+    def _bytes(self) -> bytes:
+        return joined(piece for piece in self.data if isinstance(piece, bytes | memoryview))
+
+    async def whole(self) -> None:
+        async for _ in self.bursts():
+            pass
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self._bytes[offset : offset + length]
+
+    def note(self, key: str) -> bytes | None:
+        return self.notes.get(key)
+
+    def keep(self, key: str, value: bytes) -> None:
+        self.notes[key] = value
 
 
 def ct(number: int = 1, transfer_syntax: str = EXPLICIT_VR_LE, *, size: int = 512, pieces: int = 100) -> FakeInstance:
@@ -191,6 +221,10 @@ class FakeRetrieve:
     def completeness(self) -> Completeness:
         return Completeness("instances", self.states)
 
+    @property
+    def at_hand(self) -> bool:
+        return all(isinstance(thing, FakeInstance) and thing.complete for thing in self.instances)
+
     async def __aiter__(self) -> AsyncIterator[FakeInstance]:
         for thing in self.instances:
             if isinstance(thing, FakeInstance):
@@ -212,6 +246,13 @@ class FakeRetrieve:
                 await step(thing)
         finally:
             self.left.set()
+
+
+class SameProcess:
+    """Runs pixel jobs where it is: a process of their own costs a second, and has tests of its own."""
+
+    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        return function(*pickle.loads(pickle.dumps(args)))
 
 
 @dataclass
@@ -236,13 +277,21 @@ def application(
     settings: WebSettings,
     events: list[Event] | None = None,
     regions: Mapping[str, FakeSearch] = MappingProxyType({}),
+    workers: Workers | None = None,
 ) -> Starlette:
     def observe(event: Event) -> None:
         if events is not None:
             events.append(event)
 
     alone = {name: Archive(cast("Any", found), cast("Any", retrieve)) for name, found in regions.items()}
-    return create_app(cast("Any", search), cast("Any", retrieve), settings, observe, regions=alone)
+    return create_app(
+        cast("Any", search),
+        cast("Any", retrieve),
+        workers or cast("Any", SameProcess()),
+        settings,
+        observe,
+        regions=alone,
+    )
 
 
 @asynccontextmanager
@@ -253,12 +302,13 @@ async def gateway(
     limits: HttpLimits | None = None,
     grace: float = 0.0,
     regions: Mapping[str, FakeSearch] = MappingProxyType({}),
+    workers: Workers | None = None,
     **settings: Any,
 ) -> AsyncIterator[Gateway]:
     """Serve a fake federation on a port of its own."""
     search, retrieve = search or FakeSearch(), retrieve or FakeRetrieve()
     events: list[Event] = []
-    app = application(search, retrieve, WebSettings(**settings), events, regions)
+    app = application(search, retrieve, WebSettings(**settings), events, regions, workers)
     server = WebServer(app, "127.0.0.1", 0, limits=limits)
     port = await server.start()
     try:

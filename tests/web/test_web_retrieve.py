@@ -4,7 +4,6 @@ import asyncio
 import re
 from array import array
 from io import BytesIO
-from typing import Any
 
 import pytest
 from pydicom import dcmread
@@ -12,7 +11,6 @@ from pydicom import dcmread
 from gateway.dataset.query import Selection
 from gateway.dataset.transfer_syntax import EXPLICIT_VR_BE, EXPLICIT_VR_LE, IMPLICIT_VR_LE, JPEG_2000_LOSSLESS
 from gateway.errors import GatewayError, IncompleteRetrieve, NoRegionAnswered, NotFound, Stalled
-from gateway.web.problem import BodyBroken
 from tests.kit.dicom import instance
 from tests.web.fakes import (
     ONE_MISSING,
@@ -26,18 +24,10 @@ from tests.web.fakes import (
     headed,
     joined,
 )
+from tests.web.wado import parts
 
 ANY = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
 INSTANCE = f"/studies/{STUDY}/series/{SERIES}/instances/{SERIES}.1"
-
-
-def parts(answer: Any) -> list[tuple[dict[str, str], bytes]]:
-    """Split a whole multipart/related body into the heads and contents of its parts."""
-    boundary = answer.headers["content-type"].partition("boundary=")[2].encode()
-    empty, *blocks, end = (b"\r\n" + answer.content).split(b"\r\n--" + boundary)
-    assert (empty, end) == (b"", b"--\r\n")
-    split = (block.removeprefix(b"\r\n").partition(b"\r\n\r\n") for block in blocks)
-    return [(dict(line.split(": ", 1) for line in head.decode().splitlines()), body) for head, _, body in split]
 
 
 async def test_study_is_a_multipart_body_with_each_instance_as_it_was_sent() -> None:
@@ -105,30 +95,6 @@ async def test_implicit_and_big_endian_are_re_encoded_while_they_stream(stored: 
     assert dataset.PixelData == words.tobytes()
     assert dataset.PatientName == original.PatientName
     assert dataset.StudyInstanceUID == STUDY
-
-
-async def test_compressed_instance_leaves_only_when_asked_for() -> None:
-    compressed = FakeInstance([b"\0" * 64], JPEG_2000_LOSSLESS)
-    async with gateway(retrieve=FakeRetrieve([compressed])) as web:
-        refused = await web.client.get(f"/studies/{STUDY}")
-        served = await web.client.get(f"/studies/{STUDY}", headers=ANY)
-    assert refused.status_code == 406
-    assert refused.json()["available"] == [
-        f'multipart/related; type="application/dicom"; transfer-syntax={uid}' for uid in (JPEG_2000_LOSSLESS, "*")
-    ]
-    assert "federation-status" in refused.headers
-    [(head, file)] = parts(served)
-    assert head["Content-Type"] == f"application/dicom; transfer-syntax={JPEG_2000_LOSSLESS}"
-    assert file.endswith(b"\0" * 64)
-
-
-async def test_compressed_instance_after_others_breaks_the_body_rather_than_the_promise() -> None:
-    retrieve = FakeRetrieve([ct(), FakeInstance([b"\0" * 64], JPEG_2000_LOSSLESS)])
-    async with gateway(retrieve=retrieve) as web:
-        raw = await exchange(web.port, headed(target=f"/dicom-web/studies/{STUDY}"))
-    assert raw.startswith(b"HTTP/1.1 200")
-    assert not raw.endswith(b"0\r\n\r\n")
-    assert web.events == [BodyBroken("not-acceptable")]
 
 
 async def test_default_transfer_syntax_can_be_what_is_stored() -> None:

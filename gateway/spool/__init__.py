@@ -1,0 +1,1 @@
+"""Instance bytes at rest: a cache with a time to live, never an archive."""

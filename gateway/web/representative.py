@@ -1,0 +1,75 @@
+"""The one instance that stands for a series or a study, found without retrieving the others."""
+
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from gateway.dataset.query import Level, Query, Row, Selection
+from gateway.deadline import Deadline
+from gateway.errors import NoRegionAnswered, NotFound
+from gateway.web.locations import uid_of
+
+if TYPE_CHECKING:
+    from gateway.federation.search import FederatedSearch, SearchResult
+
+MODALITY: Final = "00080060"
+SERIES_INSTANCE_UID: Final = "0020000E"
+SOP_INSTANCE_UID: Final = "00080018"
+KEPT_SECONDS: Final = 300.0
+MOST_KEPT: Final = 4096
+WITHOUT_PICTURES: Final = frozenset(
+    {"SR", "KO", "PR", "DOC", "REG", "FID", "RTSTRUCT", "RTPLAN", "RTRECORD", "PLAN", "ECG", "HD", "EPS", "AU", "RWV"}
+)
+
+
+class Representatives:
+    """Chooses the middle instance of a series, of a study's first series with images; for a while always the same."""
+
+    def __init__(self, search: "FederatedSearch") -> None:
+        self._search = search
+        self._chosen: OrderedDict[Selection, tuple[float, Selection]] = OrderedDict()
+
+    async def of(self, selected: Selection, deadline: Deadline) -> Selection:
+        """Return the one instance of a study or a series.
+
+        Raises:
+            NotFound: there is no such study or series.
+            NoRegionAnswered: no region could tell.
+        """
+        now = time.monotonic()
+        at, chosen = self._chosen.get(selected, (now - KEPT_SECONDS, None))
+        if chosen is None or at <= now - KEPT_SECONDS:
+            chosen = await self._choose(selected, deadline)
+            self._chosen[selected] = now, chosen
+            self._chosen.move_to_end(selected)
+            while len(self._chosen) > MOST_KEPT:
+                self._chosen.popitem(last=False)
+        return chosen
+
+    async def _choose(self, selected: Selection, deadline: Deadline) -> Selection:
+        series = selected.series
+        if series is None:
+            rows = await _rows(self._search, Query(Level.SERIES, selected.study), deadline)
+            series = uid_of(next(filter(_has_pictures, rows), rows[0]), SERIES_INSTANCE_UID)
+        if series is None:
+            raise NotFound("the study has no series that can be named")
+        rows = await _rows(self._search, Query(Level.IMAGE, selected.study, series), deadline)
+        uid = uid_of(rows[(len(rows) - 1) // 2], SOP_INSTANCE_UID)
+        if uid is None:
+            raise NotFound("the series has no instance that can be named")
+        return Selection(selected.study, series, (uid,))
+
+
+async def _rows(search: "FederatedSearch", query: Query, deadline: Deadline) -> list[Row]:
+    result: SearchResult = await search.search(query, deadline)
+    if result.rows:
+        return result.rows
+    status = result.completeness.header()
+    if result.completeness.missing:
+        raise NoRegionAnswered("the regions that answered do not hold it, and others did not", federation_status=status)
+    raise NotFound("no region holds it", federation_status=status)
+
+
+def _has_pictures(row: Row) -> bool:
+    values = row.get(MODALITY, {}).get("Value") or [""]
+    return values[0] not in WITHOUT_PICTURES
