@@ -66,7 +66,7 @@ class Face:
     Attributes:
         destinations: where each peer that takes instances is called, by AE title.
         recode: decodes what a peer cannot take as it is stored.
-        store: takes contributions; None while there is nowhere for them to go.
+        store: takes contributions; None where there is nowhere for them to go.
     """
 
     search: "FederatedSearch"

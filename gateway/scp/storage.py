@@ -1,9 +1,9 @@
 """C-STORE from peers that contribute to the province (PS3.4 B)."""
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from gateway.dimse.incoming import IncomingStore
 from gateway.region.inbox import Inbox
@@ -11,13 +11,11 @@ from gateway.scp.profile import PeerProfile
 
 
 class Result(Protocol):
-    """What became of an instance.
+    """What became of an instance."""
 
-    Attributes:
-        status: that of its C-STORE-RSP; Success only once it is safe.
-    """
-
-    status: int
+    @property
+    def status(self) -> int:
+        """That of its C-STORE-RSP; Success only once it is safe."""
 
 
 class Intake(Protocol):
@@ -28,16 +26,13 @@ class Intake(Protocol):
         sop_class_uid: str,
         sop_instance_uid: str,
         transfer_syntax_uid: str,
-        fragments: AsyncIterable[memoryview],
+        fragments: AsyncIterator[memoryview],
     ) -> Result:
         """Take one instance while it arrives."""
 
 
-class Store(Protocol):
-    """Where contributions go."""
-
-    def intake(self, source: str) -> AbstractAsyncContextManager[Intake]:
-        """Have an intake for instances of that source, a peer's AE title."""
+Store: TypeAlias = Callable[[PeerProfile, str], AbstractAsyncContextManager[Intake]]
+"""Opens an intake for what a peer sends from an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,5 +53,5 @@ class Storage:
         if self.store is None or self.inbox.expects(incoming):
             return await self.inbox.store(incoming)
         uids = incoming.sop_class_uid, incoming.sop_instance_uid, incoming.transfer_syntax_uid
-        async with self.store.intake(self.peer.ae_title) as intake:
+        async with self.store(self.peer, incoming.address) as intake:
             return (await intake.take(*uids, incoming)).status

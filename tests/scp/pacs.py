@@ -63,12 +63,15 @@ class Face:
 
 
 @contextlib.asynccontextmanager
-async def face(*regions: ScriptedRegion, peers: Sequence[PeerProfile] = (), **dimse: Any) -> AsyncIterator[Face]:
+async def face(
+    *regions: ScriptedRegion, peers: Sequence[PeerProfile] = (), spool: dict[str, int] | None = None, **dimse: Any
+) -> AsyncIterator[Face]:
     """Run a gateway over regions for peers, with these settings of its DIMSE face."""
     port, events = free_port(), list[Event]()
     overrides = {
         "http": {"port": 0},
         "dimse": {"port": port, "tls_port": 0, **dimse},
+        "spool": spool or {},
         "search": {"soft_seconds": 1.0, "hard_seconds": 5.0},
         "retrieve": {"first_instance_seconds": 5.0, "quiet_seconds": 0.4},
     }

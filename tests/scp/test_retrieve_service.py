@@ -186,14 +186,21 @@ async def test_a_destination_that_is_down_is_a_failure_with_every_instance_named
 
 async def test_a_region_that_breaks_off_makes_a_warning_that_names_what_is_missing() -> None:
     async def breaks_off(region: ScriptedRegion, asking: ScriptedPeer, request: Message) -> None:
-        first = region.selected(request)[0]
+        first, *missing = region.selected(request)
+        if not missing or "SOPInstanceUID" in dicom.decode(request.data):  # what is missing, asked for again
+            await asking.send(counted(request, 0xA702, 0, 0, 1))
+            return
         async with region.storing(request.command["move_destination"]) as sub:
             await region.store(sub, 1, first, request)
             await sub.release()
         await asking.send(counted(request, 0xB000, 0, 1, 3))
 
     region = ScriptedRegion("ARCHIVE", INSTANCES)
-    region.answers[pdus.C_MOVE_RQ] = breaks_off
+
+    async def refuses(region: ScriptedRegion, asking: ScriptedPeer, request: Message) -> None:
+        await asking.send(counted(request, 0xA702, 0, 0, 1))
+
+    region.answers |= {pdus.C_MOVE_RQ: breaks_off, pdus.C_GET_RQ: refuses}
     async with (
         sink() as there,
         face(region, peers=[peer(port=there.port)]) as here,
@@ -226,12 +233,12 @@ async def test_c_cancel_ends_it_with_what_remains() -> None:
 
 
 async def test_back_pressure_reaches_the_region() -> None:
-    """A destination that takes nothing keeps the region from sending more than a few megabytes."""
+    """A destination that takes nothing keeps the region from sending more than there is room for."""
     large = [dicom.instance(1, 1, number, size=4 << 20) for number in range(1, 9)]
     region, go = Counting("ARCHIVE", large), asyncio.Event()
     async with (
         sink(hold=go) as there,
-        face(region, peers=[peer(port=there.port)]) as here,
+        face(region, peers=[peer(port=there.port)], spool={"max_bytes": 1 << 20, "memory_bytes": 8 << 20}) as here,
         here.associated(MOVE) as association,
         asyncio.TaskGroup() as group,
     ):

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -34,7 +35,7 @@ def certified(tmp_path: Path) -> dict[str, str]:
 
 async def test_a_certificate_that_is_the_peers_lets_it_in_and_another_does_not(certified: dict[str, str]) -> None:
     peers = [peer("PACS", certificates=("pacs.example.ca",)), peer("OTHER", certificates=("other.example.ca",))]
-    ours = {"certificate": certified["gateway"], "ca": certified["ca"]}
+    ours: dict[str, Any] = {"certificate": certified["gateway"], "ca": certified["ca"]}
     shown = client_context(Path(certified["ca"]), Path(certified["peer"]))
     async with face(peers=peers, **ours) as here:
         at = Peer("127.0.0.1", here.tls_port, "GATEWAY", "PACS", shown)
@@ -80,7 +81,7 @@ async def test_the_web_face_speaks_https(certified: dict[str, str]) -> None:
 
 async def test_a_region_may_be_called_by_tls(certified: dict[str, str]) -> None:
     """One gateway is the other's region."""
-    ours = {"certificate": certified["gateway"], "ca": certified["ca"]}
+    ours: dict[str, Any] = {"certificate": certified["gateway"], "ca": certified["ca"]}
     async with face(peers=[peer("OUTER", services=("echo", "find"))], **ours) as inner:
         region = Profile(
             name="INNER",

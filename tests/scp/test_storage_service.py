@@ -1,7 +1,7 @@
 """C-STORE from a peer: its instance is handed on whole, and answered with what became of it."""
 
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -10,6 +10,7 @@ import pytest
 from gateway.dimse.store import store
 from gateway.errors import DimseFailure, LimitExceeded, Rejected
 from gateway.region.inbox import Inbox
+from gateway.scp.profile import PeerProfile
 from gateway.scp.storage import Intake, Result, Storage
 from tests.dimse.callers import accepting
 from tests.dimse.scripts import CT, associated, soon
@@ -33,11 +34,11 @@ class Contributions:
     status: int = 0
     error: Exception | None = None
     taken: list[tuple[str, str, str, bytes]] = field(default_factory=list)
-    sources: list[str] = field(default_factory=list)
+    sources: list[tuple[str, str]] = field(default_factory=list)
 
     @contextlib.asynccontextmanager
-    async def intake(self, source: str) -> AsyncIterator[Intake]:
-        self.sources.append(source)
+    async def intake(self, peer: PeerProfile, address: str) -> AsyncIterator[Intake]:
+        self.sources.append((peer.ae_title, address))
         yield self
 
     async def take(
@@ -45,7 +46,7 @@ class Contributions:
         sop_class_uid: str,
         sop_instance_uid: str,
         transfer_syntax_uid: str,
-        fragments: AsyncIterable[memoryview],
+        fragments: AsyncIterator[memoryview],
     ) -> Result:
         data = b""
         async for fragment in fragments:
@@ -57,7 +58,7 @@ class Contributions:
 
 
 async def stored(contributions: Contributions) -> int:
-    storage = Storage(peer(), Inbox(Witness()), contributions)
+    storage = Storage(peer(), Inbox(Witness()), contributions.intake)
     async with (
         accepting(storage.take) as (_, port),
         associated(DicomNode("GATEWAY", "127.0.0.1", port), CT) as association,
@@ -71,7 +72,7 @@ async def test_an_instance_is_handed_on_whole_in_the_name_of_its_peer() -> None:
     assert await stored(contributions) == 0x0000
     expected = pdus.CT_IMAGE, str(INSTANCE.SOPInstanceUID), pdus.EXPLICIT_LE, dicom.encode(INSTANCE)
     assert contributions.taken == [expected]
-    assert contributions.sources == ["WS"]
+    assert contributions.sources == [("WS", "127.0.0.1")]
 
 
 async def test_a_warning_is_passed_on() -> None:
