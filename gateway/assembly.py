@@ -1,13 +1,15 @@
 """The one place where the gateway's objects are built and joined."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.config.settings import IdentitySettings, Settings
-from gateway.dataset.jobs import get_ready
-from gateway.dimse.acceptor import CALLED_AE_TITLE_NOT_RECOGNIZED, Acceptor, Caller, Rejection
+from gateway.dataset.jobs import get_ready, transcode_instance
+from gateway.dimse.acceptor import Acceptor
+from gateway.dimse.requestor import Peer
+from gateway.dimse.tls import client_context, server_context
 from gateway.errors import ConfigError
 from gateway.events import Observer, unobserved
 from gateway.federation.crosswalk import Crosswalk
@@ -16,12 +18,18 @@ from gateway.federation.patients import IdentitySource, NoIdentitySource, Patien
 from gateway.federation.pixm import pix_manager
 from gateway.federation.remembered import Remembered
 from gateway.federation.retrieve import FederatedRetrieve
+from gateway.federation.routing import Source
 from gateway.federation.search import FederatedSearch, SearchLimits
 from gateway.federation.store import FederatedStore
 from gateway.federation.workers import Workers, WorkLimits
 from gateway.region.inbox import Inbox
 from gateway.region.node import Region
 from gateway.region.profile import Profile
+from gateway.scp.admission import Admission
+from gateway.scp.face import Face, FaceSettings
+from gateway.scp.outgoing import Recode
+from gateway.scp.profile import PeerProfile
+from gateway.scp.storage import Intake, Store
 from gateway.spool.queue import Queue
 from gateway.spool.spool import Spool
 from gateway.web.app import Archive, WebSettings, create_app
@@ -36,23 +44,29 @@ class Gateway:
 
     Attributes:
         http_port: where the DICOMweb face listens.
-        dimse_port: where the DIMSE face listens.
+        dimse_port: where the DIMSE face listens; 0 where it does only with TLS.
+        tls_port: where it does so with TLS; 0 where it does not.
         regions: the regions behind it, in order.
     """
 
     http_port: int
     dimse_port: int
+    tls_port: int
     regions: tuple[Region, ...]
 
 
 @asynccontextmanager
 async def running(
-    settings: Settings, profiles: Sequence[Profile], observer: Observer = unobserved
+    settings: Settings,
+    profiles: Sequence[Profile],
+    observer: Observer = unobserved,
+    *,
+    peers: Sequence[PeerProfile] = (),
 ) -> AsyncIterator[Gateway]:
-    """Run the gateway in front of the regions as long as the context lasts.
+    """Run the gateway in front of the regions, for the peers, as long as the context lasts.
 
     Raises:
-        ConfigError: a port cannot be listened on, or the identity source cannot be used.
+        ConfigError: a port cannot be listened on, a certificate or the identity source cannot be used, or a peer is us.
     """
     limits = Limits(
         max_pdu_length=settings.dimse.maximum_pdu_length,
@@ -72,9 +86,6 @@ async def running(
             show_provincial=settings.identity.present == "provincial",
         )
         inbox = Inbox(observer)
-        acceptor = Acceptor(accept=_called_by(settings, profiles), store=inbox.store, limits=limits)
-        dimse_port = await _listening(acceptor.start(settings.dimse.host, settings.dimse.port), settings.dimse.port)
-        stack.push_async_callback(acceptor.aclose, 2.0)
         regions = [Region(profile, settings, inbox, observer, limits) for profile in profiles]
         for region in regions:
             stack.push_async_callback(region.aclose)
@@ -87,13 +98,104 @@ async def running(
         }
         store = await stack.enter_async_context(_store(settings, regions, observer).running())
         workers = await stack.enter_async_context(Workers(_work_limits(settings), get_ready))
+        face = Face(
+            province.search,
+            province.retrieve,
+            inbox,
+            _move_destinations(settings, peers),
+            observer,
+            limits,
+            _face_settings(settings),
+            _recoder(workers),
+            _intake(store),
+        )
+        acceptor = Acceptor(accept=_admission(settings, profiles, peers, face), limits=limits)
+        stack.push_async_callback(acceptor.aclose, 2.0)
+        dimse_port, tls_port = await _open_to_peers(settings, acceptor)
         app = create_app(
             province.search, province.retrieve, workers, _web(settings), observer, store=store, regions=alone
         )
-        server = WebServer(app, settings.http.host, settings.http.port)
+        server = WebServer(app, settings.http.host, settings.http.port, certificate=_https(settings))
         http_port = await _listening(server.start(), settings.http.port)
         stack.push_async_callback(server.aclose, 2.0)
-        yield Gateway(http_port, dimse_port, tuple(regions))
+        yield Gateway(http_port, dimse_port, tls_port, tuple(regions))
+
+
+def _recoder(workers: Workers) -> Recode:
+    async def recode(data: bytes, source_uid: str, target_uid: str) -> bytes:
+        return await workers.run(transcode_instance, data, source_uid, target_uid)
+
+    return recode
+
+
+def _intake(store: FederatedStore) -> Store:
+    def opened(peer: PeerProfile, address: str) -> AbstractAsyncContextManager[Intake]:
+        return store.intake(Source("dimse", calling_ae_title=peer.ae_title, address=address))
+
+    return opened
+
+
+def _face_settings(settings: Settings) -> FaceSettings:
+    return FaceSettings(
+        settings.dimse.ae_title,
+        settings.search.hard_seconds,
+        settings.retrieve.first_instance_seconds,
+        strict=settings.dimse.missing_regions == "strict",
+    )
+
+
+def _admission(settings: Settings, profiles: Sequence[Profile], peers: Sequence[PeerProfile], face: Face) -> Admission:
+    """Let in the regions and the peers; one that calls itself what we do would be asked for its own answers."""
+    ours = {settings.dimse.ae_title, *(x for profile in profiles for x in profile.move_destinations)}
+    for peer in peers:
+        if peer.ae_title in ours:
+            raise ConfigError(
+                f'peer {peer.name}: "ae_title" {peer.ae_title!r} is our own: give the AE title of the peer'
+            )
+    return Admission(
+        settings.dimse.ae_title,
+        profiles,
+        peers,
+        face.observer,
+        of_regions=face.of_regions(face.inbox),
+        of_peer=face.of_peer,
+        open_to_loopback=settings.dimse.unknown_peers == "loopback",
+    )
+
+
+def _move_destinations(settings: Settings, peers: Sequence[PeerProfile]) -> dict[str, Peer]:
+    """Return where the peers take instances, by AE title."""
+    ours = settings.dimse
+    secured = any(peer.move_destination and peer.move_destination.tls for peer in peers)
+    tls = client_context(_path(ours.ca), _path(ours.certificate), _path(ours.key)) if secured else None
+    return {
+        peer.ae_title: Peer(where.host, where.port, peer.ae_title, ours.ae_title, tls if where.tls else None)
+        for peer in peers
+        if (where := peer.move_destination)
+    }
+
+
+async def _open_to_peers(settings: Settings, acceptor: Acceptor) -> tuple[int, int]:
+    """Listen in the clear and with TLS, as the settings have it, and return both ports."""
+    dimse = settings.dimse
+    plain_port = tls_port = 0
+    if not (dimse.plain or dimse.certificate):
+        raise ConfigError('"dimse.plain" is false and "dimse.certificate" is empty: no port would be open to peers')
+    if dimse.plain:
+        plain_port = await _listening(acceptor.start(dimse.host, dimse.port), dimse.port)
+    if dimse.certificate:
+        tls = server_context(Path(dimse.certificate), Path(dimse.key or dimse.certificate), _path(dimse.ca))
+        tls_port = await _listening(acceptor.start(dimse.host, dimse.tls_port, tls), dimse.tls_port)
+    return plain_port, tls_port
+
+
+def _https(settings: Settings) -> tuple[Path, Path] | None:
+    http = settings.http
+    return (Path(http.certificate), Path(http.key or http.certificate)) if http.certificate else None
+
+
+def _path(name: str) -> Path | None:
+    return Path(name) if name else None
 
 
 @asynccontextmanager
@@ -143,12 +245,6 @@ def _in_our_words(profile: Profile, issuers: Issuers) -> Profile:
         "other_issuers_of_patient_id": tuple(map(issuers.name, profile.other_issuers_of_patient_id)),
     }
     return profile.model_copy(update=named)
-
-
-def _called_by(settings: Settings, profiles: Sequence[Profile]) -> Callable[[Caller], Rejection | None]:
-    """Accept associations that call one of our AE titles; what they may do is decided by each service."""
-    ours = {settings.dimse.ae_title, *(x for profile in profiles for x in profile.move_destinations)}
-    return lambda caller: None if caller.called_ae_title in ours else CALLED_AE_TITLE_NOT_RECOGNIZED
 
 
 def _work_limits(settings: Settings) -> WorkLimits:

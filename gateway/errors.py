@@ -303,6 +303,14 @@ class TooBroad(RequestError):
     """A search without a parent meets more studies or series than are walked: the caller can narrow it."""
 
     slug = "too-broad"
+    dimse_status = 0xA700
+
+
+class Cancelled(RequestError):
+    """The caller wants no more of it (C-CANCEL)."""
+
+    slug = "cancelled"
+    dimse_status = 0xFE00
 
 
 class NotFound(RequestError):

@@ -50,6 +50,35 @@ class StoreRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class AssociationRefused(Event):
+    """An association was rejected: ``reason`` is "called-ae-title", "calling-ae-title", "address" or "certificate"."""
+
+    calling_ae_title: str
+    called_ae_title: str
+    address: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerOperation(Event):
+    """A peer asked us for something by DIMSE and has its final response.
+
+    Attributes:
+        peer: the peer's name.
+        service: find, move, get, store or commit.
+        status: DIMSE status of the final response, four hexadecimal digits.
+        seconds: how long it took.
+        count: matches or instances that it was given.
+    """
+
+    peer: str
+    service: str
+    status: str
+    seconds: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class IdentityConflict(Event):
     """Two regions give one Study Instance UID to patients that do not cross-reference (trap 2)."""
 

@@ -15,6 +15,7 @@ from gateway.cli.serve import serve_until_stopped
 from gateway.config import settings
 from gateway.errors import ConfigError, GatewayError
 from gateway.region import profile
+from gateway.scp.profile import load as load_peers
 
 USAGE = 2
 
@@ -43,6 +44,7 @@ ConfigFile = Annotated[Path | None, typer.Option(help="Settings; defaults.toml l
 @app.command()
 def serve(
     regions: Annotated[Path, typer.Option(help="Folder of region profiles, one *.toml each.")],
+    peers: Annotated[Path | None, typer.Option(help="Folder of peer profiles: who may use the DIMSE face.")] = None,
     config: ConfigFile = None,
     http_port: HttpPort = None,
     dimse_port: DimsePort = None,
@@ -50,7 +52,7 @@ def serve(
     """Run the gateway in front of the regions of a folder, until Ctrl-C or SIGTERM."""
     chosen = settings.load(config, _overrides(http_port, dimse_port))
     profiles = profile.load(regions)
-    uvloop.run(serve_until_stopped(chosen, profiles))
+    uvloop.run(serve_until_stopped(chosen, profiles, load_peers(peers) if peers else ()))
 
 
 @app.command()

@@ -54,12 +54,13 @@ async def run(settings: Settings, region_base_port: int, scale: str) -> None:
                 if report is None:
                     return
                 profiles = profile.load(Path(folder))
-                known = _storing(_knowing(settings, report["identity"]), profiles[0].name, folder)
+                known = _open(_storing(_knowing(settings, report["identity"]), profiles[0].name, folder))
                 async with running(known, profiles, EventLog(sys.stderr)) as gateway:
                     announce(settings, gateway)
                     settle()
                     number = report["identity"]["health_card_number"]
                     _suggest(base_url(settings, gateway), report["split_study"], number)
+                    _suggest_dimse(settings, gateway.dimse_port, report["split_study"])
                     await stop.wait()
 
 
@@ -86,6 +87,11 @@ def _storing(settings: Settings, region: str, folder: str) -> Settings:
     if not store.folder:
         changes["folder"] = str(Path(folder) / "queue")
     return settings.model_copy(update={"store": store.model_copy(update=changes)})
+
+
+def _open(settings: Settings) -> Settings:
+    """Return the settings with the DIMSE face open to any AE title of this host: the patients are made up."""
+    return settings.model_copy(update={"dimse": settings.dimse.model_copy(update={"unknown_peers": "loopback"})})
 
 
 def _check_port(host: str, port: int) -> None:
@@ -186,4 +192,12 @@ def _suggest(url: str, study: str, health_card_number: str) -> None:
     print(f"  curl '{url}/studies?PatientID={health_card_number}'")
     print(f"  curl -i '{url}/studies?ModalitiesInStudy=CT&StudyDate=20240101-'")
     print(f"  curl -H 'Accept: {accept}' -o study.multipart '{url}/studies/{study}'")
-    print(f"  curl -H 'Content-Type: application/dicom' --data-binary @FILE.dcm '{url}/studies'", flush=True)
+    print(f"  curl -H 'Content-Type: application/dicom' --data-binary @FILE.dcm '{url}/studies'")
+
+
+def _suggest_dimse(settings: Settings, port: int, study: str) -> None:
+    """Print how a PACS asks: any AE title of this host may."""
+    where = f"-S -aec {settings.dimse.ae_title} {settings.dimse.host} {port}"
+    key = f"-k StudyInstanceUID={study}"
+    print(f"  findscu {where} -k QueryRetrieveLevel=STUDY -k PatientName= -k StudyDate= {key}")
+    print(f"  getscu {where} -k QueryRetrieveLevel=STUDY {key}", flush=True)

@@ -11,6 +11,7 @@ from gateway.assembly import Gateway, running
 from gateway.config.settings import Settings
 from gateway.ops.log import EventLog
 from gateway.region.profile import Profile
+from gateway.scp.profile import PeerProfile
 
 
 @asynccontextmanager
@@ -27,9 +28,9 @@ async def stop_signals() -> AsyncIterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-async def serve_until_stopped(settings: Settings, profiles: Sequence[Profile]) -> None:
-    """Serve in front of the profiles' regions until SIGINT or SIGTERM."""
-    async with stop_signals() as stop, running(settings, profiles, EventLog(sys.stderr)) as gateway:
+async def serve_until_stopped(settings: Settings, profiles: Sequence[Profile], peers: Sequence[PeerProfile]) -> None:
+    """Serve in front of the profiles' regions, for the peers, until SIGINT or SIGTERM."""
+    async with stop_signals() as stop, running(settings, profiles, EventLog(sys.stderr), peers=peers) as gateway:
         announce(settings, gateway)
         settle()
         await stop.wait()
@@ -47,13 +48,14 @@ def settle() -> None:
 def announce(settings: Settings, gateway: Gateway) -> None:
     """Print the one line that says the gateway is ready, and where."""
     names = ", ".join(region.profile.name for region in gateway.regions)
+    ports = [(gateway.dimse_port, ""), (gateway.tls_port, " (TLS)")]
+    where = " and ".join(f"{settings.dimse.host}:{port}{how}" for port, how in ports if port)
     print(
-        f"ready {base_url(settings, gateway)} - AE {settings.dimse.ae_title} on "
-        f"{settings.dimse.host}:{gateway.dimse_port} - regions {names}",
-        flush=True,
+        f"ready {base_url(settings, gateway)} - AE {settings.dimse.ae_title} on {where} - regions {names}", flush=True
     )
 
 
 def base_url(settings: Settings, gateway: Gateway) -> str:
     """Return the address of the DICOMweb face."""
-    return f"http://{settings.http.host}:{gateway.http_port}/dicom-web"
+    scheme = "https" if settings.http.certificate else "http"
+    return f"{scheme}://{settings.http.host}:{gateway.http_port}/dicom-web"

@@ -51,6 +51,8 @@ class HttpSettings(Section):
     public_url: Annotated[str, AfterValidator(_public_url)]
     default_transfer_syntax: Literal["explicit", "stored"]
     cors_origins: tuple[str, ...]
+    certificate: str
+    key: str
 
 
 class DimseSettings(Section):
@@ -62,6 +64,13 @@ class DimseSettings(Section):
     max_associations: Count
     max_associations_per_peer: Count
     maximum_pdu_length: Annotated[Integer, Field(ge=4096, le=1 << 20)]
+    unknown_peers: Literal["refuse", "loopback"]
+    missing_regions: Literal["lenient", "strict"]
+    plain: Annotated[bool, Field(strict=True)]
+    tls_port: Port
+    certificate: str
+    key: str
+    ca: str
 
 
 class SearchSettings(Section):

@@ -122,7 +122,9 @@ def _returned(query: Query, *, relational: bool) -> Iterator[TagPath]:
 
 def _matching_keys(query: Query, dialect: Dialect) -> Iterator[tuple[TagPath, str]]:
     """Yield the keys in the form that the archive can match at least as broadly as it is meant."""
-    times = set() if dialect.combined else set(combined_pairs(query.keys).values())
+    # A region that reads as one range what is meant as two would leave matches out, and the other way round.
+    as_meant = dialect.combined is not query.separate_times
+    times = set() if as_meant else set(combined_pairs(query.keys).values())
     for path, key in query.keys.items():
         vr = vr_of(path[-1])
         if path in times or key == '""' or ("\\" in key and vr != "UI"):

@@ -58,13 +58,11 @@ class _Manner(NamedTuple):
     """How a query's keys are meant.
 
     Attributes:
-        fuzzy: person names by sound and spelling.
-        every_value: all values of a key have to be there.
+        query: which says so.
         clocks: whose dates and times they are.
     """
 
-    fuzzy: bool
-    every_value: bool
+    query: Query
     clocks: Clocks
 
 
@@ -73,7 +71,7 @@ def matcher(query: Query, zone: ZoneInfo | None = None) -> Callable[[Row], Verdi
 
     A key that the row cannot answer drops it when it is an identity key, and is named in the verdict when
     it is not. Date and time ranges of one pair are one range of instants, as the web has it
-    (PS3.18 8.3.4.1.1).
+    (PS3.18 8.3.4.1.1), unless the query has them separate.
 
     Args:
         query: whose keys; its dates and times are compared as instants where it names an offset.
@@ -83,7 +81,7 @@ def matcher(query: Query, zone: ZoneInfo | None = None) -> Callable[[Row], Verdi
     for tag, uid in (("0020000D", query.study), ("0020000E", query.series)):
         if uid:
             keys[tag,] = uid
-    checks = list(_checks(keys, _Manner(query.fuzzy, query.every_value, Clocks(query.utc_offset, zone))))
+    checks = list(_checks(keys, _Manner(query, Clocks(query.utc_offset, zone))))
 
     def test(row: Row) -> Verdict:
         unverified: tuple[TagPath, ...] = ()
@@ -100,7 +98,8 @@ def matcher(query: Query, zone: ZoneInfo | None = None) -> Callable[[Row], Verdi
 
 def _checks(keys: Mapping[TagPath, str], manner: _Manner) -> Iterator[tuple[TagPath, Check]]:
     """Yield one check per attribute, per date and time pair, and per Sequence."""
-    pairs = combined_pairs({path: key for path, key in keys.items() if len(path) == 1})
+    joined = {} if manner.query.separate_times else keys
+    pairs = combined_pairs({path: key for path, key in joined.items() if len(path) == 1})
     times = set(pairs.values())
     sequences: dict[str, dict[TagPath, str]] = {}
     for path, key in keys.items():
@@ -132,8 +131,8 @@ def _key_check(tag: str, key: str, manner: _Manner) -> Check:
         check = _clock_check(tag, vr, key, manner.clocks)
         if check:
             return check
-    tests = value_tests(vr, key, fuzzy=manner.fuzzy)
-    if manner.every_value and vr in _LISTED_VRS and has_many_values(tag) and len(tests) > 1:
+    tests = value_tests(vr, key, fuzzy=manner.query.fuzzy)
+    if manner.query.every_value and vr in _LISTED_VRS and has_many_values(tag) and len(tests) > 1:
         return _every_value_check(tag, tests)
     return _attribute_check(tag, split(vr, key), tests[0] if len(tests) == 1 else _any_test(tests))
 

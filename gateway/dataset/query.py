@@ -44,6 +44,8 @@ class Query:
             Timezone Offset From UTC (PS3.4 C.2.2.2.5); None where the caller names none.
         every_value: a key of several values wants all of them (Multiple Value Matching, PS3.4 C.2.2.2.8);
             without it any one will do, which the standard leaves open and user agents mean.
+        separate_times: a range of dates and one of times are two keys, as in a C-FIND without combined datetime
+            matching (PS3.4 C.2.2.2.5.4), and not one range of instants as on the web.
     """
 
     level: Level
@@ -59,6 +61,7 @@ class Query:
     warnings: tuple[str, ...] = ()
     utc_offset: int | None = None
     every_value: bool = False
+    separate_times: bool = False
 
 
 @dataclass(frozen=True, slots=True)

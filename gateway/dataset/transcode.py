@@ -5,17 +5,19 @@ from typing import Final
 from gateway.dataset.headers import ITEM, ITEM_END, SEQUENCE_END, UNDEFINED, element_header
 from gateway.dataset.reader import Reader
 from gateway.dataset.sink import Buffer, DatasetLimits
+from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE, IMPLICIT_VR_LE
 
 _OPEN_ITEM: Final = ITEM + UNDEFINED.to_bytes(4, "little")
 _EMPTY_ITEM: Final = ITEM + bytes(4)
 
 
 class _Writer:
-    """Writes Explicit VR Little Endian while a Reader walks the Data Set."""
+    """Writes Explicit or Implicit VR Little Endian while a Reader walks the Data Set."""
 
-    __slots__ = ("_chunks", "_out", "_undefined", "large_from")
+    __slots__ = ("_chunks", "_explicit", "_out", "_undefined", "large_from")
 
-    def __init__(self) -> None:
+    def __init__(self, *, explicit: bool) -> None:
+        self._explicit = explicit
         self.large_from = 16 * 1024
         self._chunks: list[Buffer] = []
         self._out = bytearray()
@@ -33,12 +35,12 @@ class _Writer:
             self._out.clear()
 
     def value(self, key: str, vr: str, data: bytes) -> None:
-        self._out += element_header(key, vr, len(data))
+        self._out += element_header(key, vr, len(data), explicit=self._explicit)
         self._out += data
 
     def large(self, key: str, vr: str, length: int | None) -> bool:
         self._undefined = length is None
-        self._out += element_header(key, vr, UNDEFINED if length is None else length)
+        self._out += element_header(key, vr, UNDEFINED if length is None else length, explicit=self._explicit)
         return True
 
     def piece(self, data: memoryview) -> None:
@@ -54,7 +56,7 @@ class _Writer:
 
     def begin_sequence(self, key: str) -> None:
         # Headers grow on the way, so that no length inside is known before its end.
-        self._out += element_header(key, "SQ", UNDEFINED)
+        self._out += element_header(key, "SQ", UNDEFINED, explicit=self._explicit)
 
     def end_sequence(self) -> None:
         self._out += SEQUENCE_END
@@ -70,14 +72,15 @@ class _Writer:
 
 
 class Reencoder:
-    """Re-encodes one Data Set as Explicit VR Little Endian while it arrives in fragments (PS3.5 A.2).
+    """Re-encodes one Data Set as Explicit or Implicit VR Little Endian while it arrives in fragments (PS3.5 A.1, A.2).
 
     Values stay byte for byte what they are, but for the byte order; Specific Character Set included. An
     attribute that the dictionary does not know becomes UN, and so does a value too long for its VR. Group
     lengths, which would be wrong, are left out.
 
     Args:
-        transfer_syntax_uid: how the source is encoded: Implicit VR LE, Explicit VR BE or Deflated.
+        transfer_syntax_uid: how the source is encoded: Implicit VR LE, Explicit VR LE or BE, or Deflated.
+        target_uid: Explicit VR LE or Implicit VR LE.
         limits: what the Data Set may cost.
 
     Raises:
@@ -87,8 +90,14 @@ class Reencoder:
 
     __slots__ = ("_reader", "_writer")
 
-    def __init__(self, transfer_syntax_uid: str, *, limits: DatasetLimits = DatasetLimits()) -> None:  # noqa: B008
-        self._writer = _Writer()
+    def __init__(
+        self,
+        transfer_syntax_uid: str,
+        target_uid: str = EXPLICIT_VR_LE,
+        *,
+        limits: DatasetLimits = DatasetLimits(),  # noqa: B008 - frozen
+    ) -> None:
+        self._writer = _Writer(explicit=target_uid != IMPLICIT_VR_LE)
         self._reader = Reader(transfer_syntax_uid, self._writer, limits)
 
     def feed(self, fragment: Buffer) -> list[Buffer]:

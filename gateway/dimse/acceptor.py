@@ -1,6 +1,7 @@
 """Takes associations (PS3.8 7.1) and serves what is asked on them."""
 
 import asyncio
+import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -34,27 +35,41 @@ _LOCAL_LIMIT_EXCEEDED: Final = Rejection(result=2, source=3, reason=2)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks for an association."""
+    """Who asks for an association.
+
+    Attributes:
+        certificate: the names on its certificate; None where it showed none.
+    """
 
     calling_ae_title: str
     called_ae_title: str
     address: str
+    certificate: frozenset[str] | None = None
 
 
 Service: TypeAlias = Callable[[Association, Inbound], Awaitable[None]]
 """Serves one request: a whole message, or for C-STORE an ``IncomingStore``."""
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What one caller may do: the Presentation Contexts it gets, and who serves its requests by command field."""
+
+    policy: AcceptancePolicy
+    services: Mapping[int, Service]
+
+
 class Acceptor:
     """Listens, decides who may associate, and serves each association one request at a time.
 
-    C-ECHO is always served, C-STORE when there is a handler for it, anything else by ``services``.
+    C-ECHO is always served, C-STORE when there is a handler for it, anything else by ``services``; a caller to whom
+    ``accept`` gives terms of its own is served by these alone.
     """
 
     def __init__(
         self,
         *,
-        accept: Callable[[Caller], Rejection | None],
+        accept: Callable[[Caller], Rejection | Terms | None],
         store: StoreHandler | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         policy: AcceptancePolicy | None = None,
@@ -62,12 +77,13 @@ class Acceptor:
     ) -> None:
         self._accept = accept
         self._limits = limits
-        self._policy = policy or AcceptancePolicy({VERIFICATION} | (STORAGE if store else frozenset()))
-        self._services: dict[int, Service] = {CommandField.C_ECHO_RQ: serve_echo, **(services or {})}
+        served: dict[int, Service] = {CommandField.C_ECHO_RQ: serve_echo, **(services or {})}
         if store is not None:
-            self._services[CommandField.C_STORE_RQ] = _storage(store)
+            served[CommandField.C_STORE_RQ] = storing(store)
+        contexts = AcceptancePolicy({VERIFICATION} | (STORAGE if store else frozenset()))
+        self._terms = Terms(policy or contexts, served)
         self._buffers = Buffers()
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._tasks = asyncio.TaskGroup()
         self._open: set[Association] = set()
         # In the order of their arrival: the oldest that has not associated makes room for the newest.
@@ -75,19 +91,36 @@ class Acceptor:
         self._associated: dict[Association, asyncio.Task[None]] = {}
         self._callers: Counter[str] = Counter()
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen, and return the port; the task that starts it also closes it."""
-        await self._tasks.__aenter__()
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+        """Listen, in the clear or with TLS, and return the port; there may be several.
+
+        The task that starts it also closes it.
+        """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connected, host, port, backlog=1024)
-        return int(self._server.sockets[0].getsockname()[1])
+        if tls is None:
+            server = await loop.create_server(self._connected, host, port, backlog=1024)
+        else:
+            server = await loop.create_server(
+                self._shaking_hands,
+                host,
+                port,
+                backlog=1024,
+                ssl=tls,
+                ssl_handshake_timeout=self._limits.artim_seconds,
+                ssl_shutdown_timeout=self._limits.linger_seconds,
+            )
+        if not self._servers:
+            await self._tasks.__aenter__()
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
 
     async def aclose(self, grace: float) -> None:
         """Stop listening, give the associations that long to end, abort the rest, and wait for their tasks."""
-        if self._server is None:
+        if not self._servers:
             return
-        server, self._server = self._server, None
-        server.close()
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
         for association in list(self._waiting):
             association.connection.drop()
         tasks = list(self._associated.values())
@@ -121,6 +154,12 @@ class Acceptor:
             next(iter(self._waiting)).connection.drop()
         return association.connection
 
+    def _shaking_hands(self) -> Connection:
+        """Take a connection that is not one before its TLS handshake succeeded: none that fails is ever told of."""
+        connection = self._connected()
+        connection.loop.call_later(self._limits.artim_seconds + 1.0, connection.expect)
+        return connection
+
     def _changed(self, association: Association) -> None:
         if association.closed:
             self._waiting.pop(association, None)
@@ -129,15 +168,16 @@ class Acceptor:
 
     def _requested(self, association: Association, request: AssociateRequest) -> None:
         self._waiting.pop(association, None)
-        rejection = self._judge(association, request)
-        if rejection is not None:
-            association.connection.reject(rejection)
+        verdict = self._judge(association, request)
+        if isinstance(verdict, AssociateReject):
+            association.connection.reject(verdict)
             return
-        association.establish(request, choose(request, self._policy, self._limits))
+        terms = verdict or self._terms
+        association.establish(request, choose(request, terms.policy, self._limits))
         self._callers[association.address[0]] += 1
-        self._associated[association] = self._tasks.create_task(self._serve(association))
+        self._associated[association] = self._tasks.create_task(self._serve(association, terms.services))
 
-    def _judge(self, association: Association, request: AssociateRequest) -> Rejection | None:
+    def _judge(self, association: Association, request: AssociateRequest) -> Rejection | Terms | None:
         if request.application_context != APPLICATION_CONTEXT:
             return _APPLICATION_CONTEXT_NOT_SUPPORTED
         address = association.address[0]
@@ -146,13 +186,14 @@ class Acceptor:
             or self._callers[address] >= self._limits.max_associations_per_peer
         ):
             return _LOCAL_LIMIT_EXCEEDED
-        return self._accept(Caller(request.calling_ae_title, request.called_ae_title, address))
+        certificate = association.connection.certificate_names
+        return self._accept(Caller(request.calling_ae_title, request.called_ae_title, address, certificate))
 
-    async def _serve(self, association: Association) -> None:
+    async def _serve(self, association: Association, services: Mapping[int, Service]) -> None:
         try:
             while True:
                 inbound = await association.receive(Deadline.after(self._limits.idle_seconds))
-                await self._dispatch(association, inbound)
+                await self._dispatch(association, inbound, services)
                 del inbound  # an instance that nobody else holds is let go before the next is waited for
         except RemoteProtocolError as error:
             association.fail(error)
@@ -167,26 +208,36 @@ class Acceptor:
             del self._associated[association]
             self._callers -= Counter((association.address[0],))
 
-    async def _dispatch(self, association: Association, inbound: Inbound) -> None:
+    async def _dispatch(self, association: Association, inbound: Inbound, services: Mapping[int, Service]) -> None:
         if isinstance(inbound, IncomingStore):
-            await self._services[CommandField.C_STORE_RQ](association, inbound)
+            await services.get(CommandField.C_STORE_RQ, _refuse_store)(association, inbound)
             return
         command = inbound.command
         if command.is_response or command.message_id is None:
             raise RemoteProtocolError("a message that is not a request")
-        service = self._services.get(command.command_field, _refuse)
+        service = services.get(command.command_field, _refuse)
         await service(association, inbound)
         association.requested.discard(command.message_id)
         association.cancelled.discard(command.message_id)
 
 
-def _storage(handler: StoreHandler) -> Service:
+def storing(handler: StoreHandler) -> Service:
+    """Return the service that lets a handler take each C-STORE."""
+
     async def serve(association: Association, inbound: Inbound) -> None:
         if not isinstance(inbound, IncomingStore):
             raise LocalProtocolError("a C-STORE request is an IncomingStore")
         await serve_store(association, inbound, handler)
 
     return serve
+
+
+async def _unwanted(incoming: IncomingStore) -> int:
+    incoming.discard()
+    return UNRECOGNIZED_OPERATION
+
+
+_refuse_store: Final = storing(_unwanted)
 
 
 async def _refuse(association: Association, inbound: Inbound) -> None:

@@ -51,6 +51,7 @@ class Association:
         heard: whether a message has arrived since this was last set to False.
         requested: Message IDs of the peer's requests that are not yet answered.
         cancelled: those of them that it wants cancelled.
+        on_interrupt: called when the peer wants one of them cancelled, and when the association ends.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Association:
         self.max_length = 0
         self.serve_store: StoreHandler | None = None
         self.on_change: Callable[[], None] = _ignore
+        self.on_interrupt: Callable[[], None] = _ignore
         self.reused = False
         self.heard = False
         self.requested: set[int] = set()
@@ -272,6 +274,7 @@ class Association:
             self._assembler.arriving.fail(error)
         self._set_timer(None)
         self._inbox.wake()
+        self.on_interrupt()
         self.on_change()
 
     def disconnected(self) -> None:
@@ -291,6 +294,7 @@ class Association:
             self._unanswered = inbound
         elif inbound.command.command_field == CommandField.C_CANCEL_RQ:
             self.cancelled |= self.requested & {inbound.command.message_id_being_responded_to or 0}
+            self.on_interrupt()
             return
         elif not inbound.command.is_response:
             self.requested.add(inbound.command.message_id or 0)
@@ -304,7 +308,7 @@ class Association:
     def _incoming_store(self, start: MessageStart) -> IncomingStore:
         context = self.contexts[start.context_id]
         command = start.command
-        if context.scp_role is not (self._role is Role.REQUESTOR):
+        if not (context.scp_role if self._role is Role.REQUESTOR else context.scu_role):
             raise RemoteProtocolError("a C-STORE from a peer that has not the role of an SCU")
         sop_class_uid, sop_instance_uid = command.affected_sop_class_uid, command.affected_sop_instance_uid
         message_id = command.message_id
@@ -328,7 +332,8 @@ class Association:
     def occupy(self) -> None:
         """Begin an operation; there is one at a time, as no asynchronous window is ever negotiated (PS3.7 D.3.3.3)."""
         self.connection.check()
-        if not self.clean:
+        # A peer whose C-GET is served may send a C-CANCEL at any moment, so that its message may have begun.
+        if self._busy if self._role is Role.ACCEPTOR else not self.clean:
             raise LocalProtocolError("an association runs one operation at a time")
         self._busy = True
 

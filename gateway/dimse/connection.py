@@ -8,6 +8,7 @@ from typing import Final, Protocol, cast
 
 from gateway.dimse.buffers import Buffers
 from gateway.dimse.progress import Progress
+from gateway.dimse.tls import certificate_names
 from gateway.errors import Aborted, Closed, GatewayError, RemoteProtocolError, Reset, Stalled, Truncated
 from gateway.wire.limits import Limits
 from gateway.wire.pdu import AssociateAccept, AssociateReject, AssociateRequest, Buffer
@@ -140,6 +141,20 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
         self.end(Aborted("the connection was dropped by us"))
+        if self._transport is None and not self.is_closed:
+            self._closed.set()
+            self._user.disconnected()
+
+    def expect(self) -> None:
+        """Give up a connection that was not made."""
+        if self._transport is None:
+            self.drop()
+
+    @property
+    def certificate_names(self) -> frozenset[str] | None:
+        """The names on the peer's certificate, None where it showed none."""
+        secured = None if self._transport is None else self._transport.get_extra_info("ssl_object")
+        return None if secured is None else certificate_names(secured)
 
     @property
     def is_closed(self) -> bool:

@@ -3,9 +3,10 @@
 import asyncio
 import errno
 import socket
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from gateway.deadline import Deadline
 from gateway.dimse.association import AssociatePdu, Association
@@ -19,12 +20,13 @@ from gateway.wire.states import Role
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Where an Application Entity listens, and the AE titles to use with it."""
+    """Where an Application Entity listens, the AE titles to use with it, and TLS where it wants that."""
 
     host: str
     port: int
     called_ae_title: str
     calling_ae_title: str
+    tls: ssl.SSLContext | None = None
 
     def __str__(self) -> str:
         return f"{self.called_ae_title} at {self.host}:{self.port}"
@@ -73,13 +75,20 @@ async def _open(association: Association, peer: Peer, deadline: Deadline) -> Non
             addresses = await loop.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
             for *_, address in addresses:
                 try:
-                    await loop.create_connection(lambda: association.connection, str(address[0]), peer.port)
+                    await loop.create_connection(
+                        lambda: association.connection, str(address[0]), peer.port, **_secured(peer, association)
+                    )
                 except ConnectionRefusedError as error:
                     refused = error
                 else:
                     return
     except TimeoutError:
         raise Unreachable(f"{peer} cannot be reached in time") from None
+    except ssl.SSLError as error:
+        raise Unreachable(
+            f"{peer} does not agree on TLS with us ({error.reason or 'no reason given'}): check its certificate and "
+            "ours, and the authorities that each side trusts"
+        ) from error
     except OSError as error:
         if error.errno in _OURS:
             raise Saturated(f"this host has no means left to reach {peer}: {error.strerror}") from error
@@ -87,6 +96,18 @@ async def _open(association: Association, peer: Peer, deadline: Deadline) -> Non
     except ValueError as error:
         raise Unreachable(f"{peer} cannot be looked up: its host is not a name") from error
     raise Refused(f"nothing listens as {peer}: check its host and port, and whether it is up") from refused
+
+
+def _secured(peer: Peer, association: Association) -> dict[str, Any]:
+    if peer.tls is None:
+        return {}
+    limits = association.limits
+    return {
+        "ssl": peer.tls,
+        "server_hostname": peer.host,
+        "ssl_handshake_timeout": limits.artim_seconds,
+        "ssl_shutdown_timeout": limits.linger_seconds,
+    }
 
 
 # Errors that say nothing about the peer.

@@ -108,6 +108,10 @@ class Inbox:
         finally:
             self._leases.remove(lease)
 
+    def expects(self, store: IncomingStore) -> bool:
+        """Whether a C-STORE may belong to a retrieve of ours, as far as its command tells."""
+        return any(lease.permits(store) for lease in self._leases)
+
     async def store(self, store: IncomingStore) -> int:
         """Answer one C-STORE (PS3.7 9.1.1)."""
         candidates = [lease for lease in self._leases if lease.permits(store)]

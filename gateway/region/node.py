@@ -1,9 +1,11 @@
 """A region that speaks DIMSE: search, retrieve and verify over its associations."""
 
+import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 from gateway.config.settings import Settings
 from gateway.dataset.identifier import has_short_name
@@ -15,6 +17,7 @@ from gateway.dimse.pool import AssociationPool
 from gateway.dimse.requestor import Peer
 from gateway.dimse.sop_classes import COMMON_STORAGE
 from gateway.dimse.suboperations import SubOperations
+from gateway.dimse.tls import client_context
 from gateway.errors import DatasetError, DimseFailure, Stalled
 from gateway.events import CircuitChanged, Observer
 from gateway.region.breaker import Breaker
@@ -51,7 +54,7 @@ class Region:
     def __init__(self, profile: Profile, settings: Settings, inbox: Inbox, observer: Observer, limits: Limits) -> None:
         self.profile = profile
         self.breaker = Breaker(profile.id, changed=lambda state: observer(CircuitChanged(profile.id, state)))
-        peer = Peer(profile.host, profile.port, profile.ae_title, settings.dimse.ae_title)
+        peer = Peer(profile.host, profile.port, profile.ae_title, settings.dimse.ae_title, _tls(profile))
         self._pool = AssociationPool(peer, size=profile.max_associations, limits=limits)
         self._transfer = Transfer(profile, settings, self._pool, inbox, self._sop_classes)
         self._storing = Storing(self._pool)
@@ -246,6 +249,14 @@ class Region:
                 query = Query(Level.IMAGE, study=selection.study, series=uid, include=include, bare=True)
                 found |= await _values(session, query, SOP_CLASS)
             return found or COMMON_STORAGE
+
+
+def _tls(profile: Profile) -> ssl.SSLContext | None:
+    """Return what its associations are secured with; raises ConfigError where a file of it cannot be used."""
+    if not profile.tls:
+        return None
+    ca, certificate, key = (Path(name) if name else None for name in (profile.ca, profile.certificate, profile.key))
+    return client_context(ca, certificate, key)
 
 
 async def _values(session: Session, query: Query, tag: str) -> set[str]:

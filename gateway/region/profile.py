@@ -35,6 +35,10 @@ def _character_set(value: str) -> str:
     return value
 
 
+Name = Annotated[str, AfterValidator(_name)]
+CharacterSetTerm = Annotated[str, AfterValidator(_character_set)]
+
+
 class Profile(Section):
     r"""What the gateway must know of one region.
 
@@ -55,9 +59,13 @@ class Profile(Section):
             cannot do.
         ignores_accents: whether it finds BÉLANGER for belanger by itself; else names are asked for with wildcards.
         result_cap: how many rows it returns at the most, whatever there are; 0 when that is not known.
+        tls: whether it is called by TLS; its certificate must be for ``host``.
+        ca: PEM file of the authority that it is certified by; empty trusts those of the system.
+        certificate: PEM file of the certificate that we show it, if it wants one.
+        key: PEM file of its key.
     """
 
-    name: Annotated[str, AfterValidator(_name)]
+    name: Name
     title: str = ""
     ae_title: AETitle
     host: Host
@@ -65,13 +73,17 @@ class Profile(Section):
     retrieve: Literal["auto", "c-get", "c-move"] = "auto"
     move_destinations: tuple[AETitle, ...] = ()
     max_associations: Count = 4
-    character_set: Annotated[str, AfterValidator(_character_set)] = "ISO_IR 100"
+    character_set: CharacterSetTerm = "ISO_IR 100"
     time_zone: Annotated[str, AfterValidator(_time_zone)] = "America/Toronto"
     issuer_of_patient_id: str = ""
     other_issuers_of_patient_id: tuple[str, ...] = ()
     relational_queries: Literal["auto", "never"] = "auto"
     ignores_accents: Annotated[bool, Field(strict=True)] = False
     result_cap: Annotated[Integer, Field(ge=0)] = 0
+    tls: Annotated[bool, Field(strict=True)] = False
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
 
     @property
     def id(self) -> str:

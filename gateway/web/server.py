@@ -1,13 +1,16 @@
 """The HTTP listener: uvicorn's protocol, guarded, on the running event loop beside the other services."""
 
 import asyncio
+import ssl
 import time
 from email.utils import formatdate
+from pathlib import Path
 
 from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from gateway.errors import ConfigError
 from gateway.web.guard import GuardedHttpToolsProtocol, HttpLimits
 
 BACKLOG = 1024
@@ -22,8 +25,17 @@ PRIVACY = (
 class WebServer:
     """Serves one ASGI application; signals, logging and the lifespan belong to whoever starts it."""
 
-    def __init__(self, app: ASGIApp, host: str, port: int, *, limits: HttpLimits | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        host: str,
+        port: int,
+        *,
+        limits: HttpLimits | None = None,
+        certificate: tuple[Path, Path] | None = None,
+    ) -> None:
         self._limits = limits or HttpLimits()
+        self._tls = None if certificate is None else _secure(*certificate)
         self._config = Config(
             app,
             host=host,
@@ -51,7 +63,8 @@ class WebServer:
         loop = asyncio.get_running_loop()
         if not self._config.loaded:
             self._config.load()
-        self._listener = await loop.create_server(self._protocol, self._config.host, self._config.port, backlog=BACKLOG)
+        where = self._config.host, self._config.port
+        self._listener = await loop.create_server(self._protocol, *where, backlog=BACKLOG, ssl=self._tls)
         self._tick()
         port: int = self._listener.sockets[0].getsockname()[1]
         return port
@@ -100,3 +113,15 @@ class WebServer:
         """Keep the fields of every response, Date among them, current (RFC 9110 6.6.1)."""
         self._state.default_headers = [*PRIVACY, (b"date", formatdate(time.time(), usegmt=True).encode())]
         self._clock = asyncio.get_running_loop().call_later(1.0, self._tick)
+
+
+def _secure(certificate: Path, key: Path) -> ssl.SSLContext:
+    """Return the context of an HTTPS listener: TLS 1.2 at least (RFC 9325)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:
+        raise ConfigError(f"{certificate} and {key}: cannot be used for HTTPS: give a PEM chain and its key") from error
+    return context

@@ -1,7 +1,8 @@
 """What is proposed, what is accepted, and by which policy (PS3.8 7.1.1.13, Annex D; PS3.7 D.3)."""
 
-from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import and_
 from typing import Final
 
 from gateway.errors import LocalProtocolError
@@ -51,6 +52,7 @@ class AcceptedContext:
     Attributes:
         scp_role: whether the Requestor is SCP.
         extended: what the Acceptor granted of the extended negotiation.
+        scu_role: whether the Requestor is SCU.
     """
 
     context_id: int
@@ -58,6 +60,7 @@ class AcceptedContext:
     transfer_syntax: str
     scp_role: bool = False
     extended: bytes = b""
+    scu_role: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +70,14 @@ class AcceptancePolicy:
     Attributes:
         abstract_syntaxes: the SOP classes it serves.
         private_sop_classes: whether it also takes those that DICOM did not define.
+        scp_roles: SOP classes of which the Requestor may be the SCP, as C-GET needs for Storage.
+        extended: what it grants of the extended negotiation of a SOP class, where it is proposed.
     """
 
     abstract_syntaxes: Container[str]
     private_sop_classes: bool = False
+    scp_roles: Container[str] = frozenset()
+    extended: Mapping[str, bytes] = field(default_factory=dict)
 
     def serves(self, abstract_syntax: str) -> bool:
         """Tell whether a SOP class is served."""
@@ -116,6 +123,8 @@ def accepted_contexts(request: AssociateRequest, accept: AssociateAccept) -> dic
     # A role that is proposed and not answered counts as granted: many an SCP of C-GET forgets the answer and goes on.
     scp_roles = {role.sop_class_uid for role in request.user_information.roles if role.scp_role}
     scp_roles -= {role.sop_class_uid for role in accept.user_information.roles if not role.scp_role}
+    roles = (*request.user_information.roles, *accept.user_information.roles)
+    not_scu = {role.sop_class_uid for role in roles if not role.scu_role}
     extended = {each.sop_class_uid: each.information for each in accept.user_information.extended}
     contexts = {}
     for result in accept.presentation_contexts:
@@ -123,30 +132,41 @@ def accepted_contexts(request: AssociateRequest, accept: AssociateAccept) -> dic
         if result.result == 0 and context and result.transfer_syntax in context.transfer_syntaxes:
             name = context.abstract_syntax
             contexts[result.context_id] = AcceptedContext(
-                result.context_id, name, result.transfer_syntax, name in scp_roles, extended.get(name, b"")
+                result.context_id,
+                name,
+                result.transfer_syntax,
+                name in scp_roles,
+                extended.get(name, b""),
+                name not in not_scu,
             )
     return contexts
 
 
 def choose(request: AssociateRequest, policy: AcceptancePolicy, limits: Limits) -> AssociateAccept:
-    """Answer each proposed context (PS3.8 9.3.3.2) and role (PS3.7 D.3.3.4); extended negotiation is declined.
+    """Answer each proposed context (PS3.8 9.3.3.2), role (PS3.7 D.3.3.4) and extended negotiation (PS3.7 D.3.3.5).
 
     Of the proposed transfer syntaxes Explicit VR Little Endian comes first, then whatever is encapsulated in the
     order proposed, Implicit VR Little Endian, Deflated, and Explicit VR Big Endian.
     """
+    proposed = request.user_information
+    scps = {role.sop_class_uid for role in proposed.roles if role.scp_role and role.sop_class_uid in policy.scp_roles}
     return AssociateAccept(
         request.called_ae_title,
         request.calling_ae_title,
-        tuple(_answer(context, policy) for context in request.presentation_contexts),
+        tuple(_answer(context, policy, scps) for context in request.presentation_contexts),
         UserInformation(
             limits.max_pdu_length,
             IMPLEMENTATION_CLASS_UID,
             IMPLEMENTATION_VERSION_NAME,
-            # A Requestor that wants to be SCP would be asked for instances; nothing here asks it.
             tuple(
-                RoleSelection(role.sop_class_uid, scu_role=role.scu_role, scp_role=False)
-                for role in request.user_information.roles
-                if policy.serves(role.sop_class_uid)
+                RoleSelection(name, scu_role=role.scu_role and policy.serves(name), scp_role=name in scps)
+                for role in proposed.roles
+                if policy.serves(name := role.sop_class_uid) or name in scps
+            ),
+            tuple(
+                ExtendedNegotiation(each.sop_class_uid, bytes(map(and_, each.information, granted)))
+                for each in proposed.extended
+                if (granted := policy.extended.get(each.sop_class_uid))
             ),
         ),
         request.application_context,
@@ -160,8 +180,8 @@ def send_length(peer: UserInformation, limits: Limits) -> int:
     return min(peer.max_length or limits.max_pdu_length, limits.max_pdu_length)
 
 
-def _answer(context: PresentationContext, policy: AcceptancePolicy) -> PresentationContextResult:
-    if not policy.serves(context.abstract_syntax):
+def _answer(context: PresentationContext, policy: AcceptancePolicy, scps: Container[str]) -> PresentationContextResult:
+    if not policy.serves(context.abstract_syntax) and context.abstract_syntax not in scps:
         return PresentationContextResult(context.context_id, 3, context.transfer_syntaxes[0])
     known = [each for each in context.transfer_syntaxes if each.startswith(_ENCAPSULATED) or each in _PREFERENCE]
     if not known:

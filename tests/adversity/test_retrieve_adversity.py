@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydicom import Dataset
 
-from gateway.events import StoreRefused
+from gateway.events import AssociationRefused, StoreRefused
 from tests.adversity.province import BAD, MULTIPART, Answer, Province, province
 from tests.kit import dicom, pdus
 from tests.kit.region import Answer as RegionAnswer
@@ -264,12 +264,16 @@ async def unsolicited(held: Province, instance: Dataset, *, called: str = "GATEW
 async def test_a_c_store_without_a_move_is_refused_and_told(monkeypatch: Monkey) -> None:
     async with province(monkeypatch) as held:
         assert await unsolicited(held, BAD[0]) == 0x0124
-        assert await unsolicited(held, BAD[0], calling="STRANGER") == 0x0124
         refused = [event for event in held.events if isinstance(event, StoreRefused)]
-        assert [(e.calling_ae_title, e.called_ae_title, e.address) for e in refused] == [
-            ("BAD", "GATEWAY", "127.0.0.1"),
-            ("STRANGER", "GATEWAY", "127.0.0.1"),
-        ]
+        assert refused == [StoreRefused("BAD", "GATEWAY", "127.0.0.1")]
+
+
+async def test_who_is_neither_region_nor_peer_does_not_even_associate(monkeypatch: Monkey) -> None:
+    async with province(monkeypatch) as held:
+        with pytest.raises(AssertionError, match="got 3"):
+            await unsolicited(held, BAD[0], calling="STRANGER")
+        refused = [event for event in held.events if isinstance(event, AssociationRefused)]
+        assert refused == [AssociationRefused("STRANGER", "GATEWAY", "127.0.0.1", "calling-ae-title")]
 
 
 async def test_an_association_that_calls_someone_else_is_rejected(monkeypatch: Monkey) -> None:
@@ -307,10 +311,9 @@ def renamed(instance: Dataset) -> Dataset:
     [
         Smuggler(instance=OTHERS[0]),
         Smuggler(message_id=1),
-        Smuggler(calling="STRANGER"),
         Smuggler(calling="GOOD"),
     ],
-    ids=["another study", "another message id", "another calling AE", "another region"],
+    ids=["another study", "another message id", "another region"],
 )
 async def test_a_c_store_that_does_not_fit_its_move_is_refused_and_never_handed_on(
     monkeypatch: Monkey, smuggler: Smuggler

@@ -77,6 +77,17 @@ class Gateway:
                 return Answer(response.status, response.headers, response.read())
 
 
+def peer(ae_title: str, port: int = 0, *services: str, **more: str) -> str:
+    """Make the profile of a peer on the loopback interface; one with a port takes instances there."""
+    asked = services or ("echo", "find", "get", "move", "store")
+    lines = [
+        f'name = "{ae_title}"\nae_title = "{ae_title}"\naddresses = ["127.0.0.1"]\nservices = {list(asked)}\n',
+        f'move_destination = {{ host = "127.0.0.1", port = {port} }}\n' if port else "",
+        *(f"{key} = {value}\n" for key, value in more.items()),
+    ]
+    return "".join(lines)
+
+
 def profile(ae_title: str, port: int, retrieve: str = "auto") -> str:
     """Make the profile of a region on the loopback interface that knows us as GATEWAY."""
     return (
@@ -87,17 +98,35 @@ def profile(ae_title: str, port: int, retrieve: str = "auto") -> str:
 
 @contextlib.contextmanager
 def gateway(
-    home: Path, region: str | Sequence[str] | Callable[[int], str], dimse_port: int = 0, *, settings: str = ""
+    home: Path,
+    region: str | Sequence[str] | Callable[[int], str],
+    dimse_port: int = 0,
+    *,
+    settings: str = "",
+    peers: Sequence[str] = (),
 ) -> Iterator[Gateway]:
-    """Run a gateway over regions: their profiles, or what makes one once the gateway's DIMSE port is known."""
+    """Run a gateway over regions, for peers: their profiles, or what makes one once its DIMSE port is known.
+
+    Without peers any AE title of this host may ask.
+    """
     http_port, dimse_port = free_port(), dimse_port or free_port()
     regions, config = home / f"regions-{http_port}", home / f"settings-{http_port}.toml"
     regions.mkdir()
-    config.write_text(settings)
+    config.write_text(settings or ("" if peers else '[dimse]\nunknown_peers = "loopback"\n'))
     made = region(dimse_port) if callable(region) else region
     for rank, profile in enumerate([made] if isinstance(made, str) else made):
         (regions / f"{rank}.toml").write_text(profile)
-    options = {"--regions": regions, "--config": config, "--http-port": http_port, "--dimse-port": dimse_port}
+    options: dict[str, int | Path] = {
+        "--regions": regions,
+        "--config": config,
+        "--http-port": http_port,
+        "--dimse-port": dimse_port,
+    }
+    if peers:
+        options["--peers"] = folder = home / f"peers-{http_port}"
+        folder.mkdir()
+        for number, peer in enumerate(peers):
+            (folder / f"{number}.toml").write_text(peer)
     arguments = [str(word) for option in options.items() for word in option]
     log = home / f"gateway-{http_port}.log"
     with running([sys.executable, "-m", "gateway", "serve", *arguments], http_port, log) as process:

@@ -25,7 +25,8 @@ async def test_echoscu_is_answered(served_gateway: Gateway) -> None:
 async def test_store_that_nobody_asked_for_is_refused(served_gateway: Gateway, tmp_path: Path) -> None:
     file = tmp_path / "unsolicited.dcm"
     file.write_bytes(dicom.part10(dicom.instance(7)))
-    stored = await run(STORESCU, "-d", "-aec", "GATEWAY", "127.0.0.1", served_gateway.dimse_port, file)
+    titles = "-aet", "PYNETDICOM", "-aec", "GATEWAY"  # a region's, of which we asked nothing
+    stored = await run(STORESCU, "-d", *titles, "127.0.0.1", served_gateway.dimse_port, file)
     assert "0x0124" in stored.output
     assert stored.returncode != 0
 

@@ -130,7 +130,7 @@ def test_contexts_in_force_are_those_proposed_and_accepted() -> None:
     accept = answered((1, IMPLICIT, 0), (3, EXPLICIT, 0), user=user)
     assert accepted_contexts(REQUEST, accept) == {
         1: AcceptedContext(1, pdus.STUDY_FIND, IMPLICIT),
-        3: AcceptedContext(3, pdus.CT_IMAGE, EXPLICIT, scp_role=True),
+        3: AcceptedContext(3, pdus.CT_IMAGE, EXPLICIT, scp_role=True, scu_role=False),
     }
 
 

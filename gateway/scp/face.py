@@ -1,0 +1,136 @@
+"""The DIMSE face: what each peer is served, by its profile."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.dimse.acceptor import Service, Terms, storing
+from gateway.dimse.echo import serve_echo
+from gateway.dimse.requestor import Peer
+from gateway.dimse.sop_classes import (
+    PATIENT_ROOT_FIND,
+    PATIENT_ROOT_GET,
+    PATIENT_ROOT_MOVE,
+    STORAGE,
+    STUDY_ROOT_FIND,
+    STUDY_ROOT_GET,
+    STUDY_ROOT_MOVE,
+    VERIFICATION,
+)
+from gateway.events import Observer
+from gateway.region.inbox import Inbox
+from gateway.scp.identifier import GRANTED
+from gateway.scp.outgoing import Recode
+from gateway.scp.profile import PeerProfile
+from gateway.scp.query import Query
+from gateway.scp.retrieve import Retrieve
+from gateway.scp.storage import Storage, Store
+from gateway.wire.command import CommandField
+from gateway.wire.limits import Limits
+from gateway.wire.negotiation import AcceptancePolicy
+
+if TYPE_CHECKING:
+    from gateway.federation.retrieve import FederatedRetrieve
+    from gateway.federation.search import FederatedSearch
+
+SOP_CLASSES: Mapping[str, frozenset[str]] = {
+    "echo": frozenset({VERIFICATION}),
+    "find": frozenset({STUDY_ROOT_FIND, PATIENT_ROOT_FIND}),
+    "move": frozenset({STUDY_ROOT_MOVE, PATIENT_ROOT_MOVE}),
+    "get": frozenset({STUDY_ROOT_GET, PATIENT_ROOT_GET}),
+    "store": STORAGE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FaceSettings:
+    """How peers are served.
+
+    Attributes:
+        ae_title: ours.
+        search_seconds: hard limit of a search.
+        first_instance_seconds: how long the first instance of a retrieve may take.
+        strict: a region that is missing from an answer makes it a Failure, of a retrieve a Warning.
+    """
+
+    ae_title: str
+    search_seconds: float = 30.0
+    first_instance_seconds: float = 30.0
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """Makes the terms on which peers are served.
+
+    Attributes:
+        destinations: where each peer that takes instances is called, by AE title.
+        recode: decodes what a peer cannot take as it is stored.
+        store: takes contributions; None where there is nowhere for them to go.
+    """
+
+    search: "FederatedSearch"
+    retrieve: "FederatedRetrieve"
+    inbox: Inbox
+    destinations: Mapping[str, Peer]
+    observer: Observer
+    limits: Limits
+    settings: FaceSettings
+    recode: Recode | None = None
+    store: Store | None = None
+
+    @staticmethod
+    def of_regions(inbox: Inbox) -> Terms:
+        """Return what a region may do: verify us, and store what we asked it for."""
+        services: dict[int, Service] = {
+            CommandField.C_ECHO_RQ: serve_echo,
+            CommandField.C_STORE_RQ: storing(inbox.store),
+        }
+        return Terms(AcceptancePolicy(frozenset({VERIFICATION}) | STORAGE), services)
+
+    def of_peer(self, peer: PeerProfile, is_region: bool) -> Terms:
+        """Return what a peer may do; one that is a region, too, may store what we asked it for."""
+        granted = set(peer.services)
+        may_store = "store" in granted and self.store is not None
+        if is_region or may_store:
+            granted.add("store")
+        else:
+            granted.discard("store")
+        served = frozenset[str]().union(*(SOP_CLASSES.get(name, frozenset()) for name in granted))
+        policy = AcceptancePolicy(
+            served,
+            scp_roles=STORAGE if "get" in granted else frozenset(),
+            extended={STUDY_ROOT_FIND: GRANTED, PATIENT_ROOT_FIND: GRANTED} if "find" in granted else {},
+        )
+        storage = Storage(peer, self.inbox, self.store if may_store else None)
+        services = self._services(peer) | {CommandField.C_STORE_RQ: storing(storage.take)}
+        fields: Sequence[tuple[str, int]] = (
+            ("echo", CommandField.C_ECHO_RQ),
+            ("find", CommandField.C_FIND_RQ),
+            ("move", CommandField.C_MOVE_RQ),
+            ("get", CommandField.C_GET_RQ),
+            ("store", CommandField.C_STORE_RQ),
+        )
+        return Terms(policy, {command: services[command] for name, command in fields if name in granted})
+
+    def _services(self, peer: PeerProfile) -> dict[int, Service]:
+        settings = self.settings
+        query = Query(self.search, peer, settings.ae_title, self.observer, settings.search_seconds, settings.strict)
+        named = {peer.ae_title, *peer.may_move_to}
+        retrieve = Retrieve(
+            self.search,
+            self.retrieve,
+            peer,
+            {title: where for title, where in self.destinations.items() if title in named},
+            self.observer,
+            self.limits,
+            settings.first_instance_seconds,
+            settings.strict,
+            self.recode,
+        )
+        return {
+            CommandField.C_ECHO_RQ: serve_echo,
+            CommandField.C_FIND_RQ: query.serve,
+            CommandField.C_MOVE_RQ: retrieve.move,
+            CommandField.C_GET_RQ: retrieve.get,
+        }

@@ -1,0 +1,112 @@
+"""A peer's profile: one small TOML file about an AE that uses the gateway as its archive."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import AfterValidator, Field
+
+from gateway.config.settings import AETitle, Host, Integer
+from gateway.config.toml import Section, check, read
+from gateway.errors import ConfigError
+from gateway.region.profile import CharacterSetTerm, Name
+
+Service: TypeAlias = Literal["echo", "find", "get", "move", "store", "commit"]
+
+
+def _network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value, strict=False)
+    except ValueError as error:
+        raise ValueError('is neither an IP address nor a network such as "10.1.2.0/24"') from error
+    return value
+
+
+class MoveDestination(Section):
+    """Where a peer takes the instances that C-MOVE sends to its AE title."""
+
+    host: Host
+    port: Annotated[Integer, Field(ge=1, le=65535)]
+    tls: Annotated[bool, Field(strict=True)] = False
+
+
+class PeerProfile(Section):
+    r"""What the gateway must know of one peer.
+
+    Attributes:
+        name: its only id in logs.
+        title: its full name, for people.
+        ae_title: the Calling AE Title of its associations, and the one it is known by as a Move Destination.
+        addresses: IP addresses and networks that it calls from.
+        services: what it may ask for.
+        move_destination: where it takes instances; without it, none are sent to it.
+        may_move_to: AE titles of other peers to which it may have instances sent.
+        certificates: names of which its certificate must bear one, as Common Name or alternative name; with any, it
+            is let in by TLS alone.
+        character_set: in which it reads text; several values joined by a backslash.
+        issuer_of_patient_id: the namespace of the Patient IDs that it asks for without naming one.
+    """
+
+    name: Name
+    title: str = ""
+    ae_title: AETitle
+    addresses: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(min_length=1)]
+    services: tuple[Service, ...] = ("echo", "find", "get", "move")
+    move_destination: MoveDestination | None = None
+    may_move_to: tuple[AETitle, ...] = ()
+    certificates: tuple[str, ...] = ()
+    character_set: CharacterSetTerm = "ISO_IR 100"
+    issuer_of_patient_id: str = ""
+
+    @property
+    def id(self) -> str:
+        """The name as logs spell it."""
+        return self.name.lower()
+
+    def calls_from(self, address: str) -> bool:
+        """Whether an IP address is one of its own."""
+        caller = ipaddress.ip_address(address.partition("%")[0])
+        plain = getattr(caller, "ipv4_mapped", None) or caller
+        return any(plain in ipaddress.ip_network(network, strict=False) for network in self.addresses)
+
+
+def load(folder: Path) -> list[PeerProfile]:
+    """Read every ``*.toml`` of a folder.
+
+    Raises:
+        ConfigError: there is none, one is wrong, or two are the same peer.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: is not a folder: name the one that holds the peer profiles")
+    paths = sorted(folder.glob("*.toml"))
+    if not paths:
+        raise ConfigError(f"{folder}: holds no peer profile: put one *.toml file per peer there")
+    peers: list[PeerProfile] = []
+    faults: list[str] = []
+    for path in paths:
+        try:
+            peer = check(PeerProfile, read(path), str(path))
+        except ConfigError as error:
+            faults.append(str(error))
+            continue
+        faults += [f"{path}: {fault}" for fault in _conflicts(peer, peers)]
+        peers.append(peer)
+    known = {peer.ae_title for peer in peers if peer.move_destination}
+    faults += [
+        f'{peer.name}: "may_move_to" names {title!r}, which no peer with a "move_destination" is called'
+        for peer in peers
+        for title in peer.may_move_to
+        if title not in known
+    ]
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return peers
+
+
+def _conflicts(peer: PeerProfile, others: list[PeerProfile]) -> list[str]:
+    conflicts = []
+    if any(peer.id == other.id for other in others):
+        conflicts.append(f'"name" {peer.name!r} is taken by another profile: give each peer its own')
+    if any(peer.ae_title == other.ae_title for other in others):
+        conflicts.append(f'"ae_title" {peer.ae_title!r} is another peer\'s, too: they could not be told apart')
+    return conflicts
