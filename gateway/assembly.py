@@ -107,7 +107,7 @@ async def running(
             limits,
             _face_settings(settings),
             _recoder(workers),
-            _intake(store),
+            _intake(store) if settings.store.default or settings.store.rules else None,
         )
         acceptor = Acceptor(accept=_admission(settings, profiles, peers, face), limits=limits)
         stack.push_async_callback(acceptor.aclose, 2.0)

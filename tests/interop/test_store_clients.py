@@ -15,9 +15,9 @@ from gateway.dataset.transcode import Reencoder
 from regions.archive import Archive
 from regions.plan import SMALL
 from regions.province import generate
-from tests.interop.serving import MULTIPART, Gateway, gateway, profile
+from tests.interop.serving import MULTIPART, Gateway, gateway, peer, profile
 from tests.kit.dicom import encode, from_part10, part10, study
-from tests.kit.peers import dcmqrscp, free_port, orthanc
+from tests.kit.peers import FINDSCU, STORESCU, dcmqrscp, free_port, orthanc, run
 
 CURL = shutil.which("curl")
 NEVER_ON_THE_WEB = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.2"}
@@ -180,3 +180,22 @@ def on_the_web(data: bytes, transfer_syntax_uid: str) -> bytes:
         return data
     reencoder = Reencoder(transfer_syntax_uid)
     return b"".join(map(bytes, [*reencoder.feed(data), *reencoder.finish()]))
+
+
+@pytest.mark.peer("dcmtk")
+async def test_storescu_contributes_what_findscu_and_wado_then_give(tmp_path: Path) -> None:
+    dimse_port, contributed = free_port(), study(3)
+    with Archive("EMPTY", tmp_path / "archive", destinations={"GATEWAY": ("127.0.0.1", dimse_port)}) as archive:
+        peers = [peer("CLINIC", 0, "echo", "find", "store")]
+        text = profile("EMPTY", archive.port)
+        with gateway(tmp_path, text, dimse_port, settings=default("EMPTY"), peers=peers) as one:
+            titles = "-aet", "CLINIC", "-aec", "GATEWAY", "127.0.0.1", dimse_port
+            sent = await run(STORESCU, "-v", *titles, *written(tmp_path / "files", contributed))
+            assert sent.returncode == 0, sent.output
+            uid = str(contributed[0].StudyInstanceUID)
+            keys = ("-k", "QueryRetrieveLevel=IMAGE", "-k", f"StudyInstanceUID={uid}", "-k", "SOPInstanceUID")
+            series = ("-k", f"SeriesInstanceUID={contributed[0].SeriesInstanceUID}")
+            asked = await run(FINDSCU, "-v", "-S", *titles, *keys, *series)
+            expected = {str(dataset.SOPInstanceUID): encode(dataset) for dataset in contributed}
+            assert all(instance in asked.output for instance in expected)
+            assert retrieved(one, f"/studies/{uid}") == expected
