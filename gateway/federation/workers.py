@@ -161,6 +161,9 @@ class Workers:
                 finally:
                     self._free += 1
         except (OSError, EOFError, TimeoutError) as error:
+            if process is not None:
+                await _end(process)
+                process = None
             if job is None and self._jobs:
                 job = self._jobs.popleft()  # whoever waits for a process that cannot start is told
             if job is not None:
@@ -229,6 +232,8 @@ async def _end(process: Process) -> None:
     """Kill a process and wait until it is gone."""
     with suppress(ProcessLookupError):
         process.kill()
-    await process.wait()
-    transport: asyncio.SubprocessTransport = process._transport  # type: ignore[attr-defined]  # noqa: SLF001
-    transport.close()
+    try:
+        await process.wait()
+    finally:
+        transport: asyncio.SubprocessTransport = process._transport  # type: ignore[attr-defined]  # noqa: SLF001
+        transport.close()

@@ -167,7 +167,7 @@ async def test_8_7_values_are_tokens_or_quoted_strings_in_any_order_and_case(acc
 @pytest.mark.parametrize("accept", ["*/*", f"{INSTANCES}; transfer-syntax=*"])
 async def test_8_7_3_implicit_and_big_endian_are_never_on_the_web(stored: UID, accept: str) -> None:
     dataset = ct()
-    dataset.file_meta.TransferSyntaxUID = stored
+    dataset.file_meta.TransferSyntaxUID = UID(stored)
     [(head, content)] = parts(await get(dataset, accept=accept))
     assert head["Content-Type"] == f"application/dicom; transfer-syntax={ExplicitVRLittleEndian}"
     assert read(content).file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
