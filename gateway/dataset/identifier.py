@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.dataset.charset import character_set
 from gateway.dataset.dates import combined_pairs
 from gateway.dataset.dictionary import vr_of
 from gateway.dataset.query import Level, Query, Row, Selection, TagPath
@@ -128,7 +129,8 @@ def _matching_keys(query: Query, dialect: Dialect) -> Iterator[tuple[TagPath, st
             # Combined ranges, empty values and lists of values are extensions: they are matched here.
             yield path, ""
         elif vr == "PN" and key.strip("*"):
-            yield path, _fuzzy_name(key) if query.fuzzy else key if dialect.ignores_accents else _name(key)
+            name = _fuzzy_name(key) if query.fuzzy else key if dialect.ignores_accents else _name(key)
+            yield path, _writable(name, dialect.character_set)
         else:
             yield path, key
 
@@ -182,6 +184,18 @@ def _fuzzy_name(key: str) -> str:
     if _letters(best) < _FEW_LETTERS:
         best = max(words, key=_letters, default="")
     return f"*{best.strip('*')}*"
+
+
+def _writable(key: str, terms: str) -> str:
+    """Return a PN key with ``*`` for letters that the region's set lacks: where it lost them, nothing is left of them.
+
+    In text other than names they become ``?``, as the character set has it.
+    """
+    if key.isascii():
+        return key
+    charset = character_set(terms, terms)
+    letters = ("*" if not x.isascii() and charset.encode(x) == b"?" else x for x in key)
+    return re.sub(r"\*+", "*", "".join(letters))
 
 
 def _letters(key: str) -> int:

@@ -19,8 +19,8 @@ from gateway.dataset.query import Query, Row, TagPath
 
 TIMEZONE_OFFSET_FROM_UTC: Final = "00080201"
 _OFFSET: Final = re.compile(r"[+-](0\d|1[0-4])[0-5]\d", re.ASCII)
-_DATES: Final = ("00080020", "00080021", "00080022", "00080023", "00080012")
-"""Dates that may say when a row is from, the study's first."""
+_DATES: Final = ("00080020", "00080021", "00080022", "00080023", "00080012", "00400244")
+"""Dates that may say when a row is from, the study's first; a series row has that of its Performed Procedure Step."""
 
 _DAY: Final = timedelta(days=1)
 _LONGEST: Final = 366

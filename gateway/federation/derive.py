@@ -66,13 +66,17 @@ class Gaps:
                     self.unknown.setdefault(tag, set()).add(first(row[UNIQUE_KEYS[level]]))
 
     def warnings(self, rows: Sequence[Row], level: Level) -> Iterator[str]:
-        """Say of each attribute how many of these rows lack it."""
+        """Say how many of these rows lack what, once for attributes that as many lack."""
         if not self.unknown and not self.estimated:
             return
         uids = [first(row[UNIQUE_KEYS[level]]) for row in rows]
+        lacking: dict[int, list[str]] = {}
         for tag in DERIVED[level]:
-            if empty := sum(uid in self.unknown.get(tag, ()) for uid in uids):
-                yield f"{keyword_of(tag)} of {_rows(empty)} is not known: it is left empty"
+            lacking.setdefault(sum(uid in self.unknown.get(tag, ()) for uid in uids), []).append(keyword_of(tag))
+        for empty, names in lacking.items():
+            if empty:
+                verb, what = ("is", "it is") if len(names) == 1 else ("are", "they are")
+                yield f"{', '.join(names)} of {_rows(empty)} {verb} not known: {what} left empty"
         if estimated := sum(uid in self.estimated for uid in uids):
             yield (
                 f"the counts of {_rows(estimated)} held by several regions are the highest that one of them tells: "

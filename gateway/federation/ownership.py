@@ -1,8 +1,9 @@
 """Whose the studies are that several regions hold: asked of these regions, and of no other."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 from gateway.dataset.query import Level, Query, Row, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
@@ -10,12 +11,28 @@ from gateway.deadline import Deadline
 from gateway.federation import identity
 from gateway.federation.asking import MOST_UIDS, Answer, Regions
 from gateway.federation.identity import UNLINKED, Links, PatientIdentifier
+from gateway.federation.kept import Kept
 from gateway.federation.merge import Holder, one_patient
 from gateway.federation.paging import first
 from gateway.federation.patients import Patients
+from gateway.federation.questions import PATIENT_ID_KEY, WITH_ISSUER
 from gateway.region.profile import Profile
 
 STUDY_INSTANCE_UID = UNIQUE_KEYS[Level.STUDY]
+TELLING: Final = (identity.ISSUER, identity.ISSUER_QUALIFIERS)
+REMEMBERED_SECONDS, MOST_REMEMBERED = 300.0, 20_000
+"""How long, and of how many studies, is remembered who issued a Patient ID: to tell it, archives read a file a row."""
+NOT_TOLD: Final = (
+    "region {} does not tell the issuers of its Patient IDs: some rows carry their region's own Patient ID"
+)
+
+
+class Place(NamedTuple):
+    """Where a Patient ID stands: an archive may hold one study for two patients."""
+
+    region: str
+    study: str
+    patient_id: str
 
 
 @dataclass(slots=True)
@@ -37,6 +54,7 @@ class Ownership:
     def __init__(self, regions: Regions, patients: Patients) -> None:
         self._regions = regions
         self._patients = patients
+        self._issuers = Kept[Place, Row](REMEMBERED_SECONDS, MOST_REMEMBERED)
 
     async def identify(self, answers: Sequence[Answer], deadline: Deadline) -> Links:
         """Add to each study that several regions hold what tells whose it is and which is a copy.
@@ -56,11 +74,44 @@ class Ownership:
         ]
         if not rows:
             return UNLINKED
-        told = await self._whose(shared, {profile.id for profile, _, _ in rows}, deadline)
-        known = {(x.profile.id, first(row.get(STUDY_INSTANCE_UID))): row for x in told for row in x.rows}
-        for profile, uid, row in rows:
-            identity.complete(row, known.get((profile.id, uid), {}))
+        known = _told_of(await self._whose(shared, {profile.id for profile, _, _ in rows}, deadline))
+        for profile, _, row in rows:
+            identity.complete(row, known.get(_place(profile.id, row), {}))
         return await self.links(((profile, row) for profile, _, row in rows), deadline)
+
+    async def issue(
+        self, rows: Sequence[Row], query: Query, held_by: Mapping[str, tuple[str, ...]], deadline: Deadline
+    ) -> tuple[str, ...]:
+        """Give rows the issuers of their Patient IDs, where their regions were not asked for them with all rows.
+
+        Returns:
+            a warning where a region did not tell; nobody knows then in which namespace its Patient IDs are.
+        """
+        if not self._patients.provincial:
+            return ()
+        key = UNIQUE_KEYS[query.level]
+        unknown = [(_place(held_by[first(row[key])][0], row, query), row) for row in rows if _lacks_issuer(row)]
+        await self._learn({place for place, row in unknown if identity.ISSUER not in row}, deadline)
+        silent: set[str] = set()
+        for place, row in unknown:
+            told = self._issuers.get(place)
+            if told is None and identity.ISSUER not in row:
+                silent.add(place.region)
+                continue
+            row.update(told or {})
+            self._patients.state(row, self._regions.by_id[place.region].profile)
+        return (NOT_TOLD.format(", ".join(sorted(silent))),) if silent else ()
+
+    async def _learn(self, places: Collection[Place], deadline: Deadline) -> None:
+        """Ask regions for the issuers of Patient IDs that were not asked for of late."""
+        studies: dict[str, set[str]] = {}
+        for place in places:
+            if self._issuers.get(place) is None:
+                studies.setdefault(place.region, set()).add(place.study)
+        include = WITH_ISSUER | {PATIENT_ID_KEY}
+        questions = {id_: tuple(_about(uids, include)) for id_, uids in studies.items()}
+        for place, row in _told_of(await self._regions.ask(questions, deadline) if questions else ()).items():
+            self._issuers.put(place, {tag: row[tag] for tag in TELLING if tag in row})
 
     async def part(self, query: Query, answers: Sequence[Answer], deadline: Deadline) -> Parted:
         """Rank those that hold something of a study, the best first, and leave out who has it for another patient.
@@ -104,13 +155,32 @@ class Ownership:
 
     async def _whose(self, studies: Collection[str], regions: Collection[str], deadline: Deadline) -> list[Answer]:
         """Ask some regions whose some studies are, each with its whole patience, however long others took."""
-        include = identity.PATIENT_KEYS | identity.RETURN_KEYS
-        uids, told = sorted(studies), list[Answer]()
-        for at in range(0, len(uids), MOST_UIDS):
-            keys: dict[TagPath, str] = {(STUDY_INSTANCE_UID,): "\\".join(uids[at : at + MOST_UIDS])}
-            query = Query(Level.STUDY, keys=keys, include=include, bare=True)
+        told = list[Answer]()
+        for query in _about(studies, identity.PATIENT_KEYS | identity.RETURN_KEYS):
             told += await self._regions.ask_each([*regions], query, deadline)
         return told
+
+
+def _about(studies: Collection[str], include: frozenset[TagPath]) -> Iterator[Query]:
+    """Yield the queries that ask for some attributes of some studies."""
+    uids = sorted(studies)
+    for at in range(0, len(uids), MOST_UIDS):
+        keys: dict[TagPath, str] = {(STUDY_INSTANCE_UID,): "\\".join(uids[at : at + MOST_UIDS])}
+        yield Query(Level.STUDY, keys=keys, include=include, bare=True)
+
+
+def _told_of(answers: Iterable[Answer]) -> dict[Place, Row]:
+    """Map each place to what was told of it."""
+    return {_place(answer.profile.id, row): row for answer in answers for row in answer.rows}
+
+
+def _place(region: str, row: Row, query: Query | None = None) -> Place:
+    study = (query and query.study) or str(first(row.get(STUDY_INSTANCE_UID)) or "")
+    return Place(region, study, identity.text(row, identity.PATIENT_ID))
+
+
+def _lacks_issuer(row: Row) -> bool:
+    return bool(identity.text(row, identity.PATIENT_ID)) and not identity.text(row, identity.ISSUER)
 
 
 def _study_of(row: Row, query: Query) -> str:

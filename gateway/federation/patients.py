@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
-from gateway.dataset.query import Query, Row
+from gateway.dataset.query import Query, Row, TagPath
 from gateway.deadline import Deadline
 from gateway.errors import IdentityUnavailable
 from gateway.events import DemographicsDiffer, IdentitySourceFailed, Observer, unobserved
@@ -29,16 +29,21 @@ from gateway.federation.identity import (
     text,
 )
 from gateway.federation.issuers import Issuers
-from gateway.federation.questions import PATIENT_ID_KEY, Asked, Questions, returning_issuer
+from gateway.federation.questions import PATIENT_ID_KEY, Asked, Questions, names_somebody, returning_issuer
 from gateway.region.profile import Profile
 
 __all__ = ["IdentitySource", "NoIdentitySource", "PatientIdentifier", "Patients", "Questions"]
 
 RETRIEVE_AE_TITLE: Final = "00080054"
+OTHER_PATIENT_ID_KEY: Final[TagPath] = (OTHER_PATIENT_IDS, PATIENT_ID)
 
 UNAVAILABLE: Final = (
     "the identity source does not answer: identifiers could not be resolved, and each region was asked in its own "
     "namespace; rows carry the issuer of their Patient ID"
+)
+OTHERS_NOT_RESOLVED: Final = (
+    "OtherPatientIDsSequence was matched as each region holds it: PatientID, with IssuerOfPatientID, finds a patient "
+    "by any number"
 )
 NOT_SHOWN: Final = "the identity source does not answer for all rows: some carry their region's own Patient ID"
 
@@ -94,30 +99,39 @@ class Patients:
         self.provincial = issuers.name(provincial)
         self.show_provincial = show_provincial
 
-    async def questions(self, query: Query, profiles: Sequence[Profile], deadline: Deadline) -> Questions:
+    async def questions(
+        self, query: Query, profiles: Sequence[Profile], deadline: Deadline, *, of_every_row: bool = True
+    ) -> Questions:
         """Say what each region is asked, so that all of them are asked for the same patient.
+
+        With ``of_every_row`` unset, a query that may have many rows does not ask for the issuers that nothing but
+        ``present`` needs: rows without one are to get it before.
 
         Raises:
             RequestError: the query names two issuers.
         """
         asked = Asked.by(query, self._issuers)
-        stated = bool(self.provincial or asked.issuer or query.keys.get(PATIENT_ID_KEY))
+        shown = bool(self.provincial) and (of_every_row or names_somebody(query))
+        stated = bool(shown or asked.issuer or query.keys.get(PATIENT_ID_KEY))
         plain = returning_issuer(query, asked) if stated else query
         everywhere = Questions(
             {profile.id: (plain,) for profile in profiles}, issuers=self._issuers, stated=stated, issuer=asked.issuer
         )
+        if self.provincial and query.keys.get(OTHER_PATIENT_ID_KEY):
+            everywhere = replace(everywhere, warnings=(OTHERS_NOT_RESOLVED,))
         if not asked.value:
             return everywhere
         try:
             patients = await self._resolve(asked, deadline)
         except IdentityUnavailable as error:
             self._observer(IdentitySourceFailed())
-            return replace(everywhere, warnings=(UNAVAILABLE,), unavailable=error)
+            return replace(everywhere, warnings=(*everywhere.warnings, UNAVAILABLE), unavailable=error)
         if not patients:
             return everywhere
+        warnings = (*everywhere.warnings, *_ambiguity(asked, patients))
         wanted = frozenset[PatientIdentifier]().union(*patients)
         of = {profile.id: own for profile in profiles if (own := self._own(plain, profile, wanted))}
-        return replace(everywhere, of=of, warnings=_ambiguity(asked, patients), wanted=wanted)
+        return replace(everywhere, of=of, warnings=warnings, wanted=wanted)
 
     async def present(self, rows: Sequence[Row], query: Query, deadline: Deadline) -> tuple[str, ...]:
         """Give the rows of a page the Patient ID of the domain that was asked for; return what the caller should hear.
@@ -138,6 +152,11 @@ class Patients:
             self._observer(IdentitySourceFailed())
             warnings.append(NOT_SHOWN)
         return tuple(warnings)
+
+    def state(self, row: Row, profile: Profile) -> None:
+        """Say whose a row's Patient ID is: one that states no issuer gets its region's (trap 5)."""
+        if text(row, PATIENT_ID):
+            row[ISSUER] = long_string(self._issuers.stated(row) or self._issuers.name(profile.namespace))
 
     async def linked(self, identifiers: Collection[PatientIdentifier], deadline: Deadline) -> Links:
         """Return all identifiers of the patient of each identifier; one not known, or not in time, is absent."""

@@ -20,6 +20,8 @@ from gateway.region.profile import Profile
 
 PATIENT_ID_KEY: Final[TagPath] = (PATIENT_ID,)
 WITH_ISSUER: Final[frozenset[TagPath]] = frozenset({(ISSUER,), (ISSUER_QUALIFIERS, UNIVERSAL_ENTITY_ID)})
+NAMING: Final[frozenset[TagPath]] = frozenset({("00080050",), ("00100010",), PATIENT_ID_KEY, ("0020000D",)})
+"""Keys that leave few rows: Accession Number, Patient's Name, Patient ID, Study Instance UID."""
 NOT_ONE_VALUE: Final = frozenset('*?\\"')
 """Wildcards, lists and empty values (PS3.4 C.2.2.2)."""
 
@@ -90,6 +92,11 @@ class Asked:
         if len(value) > 2 and value[0] == value[-1] == "*":
             value = value[1:-1]  # a viewer's study list puts stars around whatever is typed
         return cls("" if NOT_ONE_VALUE & set(value) else value, next(iter(named), ""))
+
+
+def names_somebody(query: Query) -> bool:
+    """Whether a query has few rows, each of which may as well tell its issuer; archives read a file a row for it."""
+    return query.study is not None or any(query.keys.get(path, "").strip("*") for path in NAMING)
 
 
 def returning_issuer(query: Query, asked: Asked) -> Query:

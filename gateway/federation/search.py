@@ -1,7 +1,7 @@
 """A Search transaction over all regions (PS3.18 10.6)."""
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import fields, replace
 from itertools import repeat
@@ -16,7 +16,7 @@ from gateway.deadline import Deadline
 from gateway.errors import NoRegionAnswered
 from gateway.events import Observer
 from gateway.federation import counted
-from gateway.federation.asking import MOST_UIDS, Answer, Regions, SearchableRegion, ask_all, completeness
+from gateway.federation.asking import MOST_UIDS, Answer, Regions, SearchableRegion, ask_all, completeness, together
 from gateway.federation.completeness import Completeness
 from gateway.federation.counted import Counted
 from gateway.federation.derive import DERIVED, Derivation, lacks
@@ -119,7 +119,7 @@ class FederatedSearch:
     async def _find(self, query: Query, deadline: Deadline) -> Findings:
         """Ask the regions, and merge and order all that they give."""
         query = replace(query, offset=0, limit=None, warnings=())
-        questions = await self._patients.questions(query, self._regions.profiles, deadline)
+        questions = await self._patients.questions(query, self._regions.profiles, deadline, of_every_row=False)
         asked = await self._regions.ask(questions.of, deadline, questions.admits)
         answers = self._regions.each(asked)
         merged = await self._merged(query, answers, deadline)
@@ -176,18 +176,20 @@ class FederatedSearch:
             return
         async with found.completing:
             new = _incomplete(found, rows)
-            if DERIVED[query.level] and not query.bare:
-                await self._derive(found, new, query, deadline)
-            found.remarks.update(dict.fromkeys(await self._patients.present(new, query, deadline)))
+            wanting = _wanting(new, query, found.held_by)
+            issued = self._ownership.issue(new, query, found.held_by, deadline)
+            if wanting:
+                told, _ = await together([issued, self._derive(found, wanting, query, deadline)])
+            else:
+                told = await issued
+            shown = await self._patients.present(new, query, deadline)
+            found.remarks.update(dict.fromkeys((*(told or ()), *shown)))
             for row in new:
                 row.pop(ORIGINAL_ATTRIBUTES, None)
             found.completed.update(map(id, new))
 
-    async def _derive(self, found: Findings, rows: Sequence[Row], query: Query, deadline: Deadline) -> None:
+    async def _derive(self, found: Findings, wanting: Sequence[Row], query: Query, deadline: Deadline) -> None:
         """Derive what rows lack, and the counts of what several regions hold."""
-        wanting = list(_wanting(rows, query.level, found.held_by))
-        if not wanting:
-            return
         derivation = self._derivation(found.completeness, deadline)
         if query.level is Level.STUDY:
             estimated = await self._derive_studies(found, wanting, derivation)
@@ -219,11 +221,12 @@ def _incomplete(found: Findings, rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if id(row) not in found.completed]
 
 
-def _wanting(rows: Sequence[Row], level: Level, held_by: Mapping[str, tuple[str, ...]]) -> Iterator[Row]:
-    unique_key, derived = UNIQUE_KEYS[level], DERIVED[level]
-    for row in rows:
-        if len(held_by[first(row[unique_key])]) > 1 or any(map(lacks, repeat(row), derived)):
-            yield row
+def _wanting(rows: Sequence[Row], query: Query, held_by: Mapping[str, tuple[str, ...]]) -> list[Row]:
+    """Return the rows of which something has to be derived."""
+    unique_key, derived = UNIQUE_KEYS[query.level], DERIVED[query.level]
+    if query.bare or not derived:
+        return []
+    return [row for row in rows if len(held_by[first(row[unique_key])]) > 1 or any(map(lacks, repeat(row), derived))]
 
 
 def _question(query: Query) -> Hashable:

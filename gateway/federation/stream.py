@@ -65,6 +65,7 @@ class RowStream:
         self._arrivals: asyncio.Queue[_Arrived | _Ended] = asyncio.Queue(AHEAD)
         self._under_way = 0
         self._shown: set[str] = set()
+        self._repeated: set[str] = set()
         self._owners: dict[str, Holder] = {}
 
     @property
@@ -75,7 +76,11 @@ class RowStream:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the caller should hear, so far."""
-        return self._remarks.warnings()
+        told = self._remarks.warnings()
+        if not self._repeated or self._query.level is Level.IMAGE:
+            return told
+        rows = "1 row is" if len(self._repeated) == 1 else f"{len(self._repeated)} rows are"
+        return (*told, f"{rows} of more than one region: counts and RetrieveAETitle are of the one that answered first")
 
     async def start(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """Ask the regions; where rows do not say whose they are, only those that hold the study for one patient."""
@@ -125,7 +130,10 @@ class RowStream:
     async def _is_new(self, profile: Profile, row: Row) -> bool:
         """Whether a row's entity was not shown yet, and its study is not shown for another patient (trap 2)."""
         uid = first(row.get(UNIQUE_KEYS[self._query.level]))
-        if not uid or (uid in self._shown and self._query.level is not Level.STUDY):
+        if uid in self._shown and self._query.level is not Level.STUDY:
+            self._repeated.add(uid)
+            return False
+        if not uid:
             return False
         study = self._query.study or first(row.get(STUDY_INSTANCE_UID))
         if study and not (self._query.study and self._query.level is not Level.STUDY):
@@ -134,6 +142,7 @@ class RowStream:
                 self._remarks.conflict(owner[0].id, profile.id)
                 return False
         if uid in self._shown:
+            self._repeated.add(uid)
             return False
         self._shown.add(uid)
         return True

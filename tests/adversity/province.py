@@ -36,9 +36,23 @@ SHORT: dict[str, Any] = {
 MULTIPART = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 
 # Studies 1 and 2 are the good region's, 3 to 5 the faulty one's; 9 is split by series over both.
-GOOD = [*dicom.study(1, instances=2), *dicom.study(2, instances=1), *dicom.study(9, series=1, instances=2)]
-BAD = [*dicom.study(3, instances=2), *dicom.study(4, instances=1), *dicom.study(5, instances=1)]
-BAD += [dicom.instance(9, 2, number, size=40_000) for number in (1, 2, 3)]
+COUNTED: dict[str, Any] = {
+    "ModalitiesInStudy": "CT",
+    "NumberOfStudyRelatedSeries": 1,
+    "NumberOfStudyRelatedInstances": 2,
+}
+"""What their rows tell of the level below, so that nothing has to be asked for there."""
+GOOD = [
+    *dicom.study(1, instances=2, **COUNTED),
+    *dicom.study(2, instances=1, **COUNTED),
+    *dicom.study(9, series=1, instances=2, **COUNTED),
+]
+BAD = [
+    *dicom.study(3, instances=2, **COUNTED),
+    *dicom.study(4, instances=1, **COUNTED),
+    *dicom.study(5, instances=1, **COUNTED),
+    *(dicom.instance(9, 2, number, size=40_000, **COUNTED) for number in (1, 2, 3)),
+]
 
 
 @dataclass

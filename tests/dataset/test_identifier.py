@@ -219,6 +219,13 @@ def test_trap_7_name_that_is_all_beyond_ascii_is_sent_in_the_set_of_the_region()
     assert row["00100010"]["Value"] == [{"Alphabetic": "山田^太郎*"}]
 
 
+@pytest.mark.parametrize(("name", "sent"), [("山田^太郎", "*^*"), ("*=山田^*", "*=*^*"), ("山田^Léa", "*^Léa*")])
+def test_trap_7_letters_of_a_name_that_the_region_cannot_write_may_be_missing_there(name: str, sent: str) -> None:
+    assert ask(Query(Level.STUDY, keys={NAME: name}), character_set="ISO_IR 100")["00100010"]["Value"] == [
+        dict(zip(("Alphabetic", "Ideographic"), sent.split("="), strict=False))
+    ]
+
+
 # --- person names (traps 7 and 22)
 
 
@@ -242,7 +249,7 @@ def test_trap_7_name_that_is_all_beyond_ascii_is_sent_in_the_set_of_the_region()
         ("*", "*"),
     ],
 )
-def test_name_is_asked_for_with_a_wildcard_wherever_an_accent_may_be(name: str, sent: str) -> None:
+def test_trap_22_name_is_asked_for_with_a_wildcard_wherever_an_accent_may_be(name: str, sent: str) -> None:
     assert name_asked(name) == sent
 
 
@@ -267,7 +274,7 @@ def test_name_is_asked_for_as_it_is_where_the_region_ignores_accents() -> None:
         ("Lee", "LEE^KIM"),
     ],
 )
-def test_fuzzy_name_is_sent_broadly_enough_for_accents_hyphens_and_order(key: str, held: str) -> None:
+def test_trap_22_fuzzy_name_is_sent_broadly_enough_for_accents_hyphens_and_order(key: str, held: str) -> None:
     pattern = name_asked(key, fuzzy=True)
     expression = "".join({"*": ".*", "?": "."}.get(sign, re.escape(sign)) for sign in pattern)
     assert re.fullmatch(expression, held, re.IGNORECASE)

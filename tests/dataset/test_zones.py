@@ -66,6 +66,7 @@ def test_offset_of_zones_that_are_no_whole_hours_off() -> None:
 def test_offset_of_an_instance_is_told_by_the_first_date_it_has() -> None:
     assert offset({"00080023": {"vr": "DA", "Value": ["20240715"]}, "00080020": {"vr": "DA"}}, TORONTO) == "-0400"
     assert offset({"00080060": {"vr": "CS", "Value": ["CT"]}}, TORONTO) is None
+    assert offset({"00400244": {"vr": "DA", "Value": ["20240115"]}}, TORONTO) == "-0500"
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,15 @@ async def test_trap_5_the_same_number_of_another_issuer_is_another_patient() -> 
     assert found.studies == ["1.2", "3.2"]
 
 
+async def test_a_number_sought_among_other_patient_ids_is_told_where_it_would_be_found() -> None:
+    """Rows show the numbers of an identity source there, but regions match what they hold themselves."""
+    found = await province()({"00101002.00100020": "N1"})
+    assert found.studies == []
+    [warning] = found.warnings
+    assert "PatientID" in warning
+    assert (await province(source=NoIdentitySource(), provincial="")({"00101002.00100020": "N1"})).warnings == []
+
+
 async def test_a_number_is_read_in_the_provincial_domain_first() -> None:
     people = [MARIE, ids("HCN N9", "NEODIN 9"), ids("HCN 400", "NEODIN N9")]
     region = ScriptedRegion("NEODIN", rows=[of("9", "1.9"), of("N9", "1.4")])

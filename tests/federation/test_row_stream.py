@@ -35,6 +35,18 @@ async def test_a_stream_gives_each_row_once() -> None:
     rows, stream = await read(Province(holding("A", "1.1", "1.2"), holding("B", "1.2", "1.3")))
     assert sorted(uids(rows)) == ["1.1", "1.2", "1.3"]
     assert stream.completeness.header() == "a;state=complete;matches=2, b;state=complete;matches=2"
+
+
+async def test_trap_1_a_stream_says_whose_counts_the_rows_of_several_regions_have() -> None:
+    rows, stream = await read(Province(holding("A", "1.1", "1.2"), holding("B", "1.2", "1.3")))
+    assert len(rows) == 3
+    assert stream.warnings == (
+        "1 row is of more than one region: counts and RetrieveAETitle are of the one that answered first",
+    )
+
+
+async def test_a_stream_of_rows_of_one_region_each_has_nothing_to_add() -> None:
+    _, stream = await read(Province(holding("A", "1.1"), holding("B", "1.3")))
     assert stream.warnings == ()
 
 

@@ -365,5 +365,5 @@ async def test_no_region_is_asked_where_none_knows_the_patient_and_that_is_compl
 
 async def test_a_search_for_anybody_asks_everybody_the_same() -> None:
     regions = [holding("A", "1.1"), holding("B", "1.2")]
-    await Province(*regions, patients=patients(*regions)).search(STUDIES)
+    await Province(*regions).search(STUDIES)
     assert [len(region.asked) for region in regions] == [1, 1]

@@ -6,6 +6,7 @@ import pytest
 
 from tests.interop.contract import INSTANCES
 from tests.interop.serving import Gateway, gateway, profile
+from tests.interop.two_provinces import Provinces, two_provinces
 from tests.kit.peers import free_port, pynetdicom_archive
 
 
@@ -17,3 +18,9 @@ def served_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway
         gateway(home, profile(archive.ae_title, archive.port), dimse_port) as served,
     ):
         yield served
+
+
+@pytest.fixture(scope="session")
+def provinces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provinces]:
+    with two_provinces(tmp_path_factory.mktemp("provinces")) as made:
+        yield made

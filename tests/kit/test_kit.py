@@ -39,7 +39,9 @@ async def test_scripted_acceptor_that_resets_fails_echoscu() -> None:
         await peer.rst()
 
     async with scripted_acceptor(reset) as node:
-        assert (await run(ECHOSCU, node.host, node.port)).returncode != 0
+        finished = await run(ECHOSCU, node.host, node.port)
+    # Its return code is 0 when the reset meets it in the middle of the C-ECHO; what it says is the same.
+    assert finished.returncode != 0 or "Echo Failed" in finished.output
 
 
 async def test_scripted_requestor_finds_in_a_pynetdicom_archive() -> None:
