@@ -78,13 +78,39 @@ class AssociationPool:
             Saturated: all associations stay taken, or the queue for them is full.
             RegionError, RemoteProtocolError: none can be opened.
         """
-        association = await self._take(contexts, deadline)
+        association = await self.take(contexts, deadline)
         association.serve_store = serve_store
         try:
             yield association
         finally:
             association.serve_store = None
-            self._give_back(association)
+            self.give_back(association)
+
+    async def take(self, contexts: Sequence[ProposedContext], deadline: Deadline) -> Association:
+        """Lend an association as ``acquire`` does, until ``give_back``."""
+        for is_last in (False, True):
+            association = await self._wait(frozenset(contexts), deadline)
+            if association is not None:
+                association.reused = True
+                association.heard = False
+                return association
+            try:
+                return await self._open(contexts, deadline)
+            except Busy:
+                if is_last or not self._makes_do:
+                    raise
+        raise self._saturated()
+
+    def give_back(self, association: Association) -> None:
+        """Take back what ``take`` lent."""
+        self._active.discard(association)
+        if association.draining:
+            self._draining.add(association)
+        elif association.clean and not self._is_closed:
+            self._rest(association)
+        else:
+            association.abort()
+        self._assign()
 
     async def run(
         self,
@@ -159,16 +185,6 @@ class AssociationPool:
     def _taken(self) -> int:
         return self._opening + len(self._active) + len(self._idle) + len(self._draining) + len(self._closing)
 
-    def _give_back(self, association: Association) -> None:
-        self._active.discard(association)
-        if association.draining:
-            self._draining.add(association)
-        elif association.clean and not self._is_closed:
-            self._rest(association)
-        else:
-            association.abort()
-        self._assign()
-
     def _rest(self, association: Association) -> None:
         loop = association.connection.loop
         self._idle[association] = loop.call_later(self._idle_seconds, self._expire, association)
@@ -193,24 +209,10 @@ class AssociationPool:
             self._closing.discard(association)
         elif association in self._draining:
             self._draining.discard(association)
-            self._give_back(association)
+            self.give_back(association)
         self._assign()
 
     # --- what waits
-
-    async def _take(self, contexts: Sequence[ProposedContext], deadline: Deadline) -> Association:
-        for is_last in (False, True):
-            association = await self._wait(frozenset(contexts), deadline)
-            if association is not None:
-                association.reused = True
-                association.heard = False
-                return association
-            try:
-                return await self._open(contexts, deadline)
-            except Busy:
-                if is_last or not self._makes_do:
-                    raise
-        raise self._saturated()
 
     async def _open(self, contexts: Sequence[ProposedContext], deadline: Deadline) -> Association:
         """Open an association in the place that was kept for it."""
@@ -228,7 +230,7 @@ class AssociationPool:
         self._active.add(association)
         association.on_change = lambda: self._changed(association)
         if self._is_closed:
-            self._give_back(association)
+            self.give_back(association)
             raise self._saturated()
         return association
 
@@ -283,7 +285,7 @@ class AssociationPool:
             if association is None:
                 self._opening -= 1
             else:
-                self._give_back(association)
+                self.give_back(association)
         self._assign()
 
     def _saturated(self) -> Saturated:

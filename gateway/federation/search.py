@@ -1,7 +1,7 @@
 """A Search transaction over all regions (PS3.18 10.6)."""
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import fields, replace
 from itertools import repeat
@@ -176,19 +176,20 @@ class FederatedSearch:
             return
         async with found.completing:
             new = _incomplete(found, rows)
+            wanting = _wanting(new, query, found.held_by)
             issued = self._ownership.issue(new, query, found.held_by, deadline)
-            told, _ = await together([issued, self._derive(found, new, query, deadline)])
+            if wanting:
+                told, _ = await together([issued, self._derive(found, wanting, query, deadline)])
+            else:
+                told = await issued
             shown = await self._patients.present(new, query, deadline)
             found.remarks.update(dict.fromkeys((*(told or ()), *shown)))
             for row in new:
                 row.pop(ORIGINAL_ATTRIBUTES, None)
             found.completed.update(map(id, new))
 
-    async def _derive(self, found: Findings, rows: Sequence[Row], query: Query, deadline: Deadline) -> None:
+    async def _derive(self, found: Findings, wanting: Sequence[Row], query: Query, deadline: Deadline) -> None:
         """Derive what rows lack, and the counts of what several regions hold."""
-        wanting = [] if query.bare else list(_wanting(rows, query.level, found.held_by))
-        if not wanting or not DERIVED[query.level]:
-            return
         derivation = self._derivation(found.completeness, deadline)
         if query.level is Level.STUDY:
             estimated = await self._derive_studies(found, wanting, derivation)
@@ -220,11 +221,12 @@ def _incomplete(found: Findings, rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if id(row) not in found.completed]
 
 
-def _wanting(rows: Sequence[Row], level: Level, held_by: Mapping[str, tuple[str, ...]]) -> Iterator[Row]:
-    unique_key, derived = UNIQUE_KEYS[level], DERIVED[level]
-    for row in rows:
-        if len(held_by[first(row[unique_key])]) > 1 or any(map(lacks, repeat(row), derived)):
-            yield row
+def _wanting(rows: Sequence[Row], query: Query, held_by: Mapping[str, tuple[str, ...]]) -> list[Row]:
+    """Return the rows of which something has to be derived."""
+    unique_key, derived = UNIQUE_KEYS[query.level], DERIVED[query.level]
+    if query.bare or not derived:
+        return []
+    return [row for row in rows if len(held_by[first(row[unique_key])]) > 1 or any(map(lacks, repeat(row), derived))]
 
 
 def _question(query: Query) -> Hashable:

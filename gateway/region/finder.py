@@ -2,10 +2,11 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 from zoneinfo import ZoneInfo
 
 from gateway.dataset.identifier import PATIENT_ID, PATIENT_KEYS, Dialect, find_identifier, patient_identifier
@@ -18,7 +19,7 @@ from gateway.dimse.association import Association
 from gateway.dimse.find import find
 from gateway.dimse.pool import AssociationPool
 from gateway.dimse.sop_classes import PATIENT_ROOT_FIND
-from gateway.errors import DatasetError, DimseFailure, LimitExceeded
+from gateway.errors import DatasetError, DimseFailure, LimitExceeded, Rejected
 from gateway.region.contexts import FIND, QUERY_CONTEXTS
 from gateway.region.outcome import BROKEN
 from gateway.region.profile import Profile
@@ -56,16 +57,9 @@ class Finder:
         self.max_patients = max_patients
         self._pool = pool
 
-    @asynccontextmanager
-    async def session(self, deadline: Deadline) -> AsyncIterator["Session"]:
-        """Lend an association for the C-FINDs of one search, one after the other.
-
-        Raises:
-            Saturated, RegionError, RemoteProtocolError: there is none.
-        """
-        async with AsyncExitStack() as stack:
-            association = await stack.enter_async_context(self._pool.acquire(QUERY_CONTEXTS, deadline))
-            yield Session(self, self._pool, stack, association, deadline)
+    def session(self, deadline: Deadline) -> "Session":
+        """Return a context for the C-FINDs of one search, one after the other."""
+        return Session(self, self._pool, deadline)
 
     def remember(self, study: str, patient_id: str) -> None:
         """Note whose a study is."""
@@ -76,24 +70,47 @@ class Finder:
 
 
 class Session:
-    """One association, and the C-FINDs on it.
+    """One association, lent for the length of the context, and the C-FINDs on it.
+
+    Entering it raises Saturated, RegionError or RemoteProtocolError where there is none.
 
     Attributes:
         malformed: matches so far that were no rows.
     """
 
-    def __init__(
-        self, finder: Finder, pool: AssociationPool, stack: AsyncExitStack, association: Association, deadline: Deadline
-    ) -> None:
+    def __init__(self, finder: Finder, pool: AssociationPool, deadline: Deadline) -> None:
         self.malformed = 0
         self._finder = finder
         self._pool = pool
-        self._stack = stack
-        self._association = association
-        self._context = _context(association)
         self._deadline = deadline
         self._may_be_dead = True
-        finder.granted = self._context.extended[:1] == _GRANTED
+        self._is_lent = False
+        self._association: Association
+        self._context: AcceptedContext
+
+    async def __aenter__(self) -> Self:
+        await self._take()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._give_back()
+
+    async def _take(self) -> None:
+        self._association = await self._pool.take(QUERY_CONTEXTS, self._deadline)
+        self._is_lent = True
+        try:
+            self._context = _context(self._association)
+        except Rejected:
+            self._give_back()
+            raise
+        self._finder.granted = self._context.extended[:1] == _GRANTED
+
+    def _give_back(self) -> None:
+        if self._is_lent:
+            self._is_lent = False
+            self._pool.give_back(self._association)
 
     @property
     def relational(self) -> bool:
@@ -173,11 +190,8 @@ class Session:
             else:
                 return
             self._may_be_dead = False
-            await self._stack.aclose()
-            self._association = await self._stack.enter_async_context(
-                self._pool.acquire(QUERY_CONTEXTS, self._deadline)
-            )
-            self._context = _context(self._association)
+            self._give_back()
+            await self._take()
 
     def _of_the_region(self, row: Row, query: Query) -> Row:
         """Say what the region does not: whose Patient IDs they are if asked (trap 5), and its time zone (trap 8)."""

@@ -27,7 +27,7 @@ from gateway.region.inbox import Inbox, Receiver
 from gateway.region.latency import Latency
 from gateway.region.outcome import ANSWERED, BROKEN, is_answer
 from gateway.region.profile import Profile
-from gateway.region.split import ResultCap, Split, entity
+from gateway.region.split import ResultCap, Split, entity, names_one_study
 from gateway.region.storing import Outgoing, Storing
 from gateway.region.transfer import Transfer
 from gateway.region.walk import Walk, is_hierarchical
@@ -152,6 +152,8 @@ class Region:
     def _studies(self, session: Session, query: Query) -> AsyncGenerator[Row, None]:
         if has_short_name(query) and not self.profile.ignores_accents:
             return self._of_a_short_name(session, query)
+        if names_one_study(query):
+            return session.rows(query)  # that no cap of a region cuts short
         return self._split(session.rows).rows(query)
 
     def _split(self, ask: Callable[[Query], AsyncGenerator[Row, None]]) -> Split:

@@ -266,6 +266,11 @@ def _bounds(query: Query) -> Span:
     return Span(first, last)
 
 
+def names_one_study(query: Query) -> bool:
+    """Whether a query can find one study only."""
+    return _asked_for(query) == 1
+
+
 def _asked_for(query: Query) -> int:
     """Return how many studies a query names by UID; 0 when it names none."""
     key = query.keys.get((STUDY,), "")
