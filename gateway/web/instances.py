@@ -48,6 +48,7 @@ class Files:
         self._container = container
         self._instance: Instance
         self._here: WholeInstance | None = None
+        self._streamed: dict[str, str] = {}  # outgoing by stored, of those that leave while they arrive
         self.outgoing = EXPLICIT_VR_LE
 
     async def prepare(self, instance: "Instance") -> None:
@@ -58,9 +59,13 @@ class Files:
         """
         self._instance, self._here = instance, None
         stored = instance.transfer_syntax_uid
+        if stored in self._streamed:
+            self.outgoing = self._streamed[stored]
+            return
         decodable = stored in DECODABLE
         self.outgoing = self._chosen(stored, TRANSCODABLE_TO if decodable else frozenset(), decodable=decodable)
         if self._is_streamed(stored):
+            self._streamed[stored] = self.outgoing
             return
         self._here = await whole(instance)
         description = self._here.index.description
