@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeAlias
 
@@ -207,7 +206,7 @@ class Association:
     def send_message(self, context_id: int, command: Command, data: bytes | None = None) -> None:
         """Send a message whose Data Set is at hand and small."""
         if data is not None and not command.has_data_set:
-            command = replace(command, command_data_set_type=DATA_SET)
+            command = command._replace(command_data_set_type=DATA_SET)
         pdus = command_pdus(context_id, command, self.max_length)
         if data is not None:
             writer = FragmentWriter(context_id, self.max_length)

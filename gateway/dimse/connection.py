@@ -215,12 +215,17 @@ class Connection(asyncio.BufferedProtocol):
         if self._filled == len(self._buffer):
             self._buffer_size = min(2 * self._buffer_size, _LARGEST_BUFFER)
         self._acknowledge()
+        received = self._user.received
         try:
             for event in self._upper_layer.receive_data(data):
-                self._deliver(event)
+                try:
+                    received(event)
+                except RemoteProtocolError as error:
+                    self.fail(error)
         except RemoteProtocolError as error:
             self.end(error)
-        self._act()
+        if self._artim is not None or not self._upper_layer.is_at_rest:
+            self._act()
         self._watch(nbytes)
 
     def eof_received(self) -> None:
@@ -251,12 +256,6 @@ class Connection(asyncio.BufferedProtocol):
         self._writable.set()
 
     # --- inside
-
-    def _deliver(self, event: UpperLayerEvent) -> None:
-        try:
-            self._user.received(event)
-        except RemoteProtocolError as error:
-            self.fail(error)
 
     def _act(self) -> None:
         """Do what the machine wants done."""
@@ -291,12 +290,9 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def _watch(self, size: int) -> None:
-        under_way = self._progress.note(
-            size,
-            self.loop.time(),
-            inside_pdu=self._upper_layer.inside_pdu,
-            inside_message=self._user.inside_message,
-        )
+        inside_pdu = self._upper_layer.inside_pdu
+        inside_message = inside_pdu or self._user.inside_message
+        under_way = self._progress.note(size, self.loop.time(), inside_pdu=inside_pdu, inside_message=inside_message)
         if under_way and self._stall_timer is None:
             self._stall_timer = self.loop.call_later(self._limits.stall_seconds, self._judge)
 

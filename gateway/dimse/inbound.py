@@ -2,8 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Container
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from gateway.deadline import Deadline
 from gateway.dimse.connection import Connection
@@ -21,8 +20,7 @@ _WEIGHT_OF_A_MESSAGE: Final = 1024  # what a queued message adds to its Data Set
 _LOOKS: Final = 8  # how often in a peer's silence we look whether it is its own
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A whole DIMSE message other than a C-STORE request, which is an ``IncomingStore``."""
 
     context_id: int

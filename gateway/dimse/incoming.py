@@ -3,8 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from gateway.errors import Aborted, GatewayError, LocalProtocolError
 from gateway.wire.pdu import Buffer
@@ -14,8 +13,7 @@ _SMALL: Final = 1024
 _JOINED: Final = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreRequest:
+class StoreRequest(NamedTuple):
     """The Command Set of a C-STORE, and whom it came from (PS3.7 9.3.1.1)."""
 
     calling_ae_title: str

@@ -1,7 +1,6 @@
 """One request of ours, its responses, and what becomes of it when nobody waits for them any more (PS3.7 8.1)."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
@@ -32,7 +31,7 @@ class Operation:
         self._context_id = context.context_id
         self.command = command
         if command.message_id is None:
-            self.command = replace(command, message_id=association.next_message_id())
+            self.command = command._replace(message_id=association.next_message_id())
         self._finished = False
         self.is_sent = False
 

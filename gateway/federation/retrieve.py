@@ -205,7 +205,10 @@ class FederatedRetrieve:
             if holding is None or (not selection.instances and holding.at < since):
                 continue
             uids = frozenset(selection.instances) or holding.uids
-            found = [spooled for uid, spooled in shelf.items() if uid in uids]
+            if selection.instances:  # a viewer asks so for each frame
+                found = [shelf[uid] for uid in uids if uid in shelf]
+            else:
+                found = [spooled for uid, spooled in shelf.items() if uid in uids]
             if len(found) < len(uids) or (selection.instances and any(x.confirmed_at < since for x in found)):
                 continue
             wanted = [spooled for spooled in found if wants(selection, spooled.facts)]

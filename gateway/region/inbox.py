@@ -7,11 +7,11 @@ asked for. A C-STORE that fits no lease is refused and kept nowhere (promise R18
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from gateway.dataset.peek import peek_uids
+from gateway.dataset.peek import Peek
 from gateway.dataset.query import Selection
 from gateway.dimse.incoming import IncomingStore
 from gateway.errors import DatasetError, LimitExceeded, UnsolicitedStore
@@ -64,15 +64,14 @@ class Lease:
         known = {None, "", ours, self.region_ae_title}
         return store.move_originator_ae_title in known and store.move_originator_message_id in {None, message_id}
 
-    @contextmanager
-    def arriving(self) -> Iterator[None]:
-        """Keep the lease from settling while an instance that may be one of its own arrives."""
+    def begin(self) -> None:
+        """Keep from settling: an instance arrives that may be one of its own."""
         self.under_way += 1
-        try:
-            yield
-        finally:
-            self.under_way -= 1
-            self._changed.set()
+
+    def end(self) -> None:
+        """Take note that such an instance is here whole, is another's, or has broken off."""
+        self.under_way -= 1
+        self._changed.set()
 
     async def take(self, store: IncomingStore, series: str | None) -> int:
         """Hand one instance on and count it once it is here."""
@@ -98,6 +97,7 @@ class Inbox:
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self._leases: list[Lease] = []
+        self._peek = Peek((STUDY_INSTANCE_UID, SERIES_INSTANCE_UID))
 
     @contextmanager
     def open(self, lease: Lease) -> Iterator[None]:
@@ -117,13 +117,16 @@ class Inbox:
         candidates = [lease for lease in self._leases if lease.permits(store)]
         if not candidates:
             return self.refuse(store)
-        with ExitStack() as arriving:
-            for lease in candidates:
-                arriving.enter_context(lease.arriving())
-            found = await study_and_series(store)
+        for lease in candidates:
+            lease.begin()
+        try:
+            found = await self.study_and_series(store)
             for lease in candidates:
                 if lease in self._leases and fits(lease.selection, found):
                     return await lease.take(store, found[1])
+        finally:
+            for lease in candidates:
+                lease.end()
         return self.refuse(store)
 
     def refuse(self, store: IncomingStore) -> int:
@@ -132,19 +135,18 @@ class Inbox:
         self._observer(StoreRefused(store.calling_ae_title, store.called_ae_title, store.address))
         return UnsolicitedStore.dimse_status
 
-
-async def study_and_series(store: IncomingStore) -> tuple[str | None, str | None]:
-    """Study and Series Instance UID of an instance on its way, None for one that its head does not hold."""
-    size = HEAD
-    while True:
-        head = await store.peek(size)
-        try:
-            study, series = peek_uids(head, store.transfer_syntax_uid, (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID))
-        except (DatasetError, LimitExceeded):
-            return None, None
-        if series is not None or len(head) < size or size >= LONGEST_HEAD:
-            return study, series
-        size = min(size * 8, LONGEST_HEAD)
+    async def study_and_series(self, store: IncomingStore) -> tuple[str | None, str | None]:
+        """Study and Series Instance UID of an instance on its way, None for one that its head does not hold."""
+        size = HEAD
+        while True:
+            head = await store.peek(size)
+            try:
+                study, series = self._peek.uids(head, store.transfer_syntax_uid)
+            except (DatasetError, LimitExceeded):
+                return None, None
+            if series is not None or len(head) < size or size >= LONGEST_HEAD:
+                return study, series
+            size = min(size * 8, LONGEST_HEAD)
 
 
 def fits(selection: Selection, found: tuple[str | None, str | None]) -> bool:

@@ -18,7 +18,7 @@ from gateway.dimse.suboperations import SubOperations
 from gateway.errors import DimseFailure, Rejected
 from gateway.region.contexts import GET, MOVE, QUERY_CONTEXTS, get_contexts
 from gateway.region.destinations import MoveDestinations
-from gateway.region.inbox import Inbox, Lease, Receiver, fits, study_and_series
+from gateway.region.inbox import Inbox, Lease, Receiver, fits
 from gateway.region.outcome import BROKEN
 from gateway.region.profile import Profile
 
@@ -115,7 +115,7 @@ class Transfer:
         contexts = get_contexts(await self._sop_classes(selection, deadline))
 
         async def receiving(store: IncomingStore) -> int:
-            found = await study_and_series(store)
+            found = await self._inbox.study_and_series(store)
             asked_for = not selection.instances or store.sop_instance_uid in selection.instances
             if not asked_for or not fits(selection, found):
                 return self._inbox.refuse(store)

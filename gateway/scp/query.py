@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -143,8 +143,7 @@ class Answer:
     ) -> None:
         """Send a response; the comment is cut to what VR LO holds."""
         text = comment.encode("latin-1", "replace").decode("latin-1")[:_LONGEST_COMMENT] or None
-        response = replace(self._response, status=status, error_comment=text)
-        response = replace(response, **counters)  # type: ignore[arg-type]  # they name only numbers
+        response = self._response._replace(status=status, error_comment=text, **counters)  # type: ignore[arg-type]  # numbers only
         self._association.send_message(self._context_id, response, data)
 
 

@@ -3,7 +3,6 @@
 import asyncio
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -223,7 +222,8 @@ class Content:
             RegionError: it breaks off.
             SpoolDamaged: what was written is not there any more.
         """
-        with self._reading(offset) as reader:
+        reader = self._begin(offset)
+        try:
             while True:
                 if reader.offset < self._base:
                     burst = [await self._from_file(reader.offset)]
@@ -238,6 +238,8 @@ class Content:
                     raise self.error.with_traceback(None)
                 else:
                     await self._change()
+        finally:
+            self._end(reader)
 
     async def whole(self) -> None:
         """Return once all of it is here; raise what made it break off."""
@@ -303,20 +305,19 @@ class Content:
             self._readers.remove(reader)
         self.let_go()
 
-    @contextmanager
-    def _reading(self, offset: int) -> Iterator[Reader]:
+    def _begin(self, offset: int) -> Reader:
         reader = Reader(offset, asyncio.get_running_loop().time())
         self._readers.append(reader)
         if self.place is not None:
             self.place.hold()
-        try:
-            yield reader
-        finally:
-            if self.place is not None:
-                self.place.release()
-            if reader in self._readers:
-                self._readers.remove(reader)
-            self.let_go()
+        return reader
+
+    def _end(self, reader: Reader) -> None:
+        if self.place is not None:
+            self.place.release()
+        if reader in self._readers:
+            self._readers.remove(reader)
+        self.let_go()
 
     def _move(self, reader: Reader, size: int) -> None:
         if reader not in self._readers:

@@ -30,7 +30,7 @@ class Room:
     @property
     def size(self) -> int:
         """Bytes of all files."""
-        return sum(pack.size for pack in self.packs.values())
+        return sum([pack.size for pack in self.packs.values()])
 
     def place(self, size: int, now: float, *, alone: bool) -> Extent | None:
         """Return where so many bytes go, in a pack of their own if they are to grow; None when there is no room."""
@@ -53,12 +53,16 @@ class Room:
 
     def make(self, size: int) -> bool:
         """Make room for so many bytes; return whether there is."""
+        excess = self.size + size - self._max_bytes
+        if excess <= 0:
+            return True
         for pack in sorted(self.packs.values(), key=lambda pack: pack.used_at):
-            if self.size + size <= self._max_bytes:
-                return True
             if not pack.users:
+                excess -= pack.size
                 self.remove(pack)
-        return self.size + size <= self._max_bytes
+                if excess <= 0:
+                    return True
+        return False
 
     def close_current(self) -> None:
         """Let the next bytes go to a new pack."""

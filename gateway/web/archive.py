@@ -74,7 +74,8 @@ class Archive(Representation):
         info = ZipInfo(self._name, _EPOCH)
         info.external_attr = 0o600 << 16
         with self._zip.open(info, "w", force_zip64=True) as file:
-            async with reading(self._files.bursts()) as bursts:
+            file.write(self._files.head())
+            async with reading(self._files.data_set()) as bursts:
                 async for burst in bursts:
                     for piece in burst:
                         file.write(piece)

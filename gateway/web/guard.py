@@ -251,7 +251,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         async def write(*pieces: Buffer) -> None:
             if self.flow.write_paused and not cycle.disconnected:
                 await self.flow.drain()
-            size = sum(len(piece) for piece in pieces)
+            size = sum(map(len, pieces))
             if size and not cycle.disconnected:
                 output.writelines((b"%x\r\n" % size, *pieces, b"\r\n"))
 

@@ -1,6 +1,6 @@
 """Instances as PS3.10 files, in a multipart body, alone or in an archive (PS3.18 10.4.4, 8.7.3)."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -52,6 +52,7 @@ class Files:
         self._container = container
         self._instance: Instance
         self._here: WholeInstance | None = None
+        self._streamed: dict[str, str] = {}  # outgoing by stored, of those that leave while they arrive
         self.outgoing = EXPLICIT_VR_LE
 
     async def prepare(self, instance: "Instance") -> None:
@@ -62,9 +63,13 @@ class Files:
         """
         self._instance, self._here = instance, None
         stored = instance.transfer_syntax_uid
+        if stored in self._streamed:
+            self.outgoing = self._streamed[stored]
+            return
         decodable = stored in DECODABLE
         self.outgoing = self._chosen(stored, TRANSCODABLE_TO if decodable else frozenset(), decodable=decodable)
         if self._is_streamed(stored):
+            self._streamed[stored] = self.outgoing
             return
         self._here = await whole(instance)
         description = self._here.index.description
@@ -91,29 +96,18 @@ class Files:
         native = not transfer_syntax(stored).encapsulated and stored != EXPLICIT_VR_BE
         return self.outgoing == stored or (self.outgoing == EXPLICIT_VR_LE and native)
 
-    async def bursts(self) -> AsyncIterator[list[Buffer]]:
-        """Yield the file in pieces."""
-        instance = self._instance
-        head: list[Buffer] = [file_meta(instance.sop_class_uid, instance.sop_instance_uid, self.outgoing)]
-        async with reading(self._data_set()) as pieces:
-            async for piece in pieces:
-                yield [*head, *piece]
-                head = []
-        if head:
-            yield head
+    def head(self) -> bytes:
+        """Return what stands before the Data Set of the prepared instance."""
+        return file_meta(self._instance.sop_class_uid, self._instance.sop_instance_uid, self.outgoing)
 
-    def _data_set(self) -> AsyncIterator[list[Buffer]]:
+    def data_set(self) -> AsyncIterator[Sequence[Buffer]]:
+        """Yield its Data Set in pieces."""
         stored = self._instance.transfer_syntax_uid
         if self._here is not None and self._here.index.description is not None and self.outgoing != stored:
             return self._transcoded(self._here)
         if self.outgoing != stored and not transfer_syntax(stored).encapsulated:
             return self._reencoded()
-        return self._as_it_is()
-
-    async def _as_it_is(self) -> AsyncIterator[list[Buffer]]:
-        async with reading(self._instance.bursts()) as bursts:
-            async for burst in bursts:
-                yield [*burst]
+        return self._instance.bursts()
 
     async def _reencoded(self) -> AsyncIterator[list[Buffer]]:
         """Re-encode as Explicit VR Little Endian (PS3.18 8.7.3) while it arrives."""
@@ -181,11 +175,15 @@ class Instances(Representation):
 
     async def write(self, body: Body) -> None:
         """Write the prepared instance, fragment by fragment as it arrives."""
-        head = [self._frame.part(self._part_type, self._asked.location(self._instance))] if self._frame else []
-        async with reading(self._files.bursts()) as bursts:
+        head = [self._files.head()]
+        if self._frame:
+            head = [self._frame.part(self._part_type, self._asked.location(self._instance)), *head]
+        async with reading(self._files.data_set()) as bursts:
             async for burst in bursts:
                 await body.write(*head, *burst)
                 head = []
+        if head:
+            await body.write(*head)
 
     def end(self) -> bytes:
         """Return the closing boundary of a multipart body."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -52,15 +52,23 @@ class Body:
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
 
-@asynccontextmanager
-async def reading(source: AsyncIterable[T]) -> AsyncIterator[AsyncIterator[T]]:
+class _Reading(AbstractAsyncContextManager[AsyncIterator[T]]):
+    __slots__ = ("_iterator",)
+
+    def __init__(self, source: AsyncIterable[T]) -> None:
+        self._iterator = aiter(source)
+
+    async def __aenter__(self) -> AsyncIterator[T]:
+        return self._iterator
+
+    async def __aexit__(self, *_: object) -> None:
+        if isinstance(self._iterator, AsyncGenerator):
+            await self._iterator.aclose()
+
+
+def reading(source: AsyncIterable[T]) -> AbstractAsyncContextManager[AsyncIterator[T]]:
     """Iterate over a source, and close its iterator also when the rest is not wanted."""
-    iterator = aiter(source)
-    try:
-        yield iterator
-    finally:
-        if isinstance(iterator, AsyncGenerator):
-            await iterator.aclose()
+    return _Reading(source)
 
 
 @dataclass(slots=True)

@@ -1,10 +1,9 @@
 """The Command Set and its codec: Implicit VR Little Endian, group 0000 (PS3.7 6.3, 9.3, Annex E)."""
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.errors import LocalProtocolError, RemoteProtocolError
 from gateway.wire.pdu import Buffer
@@ -31,8 +30,7 @@ class CommandField(IntEnum):
     C_CANCEL_RQ = 0x0FFF
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(NamedTuple):
     """A Command Set (PS3.7 9.3); an element that is absent or empty is None."""
 
     command_field: int

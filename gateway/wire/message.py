@@ -1,8 +1,7 @@
 """PDV fragments to and from DIMSE messages (PS3.7 6.3, 8.1; PS3.8 Annex E)."""
 
 from collections.abc import Container, Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.errors import LocalProtocolError, RemoteProtocolError
 from gateway.wire import command as command_set
@@ -13,8 +12,7 @@ from gateway.wire.pdu import AbortReason, Buffer, Fragment, data_header
 SMALLEST_PDU: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class MessageStart:
+class MessageStart(NamedTuple):
     """A whole Command Set has arrived; when it says so, its Data Set follows as fragments."""
 
     context_id: int

@@ -169,6 +169,11 @@ class UpperLayer:
         """Whether the last byte received left a PDU unfinished."""
         return self._framer.inside_pdu
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it wants nothing done: nothing sent or closed, and no timer run."""
+        return not (self._to_send or self.should_close or self.artim_running)
+
     def data_to_send(self) -> list[Buffer]:
         """Return what has to be written, and forget it."""
         data, self._to_send = self._to_send, []

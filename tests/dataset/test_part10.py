@@ -9,7 +9,7 @@ from pydicom.uid import AllTransferSyntaxes
 
 from gateway.dataset.json_model import to_json_model
 from gateway.dataset.part10 import FileMeta, file_meta, split
-from gateway.dataset.peek import peek_uids
+from gateway.dataset.peek import Peek, peek_uids
 from gateway.dataset.transfer_syntax import (
     EXPLICIT_VR_BE,
     EXPLICIT_VR_LE,
@@ -109,6 +109,18 @@ def test_several_uids_are_seen_at_once() -> None:
     data = explicit(STUDY, "UI", b"1.2\0") + explicit(SERIES, "UI", b"1.3\0")
     assert peek_uids(data, EXPLICIT_VR_LE, [SERIES, STUDY]) == ["1.3", "1.2"]
     assert peek_uids(data[:-1], EXPLICIT_VR_LE, [SERIES, STUDY]) == [None, "1.2"]
+
+
+def test_uids_are_seen_in_each_of_many_data_sets_laid_out_alike_or_not() -> None:
+    searched = Peek((STUDY, SERIES))
+    for number in [*range(1, 2000, 37), *(10**power for power in range(30)), *range(1, 90)]:
+        instance, series = f"1.9.{number}".encode(), f"1.3.{number}".encode()
+        decoy = sequence("00081140", item(explicit(SERIES, "UI", series)), undefined=False)
+        front = decoy if number % 3 == 0 else explicit("00081140", "UN", bytes(len(decoy) - 12))
+        uids = explicit(STUDY, "UI", b"1.2\0") + explicit(SERIES, "UI", series + bytes(len(series) % 2))
+        data = explicit("00080018", "UI", instance + bytes(len(instance) % 2)) + front + uids
+        assert searched.uids(data, EXPLICIT_VR_LE) == ["1.2", series.decode()]
+        assert searched.uids(data[:-1], EXPLICIT_VR_LE) == ["1.2", None]
 
 
 @pytest.mark.parametrize("syntax", [IMPLICIT_VR_LE, EXPLICIT_VR_BE, JPEG_2000])
