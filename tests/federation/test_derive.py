@@ -187,10 +187,9 @@ async def test_a_region_that_could_not_answer_the_search_is_not_asked_for_more()
     made, warnings = await only(region)
     assert [query.level for query in region.asked] == [Level.STUDY]
     assert told(made, SERIES_COUNT) == [[]]
-    assert warnings == (
-        "ModalitiesInStudy, NumberOfStudyRelatedSeries, NumberOfStudyRelatedInstances of 1 row are not known: "
-        "they are left empty",
-    )
+    [warning] = warnings
+    assert "NumberOfStudyRelatedSeries" in warning
+    assert "they are left empty" in warning
 
 
 async def test_a_region_silent_below_holds_up_the_answer_no_longer_than_our_patience() -> None:
