@@ -67,7 +67,10 @@ class PixManager:
         try:
             async with asyncio.TaskGroup() as group:
                 asked = [(one.issuer, group.create_task(self.identifiers(one, deadline))) for one in candidates]
-        except* IdentityUnavailable as failures:
+        except ExceptionGroup as failures:
+            # Raised in an "except*", it would come in a group again.
+            if failures.split(IdentityUnavailable)[1] is not None:
+                raise
             raise IdentityUnavailable(str(failures.exceptions[0])) from None
         return frozenset(issuer for issuer, task in asked if task.result())
 
