@@ -18,7 +18,7 @@ from tests.kit.peers import Orthanc, orthanc, stop
 CURL = "/usr/bin/curl"
 FORGETFUL = "[spool]\nseconds = 0.2\n"
 """Settings of a gateway whose spool is empty again after ``FORGOTTEN`` seconds, so that each retrieve is cold."""
-FORGOTTEN = 1.5
+FORGOTTEN = 3.0
 
 
 @dataclass(frozen=True, slots=True)
