@@ -16,7 +16,7 @@ class Buffers:
     extent.
     """
 
-    def __init__(self, most: int = 128) -> None:
+    def __init__(self, most: int = 32) -> None:
         self._kept: deque[bytearray] = deque(maxlen=most)
 
     def take(self, size: int) -> bytearray:
