@@ -1,6 +1,5 @@
 """The C-FINDs of one search, on one association (PS3.4 C.4.1)."""
 
-import re
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -13,7 +12,6 @@ from gateway.dataset.identifier import PATIENT_ID, PATIENT_KEYS, Dialect, find_i
 from gateway.dataset.json_model import to_json_model
 from gateway.dataset.query import Level, Query, Row, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
-from gateway.dataset.zones import TIMEZONE_OFFSET_FROM_UTC, offset
 from gateway.deadline import Deadline
 from gateway.dimse.association import Association
 from gateway.dimse.find import find
@@ -23,15 +21,12 @@ from gateway.errors import DatasetError, DimseFailure, LimitExceeded, Rejected
 from gateway.region.contexts import FIND, QUERY_CONTEXTS
 from gateway.region.outcome import BROKEN
 from gateway.region.profile import Profile
+from gateway.region.rows import OF_THE_RESPONSE, UID, first, of_the_region
 from gateway.wire.negotiation import AcceptedContext
 from gateway.wire.status import OUT_OF_RESOURCES
 
-ISSUER, STUDY = "00100021", UNIQUE_KEYS[Level.STUDY]
+STUDY: Final = UNIQUE_KEYS[Level.STUDY]
 
-OF_THE_RESPONSE: Final = ("00080005", "00080052")
-"""What describes a C-FIND response, not the entity: how its text was encoded, and its Query/Retrieve Level."""
-
-_UID: Final = re.compile(r"[0-9][0-9.]{0,63}", re.ASCII)
 _GRANTED: Final = b"\1"
 _PATIENTS_REMEMBERED: Final = 10_000
 
@@ -107,6 +102,12 @@ class Session:
             raise
         self._finder.granted = self._context.extended[:1] == _GRANTED
 
+    def complaint(self) -> DatasetError | None:
+        """Return what is the matter with the answers so far, although they came to their end."""
+        if not self.malformed:
+            return None
+        return DatasetError(f"{self.malformed} matches of region {self._finder.profile.id} could not be decoded")
+
     def _give_back(self) -> None:
         if self._is_lent:
             self._is_lent = False
@@ -155,8 +156,8 @@ class Session:
         async with aclosing(self._matches(identifier)) as matches:
             async for match in matches:
                 row = self._decoded(match)
-                if _UID.fullmatch(_first(row, UNIQUE_KEYS[query.level])):
-                    yield self._of_the_region(row, query)
+                if UID.fullmatch(first(row, UNIQUE_KEYS[query.level])):
+                    yield of_the_region(row, query, self._finder.profile, self._finder.zone)
                 else:
                     self.malformed += 1
 
@@ -193,30 +194,18 @@ class Session:
             self._give_back()
             await self._take()
 
-    def _of_the_region(self, row: Row, query: Query) -> Row:
-        """Say what the region does not: whose Patient IDs they are if asked (trap 5), and its time zone (trap 8)."""
-        profile = self._finder.profile
-        asked = (ISSUER,) in query.include or (ISSUER,) in query.keys
-        if asked and profile.issuer_of_patient_id and not row.get(ISSUER, {}).get("Value"):
-            row[ISSUER] = {"vr": "LO", "Value": [profile.issuer_of_patient_id]}
-        if not row.get(TIMEZONE_OFFSET_FROM_UTC, {}).get("Value"):
-            known = offset(row, self._finder.zone)
-            if known:
-                row[TIMEZONE_OFFSET_FROM_UTC] = {"vr": "SH", "Value": [known]}
-        return row
-
     # --- Patient Root without relational queries
 
     async def _by_patient(self, query: Query, dialect: Dialect) -> AsyncGenerator[Row, None]:
         """Ask once for each patient that may be meant, as the hierarchy wants it (PS3.4 C.6.1.1)."""
         others = {path: key for path, key in query.keys.items() if path[0] not in PATIENT_KEYS}
         for patient in await self._patients(query, dialect):
-            keys: dict[TagPath, str] = {**others, (PATIENT_ID,): _first(patient, PATIENT_ID)}
+            keys: dict[TagPath, str] = {**others, (PATIENT_ID,): first(patient, PATIENT_ID)}
             async with aclosing(self._rows(replace(query, keys=keys), dialect)) as rows:
                 async for row in rows:
                     whole = {**patient, **row} if query.level is Level.STUDY else row
-                    self._finder.remember(_first(row, STUDY), _first(patient, PATIENT_ID))
-                    yield self._of_the_region(whole, query)
+                    self._finder.remember(first(row, STUDY), first(patient, PATIENT_ID))
+                    yield of_the_region(whole, query, self._finder.profile, self._finder.zone)
 
     async def _patients(self, query: Query, dialect: Dialect) -> list[Row]:
         known = self._finder.patient_of.get(query.study or query.keys.get((STUDY,), ""))
@@ -230,7 +219,7 @@ class Session:
                 row = self._decoded(match)
                 if not row:
                     self.malformed += 1
-                if not _first(row, PATIENT_ID):
+                if not first(row, PATIENT_ID):
                     continue
                 patients.append(row)
                 if len(patients) > self._finder.max_patients:
@@ -253,8 +242,3 @@ def _context(association: Association) -> AcceptedContext:
     offered = {context.abstract_syntax for context in association.contexts.values()}
     is_patient_root = PATIENT_ROOT_FIND in offered and FIND not in offered
     return association.context(PATIENT_ROOT_FIND if is_patient_root else FIND)
-
-
-def _first(row: Row, tag: str) -> str:
-    values = row.get(tag, {}).get("Value") or [""]
-    return str(values[0] or "")

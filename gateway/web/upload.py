@@ -8,9 +8,9 @@ from typing import Final
 from starlette.requests import Request
 from starlette.types import Receive
 
+from gateway.dataset.multipart_reader import MultipartReader, PartBegins, PartEnds, PartEvent
 from gateway.errors import LimitExceeded, RequestError, RequestTimeout, UnsupportedMediaType
 from gateway.web.form import FORM
-from gateway.web.multipart_reader import MultipartReader, PartBegins, PartEnds, PartEvent
 from gateway.web.negotiation import DICOM, DICOM_XML, MULTIPART, MediaRange, media_ranges
 
 DICOM_JSON: Final = "application/dicom+json"

@@ -23,7 +23,7 @@ from gateway.errors import (
     RemoteProtocolError,
     Stalled,
 )
-from gateway.region import node as node_module
+from gateway.region import guard as guard_module
 from gateway.region.breaker import CircuitState
 from tests.dimse.scripts import echo_answer, identifier, matches, row, serve, until
 from tests.kit import dicom, pdus
@@ -204,7 +204,7 @@ async def test_a_caller_in_a_hurry_proves_nothing_about_the_region() -> None:
 
 
 async def test_silence_beyond_patience_opens_the_circuit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_module, "BREAKER_PATIENCE", 0.01)
+    monkeypatch.setattr(guard_module, "BREAKER_PATIENCE", 0.01)
     async with watched(serve(silent), max_associations=8) as (watching, _):
         await watching.fails(Stalled, 5, seconds=0.05)
         assert watching.circuit == [CircuitState.OPEN]

@@ -295,7 +295,7 @@ async def test_trap_11_region_that_was_given_up_is_given_more_time() -> None:
     async with watched(serve(matches([row(1)])), serve(silent)) as (watching, _):
         for _ in range(12):
             await watching.search()
-        watching.region._latency.given_up(watching.region.patience)
+        watching.region._searching.latency.given_up(watching.region.patience)
         assert watching.region.patience == 4.0
 
 

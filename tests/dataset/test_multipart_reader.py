@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dataset.multipart_reader import MultipartReader, PartBegins, PartEnds
 from gateway.errors import LimitExceeded, RequestError, UnsupportedMediaType
-from gateway.web.multipart_reader import MultipartReader, PartBegins, PartEnds
 
 Parts = list[tuple[dict[str, str], bytes]]
 
