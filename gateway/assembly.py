@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from gateway.config.settings import IdentitySettings, Settings
 from gateway.dataset.jobs import get_ready, transcode_instance
@@ -22,6 +23,7 @@ from gateway.federation.routing import Source
 from gateway.federation.search import FederatedSearch, SearchLimits
 from gateway.federation.store import FederatedStore
 from gateway.federation.workers import Workers, WorkLimits
+from gateway.region.dicomweb import DicomwebRegion
 from gateway.region.inbox import Inbox
 from gateway.region.node import Region
 from gateway.region.profile import Profile
@@ -36,6 +38,8 @@ from gateway.web.app import Archive, WebSettings, create_app
 from gateway.web.server import WebServer
 from gateway.web.upload import UploadLimits
 from gateway.wire.limits import Limits
+
+AnyRegion: TypeAlias = Region | DicomwebRegion
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class Gateway:
     http_port: int
     dimse_port: int
     tls_port: int
-    regions: tuple[Region, ...]
+    regions: tuple[AnyRegion, ...]
 
 
 @asynccontextmanager
@@ -86,7 +90,7 @@ async def running(
             show_provincial=settings.identity.present == "provincial",
         )
         inbox = Inbox(observer)
-        regions = [Region(profile, settings, inbox, observer, limits) for profile in profiles]
+        regions = [_region(profile, settings, inbox, observer, limits) for profile in profiles]
         for region in regions:
             stack.push_async_callback(region.aclose)
         province = await stack.enter_async_context(_archive(settings, regions, patients, observer))
@@ -121,6 +125,12 @@ async def running(
         yield Gateway(http_port, dimse_port, tls_port, tuple(regions))
 
 
+def _region(profile: Profile, settings: Settings, inbox: Inbox, observer: Observer, limits: Limits) -> AnyRegion:
+    if profile.dicomweb:
+        return DicomwebRegion(profile, settings, inbox, observer)
+    return Region(profile, settings, inbox, observer, limits)
+
+
 def _recoder(workers: Workers) -> Recode:
     async def recode(data: bytes, source_uid: str, target_uid: str) -> bytes:
         return await workers.run(transcode_instance, data, source_uid, target_uid)
@@ -146,6 +156,7 @@ def _face_settings(settings: Settings) -> FaceSettings:
 
 def _admission(settings: Settings, profiles: Sequence[Profile], peers: Sequence[PeerProfile], face: Face) -> Admission:
     """Let in the regions and the peers; one that calls itself what we do would be asked for its own answers."""
+    profiles = [profile for profile in profiles if not profile.dicomweb]  # the others never associate
     ours = {settings.dimse.ae_title, *(x for profile in profiles for x in profile.move_destinations)}
     for peer in peers:
         if peer.ae_title in ours:
@@ -258,7 +269,7 @@ def _work_limits(settings: Settings) -> WorkLimits:
     )
 
 
-def _store(settings: Settings, regions: Sequence[Region], observer: Observer) -> FederatedStore:
+def _store(settings: Settings, regions: Sequence[AnyRegion], observer: Observer) -> FederatedStore:
     folder = Path(settings.store.folder) if settings.store.folder else None
     queue = Queue(folder, max_bytes=settings.store.max_bytes)
     return FederatedStore(regions, settings.store, queue, observer)
@@ -283,7 +294,7 @@ def _web(settings: Settings) -> WebSettings:
 
 @asynccontextmanager
 async def _archive(
-    settings: Settings, regions: Sequence[Region], patients: Patients, observer: Observer, alone: str = ""
+    settings: Settings, regions: Sequence[AnyRegion], patients: Patients, observer: Observer, alone: str = ""
 ) -> AsyncIterator[Archive]:
     """Have one archive of some regions, of all of them or of one alone, as long as the context lasts."""
     limits = SearchLimits(

@@ -214,6 +214,23 @@ class RegionMissing(RegionError):
         self.federation_status = federation_status
 
 
+class PartlyAnswered(RegionError):
+    """The region is a federation itself, and says that parts of it are missing from its answer.
+
+    Attributes:
+        parts: the names that it gives them.
+    """
+
+    slug = "partial"
+    http_status = 503
+    dimse_status = 0xA700
+    retryable = True
+
+    def __init__(self, message: str, *, parts: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.parts = parts
+
+
 class IncompleteRetrieve(RegionError):
     """Instances that are known to exist did not arrive."""
 

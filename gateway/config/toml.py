@@ -45,7 +45,8 @@ def check(model: type[SectionT], values: Mapping[str, Any], source: str) -> Sect
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = [f"{source}: {_explain(model, dict(fault))}" for fault in error.errors()]
+        explained = [_explain(model, dict(fault)) for fault in error.errors()]
+        lines = [f"{source}: {line}" for each in explained for line in each.splitlines()]
         raise ConfigError("\n".join(lines)) from error
 
 
@@ -61,7 +62,8 @@ def _explain(model: type[BaseModel], fault: dict[str, Any]) -> str:
         return f'"{key}" is missing: add it'
     if fault["type"] == "model_type":
         return f'"{key}" cannot be {fault["input"]!r}: it is a table, and its keys stand below a line [{key}]'
-    return f'"{key}" cannot be {fault["input"]!r}: {fault["msg"].removeprefix("Value error, ")}'
+    told = str(fault["msg"]).removeprefix("Value error, ")
+    return f'"{key}" cannot be {fault["input"]!r}: {told}' if key else told  # a model's own text names the keys
 
 
 def _known_keys(model: type[BaseModel], parents: list[str]) -> list[str]:

@@ -70,9 +70,9 @@ def find_identifier(
     """
     level = query.level
     row: Row = {}
-    for path in (*_returned(query, relational=dialect.relational), *return_keys):
+    for path in (*returned(query, relational=dialect.relational), *return_keys):
         _put(row, path, "")
-    for path, value in _matching_keys(query, dialect):
+    for path, value in matching_keys(query, dialect):
         _put(row, path, value)
     for upper, uid in ((Level.STUDY, query.study), (Level.SERIES, query.series)):
         if uid:
@@ -95,13 +95,13 @@ def patient_identifier(query: Query, transfer_syntax_uid: str, dialect: Dialect)
     row: Row = {}
     for tag in PATIENT_KEYS:
         _put(row, ("00101002", PATIENT_ID) if tag == "00101002" else (tag,), "")
-    for path, value in _matching_keys(query, dialect):
+    for path, value in matching_keys(query, dialect):
         if path[0] in PATIENT_KEYS:
             _put(row, path, value)
     return _identifier(row, "PATIENT", transfer_syntax_uid, dialect.character_set)
 
 
-def _returned(query: Query, *, relational: bool) -> Iterator[TagPath]:
+def returned(query: Query, *, relational: bool) -> Iterator[TagPath]:
     """Yield what a response is to have: what PS3.18 10.6.3.3 requires, and what the caller includes.
 
     A search without a parent answers with the attributes of the levels above, too, where the region can tell them.
@@ -120,7 +120,7 @@ def _returned(query: Query, *, relational: bool) -> Iterator[TagPath]:
     yield from query.include
 
 
-def _matching_keys(query: Query, dialect: Dialect) -> Iterator[tuple[TagPath, str]]:
+def matching_keys(query: Query, dialect: Dialect) -> Iterator[tuple[TagPath, str]]:
     """Yield the keys in the form that the archive can match at least as broadly as it is meant."""
     # A region that reads as one range what is meant as two would leave matches out, and the other way round.
     as_meant = dialect.combined is not query.separate_times

@@ -83,9 +83,14 @@ class MultipartReader:
         self._rest = b"" if self._state == _EPILOGUE else buffer[self._kept(buffer, start, events) :]
         return events
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the closing boundary was read."""
+        return self._state == _EPILOGUE
+
     def finish(self) -> None:
         """Check that the body is complete."""
-        if self._state != _EPILOGUE:
+        if not self.is_complete:
             raise RequestError("the multipart body ends before its closing boundary")
         if not self._parts:
             raise RequestError("the multipart body has no part")

@@ -1,24 +1,22 @@
 """Asking regions, all at the same time, each as long as its patience lasts or its walk takes."""
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias
 from zoneinfo import ZoneInfo
 
 from gateway.dataset.matching import Verdict, matcher
 from gateway.dataset.query import Query, Row, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
 from gateway.deadline import Deadline
-from gateway.errors import GatewayError, LimitExceeded, RequestError
+from gateway.errors import GatewayError, LimitExceeded, PartlyAnswered, RequestError
 from gateway.events import Observer, RegionOperation
 from gateway.federation.completeness import COMPLETE, LIMITED, Completeness, RegionState
 from gateway.federation.paging import first
 from gateway.region.profile import Profile
-
-ResultT = TypeVar("ResultT")
+from gateway.region.together import together
 
 MOST_UIDS = 500
 """In one Identifier: an element in Explicit VR has a length of 16 bits (PS3.5 7.1.2), and a UID up to 64 characters."""
@@ -51,12 +49,14 @@ class Answer:
         rows: those that match, with every key of the caller re-applied.
         unverified: keys that could not be re-applied because the region's rows lack the attribute.
         state: "complete", "limited" or an error's slug.
+        parts: of a region that is a federation itself, the names of those that did not answer.
     """
 
     profile: Profile
     rows: list[Row]
     unverified: set[TagPath]
     state: str = COMPLETE
+    parts: tuple[str, ...] = ()
 
 
 Guard: TypeAlias = Callable[[Profile, Row], bool]
@@ -113,6 +113,8 @@ async def ask(
         raise
     except LimitExceeded:
         answer.state = LIMITED
+    except PartlyAnswered as error:
+        answer.state, answer.parts = error.slug, error.parts
     except GatewayError as error:
         answer.state = error.slug
     seconds = time.monotonic() - began
@@ -128,21 +130,6 @@ async def ask_all(
     return await together(
         [ask(region, query, deadline, limit, observer, verdicts.of(query, region.profile)) for region in regions]
     )
-
-
-async def together(steps: Sequence[Coroutine[Any, Any, ResultT]]) -> list[ResultT]:
-    """Run steps at the same time; where one raises, the others are stopped and its error is raised as it is."""
-    if len(steps) == 1:
-        return [await steps[0]]
-    try:
-        async with asyncio.TaskGroup() as group:
-            others = [group.create_task(step) for step in steps[1:]]
-            results = [await step for step in steps[:1]]  # in this task: one less to start
-    except* Exception as failed:  # noqa: BLE001 - raised below, out of its group
-        error = failed.exceptions[0]
-    else:
-        return [*results, *(task.result() for task in others)]
-    raise error
 
 
 class Regions:
@@ -213,13 +200,14 @@ def _united(one: Answer, other: Answer, unique_key: str) -> Answer:
     one.rows += [row for row in other.rows if first(row.get(unique_key)) not in seen]
     one.unverified |= other.unverified
     if one.state == COMPLETE:
-        one.state = other.state
+        one.state, one.parts = other.state, other.parts
     return one
 
 
 def completeness(answers: Sequence[Answer]) -> Completeness:
     """Say of each region how it ended and how many matches it gave."""
     states = (
-        RegionState(x.profile.id, x.state, len(x.rows) if x.rows or x.state == COMPLETE else None) for x in answers
+        RegionState(x.profile.id, x.state, len(x.rows) if x.rows or x.state == COMPLETE else None, x.parts)
+        for x in answers
     )
     return Completeness("matches", tuple(states))

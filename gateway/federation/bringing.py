@@ -10,7 +10,7 @@ from gateway.dataset.query import Level, Selection
 from gateway.deadline import Deadline
 from gateway.dimse.incoming import IncomingStore
 from gateway.dimse.suboperations import SubOperations
-from gateway.errors import GatewayError, IncompleteRetrieve
+from gateway.errors import GatewayError, IncompleteRetrieve, PartlyAnswered
 from gateway.events import Observer, RegionOperation
 from gateway.federation.completeness import COMPLETE, RegionState
 from gateway.federation.flights import Flight
@@ -150,6 +150,10 @@ class Bringing:
             deadline = Deadline.after(self._longest_seconds)
             result = await region.retrieve(selection, receive, deadline, held_up=lambda: self._flight.held_up)
             failure = shortfall(name, known, result, arrived)
+        except PartlyAnswered as error:
+            # A federation that lacked the same parts when it was searched has sent all that it told of.
+            is_told = set(error.parts) <= set(self._flight.states[name].parts)
+            failure = shortfall(name, known, SubOperations(), arrived) if is_told else error
         except GatewayError as error:
             failure = error
         outcome = COMPLETE if failure is None else failure.slug
@@ -160,7 +164,8 @@ class Bringing:
         """Write the state of a region down."""
         state = self._flight.states[region]
         word = state.state if failure is None else failure.slug
-        self._flight.states[region] = RegionState(region, word, self._flight.count(region))
+        parts = failure.parts if isinstance(failure, PartlyAnswered) else state.parts if failure is None else ()
+        self._flight.states[region] = RegionState(region, word, self._flight.count(region), parts)
         self._flight.wake()
 
 

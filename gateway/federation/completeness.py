@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from gateway.errors import NotFound, RegionMissing
+from gateway.errors import NotFound, PartlyAnswered, RegionMissing
 
 COMPLETE = "complete"
 LIMITED = "limited"
 CONFLICT = "identity-conflict"
+PARTIAL = PartlyAnswered.slug
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +18,13 @@ class RegionState:
         region: the region's id.
         state: "complete", "limited" where a limit of ours cut its rows short, or the slug of what went wrong.
         count: rows or instances it contributed; None where that is not known yet.
+        parts: of a region that is a federation itself, the names of those that did not answer.
     """
 
     region: str
     state: str
     count: int | None = None
+    parts: tuple[str, ...] = ()
 
     @property
     def missing(self) -> bool:
@@ -49,7 +52,9 @@ class Completeness:
     @property
     def failed(self) -> bool:
         """Whether regions were asked and not one of them answered."""
-        return bool(self.states) and all(state.missing and state.state != LIMITED for state in self.states)
+        return bool(self.states) and all(
+            state.missing and state.state not in {LIMITED, PARTIAL} for state in self.states
+        )
 
     def header(self) -> str:
         """Return the value of the ``Federation-Status`` header: a member a region, with its state and count."""
@@ -75,10 +80,13 @@ def not_held(what: str, completeness: Completeness) -> NotFound | RegionMissing:
 
 def _member(state: RegionState, unit: str) -> str:
     counted = "" if state.count is None else f";{unit}={state.count}"
-    return f"{state.region};state={state.state}{counted}"
+    parts = f';missing="{" ".join(state.parts)}"' if state.parts else ""
+    return f"{state.region};state={state.state}{counted}{parts}"
 
 
 def _warning(state: RegionState) -> str:
     if state.state == LIMITED:
         return f"region {state.region} has more matches than are taken from one region: narrow the search"
+    if state.state == PARTIAL:
+        return f"{' and '.join(state.parts) or 'parts'} of region {state.region} did not answer: results incomplete"
     return f"region {state.region} unavailable ({state.state}): results incomplete"

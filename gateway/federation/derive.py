@@ -10,10 +10,11 @@ from gateway.dataset.query import Level, Query, Row, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
 from gateway.deadline import Deadline
 from gateway.errors import DatasetError, RequestError
-from gateway.federation.asking import Regions, together
-from gateway.federation.completeness import COMPLETE, LIMITED, Completeness
+from gateway.federation.asking import Regions
+from gateway.federation.completeness import COMPLETE, LIMITED, PARTIAL, Completeness
 from gateway.federation.merge import MODALITIES_IN_STUDY, union
 from gateway.federation.paging import first
+from gateway.region.together import together
 
 STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID = UNIQUE_KEYS.values()
 MODALITY = "00080060"
@@ -100,7 +101,7 @@ class Derivation:
         self._slots = {id_: asyncio.Semaphore(AT_ONCE) for id_ in regions.by_id}
         self._deadlines = {id_: deadline.within(region.patience) for id_, region in regions.by_id.items()}
         # Who could not answer the search itself is not asked for more: that would only keep the caller waiting.
-        self._failed = {state.region for state in states.missing if state.state not in HEALTHY}
+        self._failed = {state.region for state in states.missing if state.state not in {*HEALTHY, PARTIAL}}
 
     async def studies(
         self, rows: Sequence[Row], held_by: Mapping[str, tuple[str, ...]], wanted: Collection[str]

@@ -15,9 +15,11 @@ from gateway.errors import ConfigError, IdentityUnavailable
 from gateway.federation.crosswalk import is_patient_id
 from gateway.federation.identity import PatientIdentifier
 from gateway.federation.issuers import Issuers
+from gateway.region.bearer import read_token
 
 OPERATION: Final = "Patient/$ihe-pix"
 MEDIA_TYPE: Final = "application/fhir+json"
+SETTING: Final = "identity.pixm_token_file"
 MOST_BYTES: Final = 1 << 20
 """Of an answer: a patient with a thousand identifiers fits."""
 MOST_REQUESTS: Final = 8
@@ -94,7 +96,7 @@ class PixManager:
         if self._token_file is None:
             return {}
         try:
-            return {"Authorization": f"Bearer {read_token(self._token_file)}"}
+            return {"Authorization": f"Bearer {read_token(self._token_file, SETTING)}"}
         except ConfigError as error:
             raise IdentityUnavailable(str(error)) from error
 
@@ -122,27 +124,10 @@ async def pix_manager(
         ConfigError: the token file cannot be used.
     """
     if token_file is not None:
-        read_token(token_file)
+        read_token(token_file, SETTING)
     connector = aiohttp.TCPConnector(limit=MOST_REQUESTS)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
         yield PixManager(session, url, issuers, token_file=token_file, seconds=seconds)
-
-
-def read_token(path: Path) -> str:
-    """Return the bearer token (RFC 6750) in a file; it is read anew for each request, as tokens are short-lived.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    try:
-        token = path.read_text(encoding="ascii").strip()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}): check identity.pixm_token_file") from error
-    except UnicodeDecodeError:
-        token = ""
-    if not token or not token.isprintable() or " " in token:
-        raise ConfigError(f"{path}: holds no bearer token: write the token alone there, in one line")
-    return token
 
 
 async def _document(response: aiohttp.ClientResponse) -> Mapping[str, Any]:

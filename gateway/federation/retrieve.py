@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -345,6 +345,6 @@ def _counted(states: dict[str, RegionState], instances: Iterable[Spooled]) -> di
     for spooled in instances:
         given[spooled.facts.region] = given.get(spooled.facts.region, 0) + 1
     return {
-        name: RegionState(name, state.state, given.get(name, 0) if state.state == COMPLETE else state.count)
+        name: replace(state, count=given.get(name, 0) if state.state == COMPLETE else state.count)
         for name, state in states.items()
     }

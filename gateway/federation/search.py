@@ -16,7 +16,7 @@ from gateway.deadline import Deadline
 from gateway.errors import NoRegionAnswered
 from gateway.events import Observer
 from gateway.federation import counted
-from gateway.federation.asking import MOST_UIDS, Answer, Regions, SearchableRegion, ask_all, completeness, together
+from gateway.federation.asking import MOST_UIDS, Answer, Regions, SearchableRegion, ask_all, completeness
 from gateway.federation.completeness import Completeness
 from gateway.federation.counted import Counted
 from gateway.federation.derive import DERIVED, Derivation, lacks
@@ -31,6 +31,7 @@ from gateway.federation.remarks import Remarks
 from gateway.federation.shared import Shared
 from gateway.federation.snapshots import Snapshots
 from gateway.federation.stream import RowStream, streaming
+from gateway.region.together import together
 
 __all__ = [
     "MOST_UIDS",

@@ -11,7 +11,15 @@ from gateway.dataset.matching import matcher
 from gateway.dataset.query import Level, Query, Row
 from gateway.dataset.required import UNIQUE_KEYS
 from gateway.deadline import Deadline
-from gateway.errors import GatewayError, IdentityUnavailable, LimitExceeded, NoRegionAnswered, RequestError, Stalled
+from gateway.errors import (
+    GatewayError,
+    IdentityUnavailable,
+    LimitExceeded,
+    NoRegionAnswered,
+    PartlyAnswered,
+    RequestError,
+    Stalled,
+)
 from gateway.events import RegionOperation
 from gateway.federation.asking import Guard, Regions, SearchableRegion
 from gateway.federation.completeness import COMPLETE, LIMITED, Completeness, RegionState
@@ -158,14 +166,14 @@ class RowStream:
             self._remarks.conflict(same[0].id, other.id)
         for answer in told:
             if answer.state != COMPLETE:
-                self.states[answer.profile.id] = RegionState(answer.profile.id, answer.state)
+                self.states[answer.profile.id] = RegionState(answer.profile.id, answer.state, parts=answer.parts)
         return {profile.id: of.get(profile.id, ()) for profile in same}
 
     async def _bring(self, region: SearchableRegion, queries: Sequence[Query], admits: Guard) -> None:
         """Put a region's rows in front of the reader; its first one must come while our patience lasts."""
         began, id_, error = time.monotonic(), region.profile.id, None
         self.states[id_] = RegionState(id_, LIMITED, 0)
-        outcome = COMPLETE
+        outcome, parts = COMPLETE, tuple[str, ...]()
         try:
             for query in queries:
                 await self._bring_one(region, query, admits)
@@ -175,10 +183,12 @@ class RowStream:
             outcome = LIMITED
         except TimeoutError:
             outcome = Stalled.slug
+        except PartlyAnswered as failure:
+            outcome, parts = failure.slug, failure.parts
         except GatewayError as failure:
             outcome = failure.slug
         count = self.states[id_].count
-        self.states[id_] = RegionState(id_, outcome, count if count or outcome == COMPLETE else None)
+        self.states[id_] = RegionState(id_, outcome, count if count or outcome == COMPLETE else None, parts)
         self._regions.observer(RegionOperation(id_, "search", outcome, time.monotonic() - began, count or 0))
         await self._arrivals.put(_Ended(error))
 

@@ -1,11 +1,14 @@
 """A region's profile: one small TOML file that a person can read aloud."""
 
+import ipaddress
 import re
 import zoneinfo
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from gateway.config.settings import AETitle, Count, Host, Integer
 from gateway.config.toml import Section, check, read
@@ -35,19 +38,36 @@ def _character_set(value: str) -> str:
     return value
 
 
+def _dicomweb(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
+        raise ValueError(
+            'is not an address such as "https://pacs.example.ca/dicom-web", without user, query or fragment'
+        )
+    return value.rstrip("/")
+
+
 Name = Annotated[str, AfterValidator(_name)]
 CharacterSetTerm = Annotated[str, AfterValidator(_character_set)]
 
 
+OF_DIMSE: Final = ("host", "port", "tls", "retrieve", "move_destinations")
+NEEDED: Final = ("ae_title", "host", "port")
+OF_DICOMWEB: Final = ("token_file",)
+OF_TLS: Final = ("ca", "certificate", "key")
+
+
 class Profile(Section):
-    r"""What the gateway must know of one region.
+    r"""What the gateway must know of one region, which speaks either DIMSE or DICOMweb.
 
     Attributes:
         name: the region's only id, in logs, headers and URLs.
         title: its full name, for people.
-        ae_title: its AE title, as the Called AE Title of our associations and the Calling AE Title of its own.
+        ae_title: its AE title, as the Called AE Title of our associations and the Calling AE Title of its own; of a
+            DICOMweb region what Retrieve AE Title calls it, its name where nothing is said.
         host: its address.
         port: its port.
+        dicomweb: instead of these, the base of its DICOMweb services, such as "https://pacs.example.ca/dicom-web".
+        token_file: file that holds a bearer token alone for it; it is read again when it has changed.
         retrieve: how instances are had: by C-GET, by C-MOVE, or whichever works.
         move_destinations: our AE titles as the region's administrator has entered them.
         max_associations: how many associations we may hold with it, searches and retrieves together.
@@ -59,7 +79,7 @@ class Profile(Section):
             cannot do.
         ignores_accents: whether it finds BÉLANGER for belanger by itself; else names are asked for with wildcards.
         result_cap: how many rows it returns at the most, whatever there are; 0 when that is not known.
-        tls: whether it is called by TLS; its certificate must be for ``host``.
+        tls: whether it is called by DICOM TLS; its certificate must be for ``host``.
         ca: PEM file of the authority that it is certified by; empty trusts those of the system.
         certificate: PEM file of the certificate that we show it, if it wants one.
         key: PEM file of its key.
@@ -67,9 +87,11 @@ class Profile(Section):
 
     name: Name
     title: str = ""
-    ae_title: AETitle
-    host: Host
-    port: Annotated[Integer, Field(ge=1, le=65535)]
+    ae_title: AETitle = ""
+    host: Host = ""
+    port: Annotated[Integer, Field(ge=1, le=65535)] = 0
+    dicomweb: Annotated[str, AfterValidator(_dicomweb)] = ""
+    token_file: str = ""
     retrieve: Literal["auto", "c-get", "c-move"] = "auto"
     move_destinations: tuple[AETitle, ...] = ()
     max_associations: Count = 4
@@ -85,6 +107,42 @@ class Profile(Section):
     certificate: str = ""
     key: str = ""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        name = values.get("name")
+        if values.get("dicomweb") and "ae_title" not in values and isinstance(name, str):
+            return {**values, "ae_title": name[:16].upper()}
+        return values
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        """Refuse what is half DIMSE and half DICOMweb, or less than either."""
+        said = [key for key in (*OF_DIMSE, *OF_DICOMWEB, *OF_TLS) if key in self.model_fields_set]
+        if not self.dicomweb:
+            missing = [key for key in NEEDED if key not in self.model_fields_set]
+            if missing:
+                raise ValueError("\n".join(f'"{key}" is missing: add it' for key in missing))
+            if "token_file" in said:
+                raise ValueError('"token_file" is for a region with "dicomweb": DIMSE knows no tokens')
+            return self
+        for key in OF_DIMSE:
+            if key in said:
+                raise ValueError(f'"{key}" is for a region that speaks DIMSE: leave it out, or leave out "dicomweb"')
+        if self.key and not self.certificate:
+            raise ValueError('"key" is of no use without "certificate": add that')
+        self._check_clear_text(said)
+        return self
+
+    def _check_clear_text(self, said: Sequence[str]) -> None:
+        if self.dicomweb.startswith("https://"):
+            return
+        for key in OF_TLS:
+            if key in said:
+                raise ValueError(f'"{key}" is for TLS: write "dicomweb" with https://, or leave it out')
+        if self.token_file and not _is_here(urlsplit(self.dicomweb).hostname or ""):
+            raise ValueError('"token_file": the token would travel in the clear: write "dicomweb" with https://')
+
     @property
     def id(self) -> str:
         """The name as headers and URLs spell it."""
@@ -99,6 +157,13 @@ class Profile(Section):
     def routes(self) -> frozenset[tuple[str, str]]:
         """Calling and Called AE Title of each association that may bring instances of its C-MOVEs."""
         return frozenset((self.ae_title, destination) for destination in self.move_destinations)
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def load(folder: Path) -> list[Profile]:
@@ -124,6 +189,8 @@ def load(folder: Path) -> list[Profile]:
             faults.append(f'{path}: "name" {profile.name!r} is taken by another profile: give each region its own')
         if profile.retrieve == "c-move" and not profile.move_destinations:
             faults.append(f'{path}: "move_destinations" is empty: C-MOVE needs our AE title as this region knows it')
+        if any(profile.ae_title == x.ae_title and (profile.dicomweb or x.dicomweb) for x in profiles.values()):
+            faults.append(f'{path}: "ae_title" {profile.ae_title!r} is another region\'s, too: give each its own')
         if any(profile.routes & other.routes for other in profiles.values()):
             faults.append(
                 f'{path}: "ae_title" {profile.ae_title!r} is another region\'s, too, and so is a Move Destination: '

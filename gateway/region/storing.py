@@ -90,7 +90,7 @@ def _offers(stored: str) -> tuple[str, ...]:
 async def _send(association: Association, instance: Outgoing, stall_seconds: float) -> int:
     target = _target(association, instance)
     loop = asyncio.get_running_loop()
-    data = instance.data() if target == instance.transfer_syntax_uid else _reencoded(instance)
+    data = instance.data() if target == instance.transfer_syntax_uid else reencoded(instance)
     try:
         async with asyncio.timeout(stall_seconds) as patience:
 
@@ -125,7 +125,8 @@ def _target(association: Association, instance: Outgoing) -> str:
     )
 
 
-async def _reencoded(instance: Outgoing) -> AsyncIterator[Buffer]:
+async def reencoded(instance: Outgoing) -> AsyncIterator[Buffer]:
+    """Yield its Data Set in Explicit VR Little Endian."""
     reencoder = Reencoder(instance.transfer_syntax_uid)
     async for piece in instance.data():
         for chunk in reencoder.feed(piece):

@@ -126,7 +126,9 @@ class Province:
             return Answer(reply.status, reply.headers, bytes(body), whole, loop.time() - started)
 
     def region(self, name: str) -> Region:
-        return next(region for region in self.gateway.regions if region.profile.id == name)
+        found = next(region for region in self.gateway.regions if region.profile.id == name)
+        assert isinstance(found, Region)
+        return found
 
     def slots(self, name: str) -> str:
         """Return how the pool of a region stands."""
