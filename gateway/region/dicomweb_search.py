@@ -8,11 +8,12 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
+from gateway.dataset.dictionary import vr_of
 from gateway.dataset.identifier import Dialect
 from gateway.dataset.json_rows import json_row
 from gateway.dataset.qido import asked, parameters, parted, resource
 from gateway.dataset.query import Level, Query, Row
-from gateway.dataset.required import UNIQUE_KEYS
+from gateway.dataset.required import REQUIRED, UNIQUE_KEYS
 from gateway.deadline import Deadline
 from gateway.errors import DatasetError, GatewayError, LimitExceeded, RemoteProtocolError, Stalled
 from gateway.region.dicomweb_answers import failure, has_more, media_type, missing, partly
@@ -30,10 +31,10 @@ MOST_BYTES: Final = 32 << 20
 JSON: Final = "application/dicom+json"
 _JSONS: Final = frozenset({JSON, "application/json"})
 _UTF_8: Final = "ISO_IR 192"
-_AS_THE_REGION_SAYS: Final = frozenset({"00080056", "00080201"})
-"""Instance Availability and Timezone Offset From UTC are taken though they are not asked for."""
-
 STUDY, SERIES = UNIQUE_KEYS[Level.STUDY], UNIQUE_KEYS[Level.SERIES]
+
+_UNASKED: Final = frozenset({STUDY, SERIES, "00080056", "00080201"})
+"""Beside the UIDs above it, Instance Availability and Timezone Offset From UTC are taken though not asked for."""
 
 
 class PagedCap(ResultCap):
@@ -134,11 +135,12 @@ class WebSession:
         # Whether ranges of dates and times are taken for one range is up to the server: times are matched here.
         dialect = Dialect(_UTF_8, relational, combined=query.separate_times, ignores_accents=ignores)
         seen = set[tuple[str, ...]]()
-        wanted = {path[0] for path in asked(query, relational=relational)} | _AS_THE_REGION_SAYS
+        empty = _without_value(query)
+        wanted = {path[0] for path in asked(query, relational=relational)} | _UNASKED
         for part in parted(query):
             async with aclosing(self._documents(part, dialect, seen)) as documents:
                 async for row in documents:
-                    kept = {tag: attribute for tag, attribute in row.items() if tag in wanted}
+                    kept = {**empty, **{tag: attribute for tag, attribute in row.items() if tag in wanted}}
                     yield of_the_region(kept, query, self._finder.profile, self._finder.zone)
 
     async def _documents(self, query: Query, dialect: Dialect, seen: set[tuple[str, ...]]) -> AsyncGenerator[Row, None]:
@@ -221,10 +223,25 @@ class WebSession:
             except DatasetError:
                 row = {}
             if UID.fullmatch(first(row, UNIQUE_KEYS[query.level])) and _is_below(row, query):
-                rows.append(row)
+                rows.append({**_named(query), **row})
             else:
                 self.malformed += 1
         return rows
+
+
+def _without_value(query: Query) -> Row:
+    """Return what rows must have, as it is where the server leaves it out: as an archive answers a C-FIND.
+
+    A key is left out with it, for its absence says that it could not be matched.
+    """
+    tags = (path[0] for path in REQUIRED[query.level] if len(path) == 1 and path not in query.keys)
+    return {} if query.bare else {tag: {"vr": vr_of(tag)} for tag in tags}
+
+
+def _named(query: Query) -> Row:
+    """Return the UIDs that the path names: not every server repeats them in its rows."""
+    uids = ((STUDY, query.study), (SERIES, query.series if query.study else None))
+    return {tag: {"vr": "UI", "Value": [uid]} for tag, uid in uids if uid}
 
 
 def _is_below(row: Row, query: Query) -> bool:
