@@ -145,7 +145,7 @@ class WebSession:
 
     async def _documents(self, query: Query, dialect: Dialect, seen: set[tuple[str, ...]]) -> AsyncGenerator[Row, None]:
         """Yield what was not seen of one query, page by page."""
-        finder, offset = self._finder, 0
+        finder, offset, largest = self._finder, 0, 0
         path, text = resource(query), parameters(query, dialect)
         while True:
             page = await self._page(path, f"{text}&limit={PAGE}&offset={offset}", has_parent=bool(query.study))
@@ -159,26 +159,26 @@ class WebSession:
                 if len(seen) > finder.max_matches:
                     raise LimitExceeded("a region returns more than is allowed", limit="max_matches")
                 yield row
-            size, before = len(page.documents), offset
-            offset += size
-            if before:
-                self._learn(before, size, is_new=is_new)
-            if not size or (before and not is_new) or not self._goes_on(query, page):
+            size = len(page.documents)
+            if offset and offset == largest:
+                self._learn(offset, size, is_new=is_new)
+            if not size or (offset and not is_new) or not self._goes_on(query, page, largest):
                 return
+            offset, largest = offset + size, max(largest, size)
 
-    def _goes_on(self, query: Query, page: Page) -> bool:
-        """Whether there may be another page."""
+    def _goes_on(self, query: Query, page: Page, largest: int) -> bool:
+        """Whether there may be another page; one smaller than those before it is the last if nothing else is said."""
         size, cap = len(page.documents), self._finder.page_cap
         if names_one_study(query) or self._finder.cap.has_no_pages:
             return False
-        return page.has_more or size >= PAGE or cap.cuts(size) or cap.may_cut(size)
+        return page.has_more or (size >= largest and (size >= PAGE or cap.cuts(size) or cap.may_cut(size)))
 
-    def _learn(self, before: int, size: int, *, is_new: bool) -> None:
-        """Note what a page behind others tells of the size of pages."""
-        if is_new and before < PAGE:
-            self._finder.page_cap.found(before)
+    def _learn(self, first_page: int, size: int, *, is_new: bool) -> None:
+        """Note what the second page tells of the first one's size."""
+        if is_new and first_page < PAGE:
+            self._finder.page_cap.found(first_page)
         elif not size:
-            self._finder.page_cap.refuted(before)
+            self._finder.page_cap.refuted(first_page)
         elif not is_new:
             self._finder.cap.has_no_pages = True
 

@@ -14,7 +14,7 @@ from gateway.dataset.part10 import file_meta
 from gateway.dataset.query import Row
 from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE, transfer_syntax
 from gateway.deadline import Deadline
-from gateway.errors import DatasetError, DimseFailure, GatewayError, LimitExceeded, NotStorable, RegionError, Stalled
+from gateway.errors import DatasetError, DimseFailure, GatewayError, LimitExceeded, NotStorable, RegionError, Rejected, Stalled
 from gateway.region.dicomweb_answers import failure, media_type
 from gateway.region.dicomweb_client import Client
 from gateway.region.profile import Profile
@@ -32,7 +32,8 @@ REFERENCED, FAILED, OTHER_FAILURES = "00081199", "00081198", "0008119A"
 INSTANCE, WARNING_REASON, FAILURE_REASON = "00081155", "00081196", "00081197"
 
 _ANSWERS: Final = frozenset({200, 202, 409})
-_BAD: Final = frozenset({400, 404, 413})
+_BAD: Final = frozenset({400, 413})
+_NO_SERVICE: Final = frozenset({404, 405})
 
 
 class WebStoring:
@@ -85,16 +86,21 @@ class WebStoring:
         if status in _BAD:
             text = f"region {name} does not take the instance ({status})"
             raise DimseFailure(text, status=CANNOT_UNDERSTAND)
+        if status in _NO_SERVICE:
+            raise Rejected(f'region {name} has no STOW-RS there ({status}): check "dicomweb"', reason=0)
         if status not in _ANSWERS:
             raise failure(self._profile, status, response.headers, "a store")
         told = _told(response.headers, answer)
+        if told is None and status != 409:
+            return WARNING if status == 202 else SUCCESS  # with one instance sent, "some are stored" means this one
+        told = told or {}
         refused = _item(told, FAILED, instance.sop_instance_uid) or next(iter(_items(told, OTHER_FAILURES)), None)
         kept = _item(told, REFERENCED, instance.sop_instance_uid)
-        if refused is not None or (status == 409 and kept is None):
-            reason = _number(refused or {}, FAILURE_REASON) or CANNOT_UNDERSTAND
-            raise DimseFailure(f"region {name} refused the instance with {reason:04X}", status=reason)
-        # With one instance in the request, "some are stored" means this one.
-        return _number(kept or {}, WARNING_REASON) or (WARNING if status == 202 and kept is None else SUCCESS)
+        if refused is None and kept is not None:
+            return _number(kept, WARNING_REASON)
+        reason = _number(refused or {}, FAILURE_REASON) or CANNOT_UNDERSTAND
+        how = f"refused the instance with {reason:04X}" if refused else "does not say that it keeps the instance"
+        raise DimseFailure(f"region {name} {how} ({status})", status=reason)
 
 
 class Sending:
@@ -119,7 +125,7 @@ class Sending:
         as_it_is = transfer_syntax(stored).encapsulated or stored == EXPLICIT_VR_LE
         target = stored if as_it_is else EXPLICIT_VR_LE
         self._moved()
-        yield f"--{self._boundary}\r\nContent-Type: application/dicom; transfer-syntax={target}\r\n\r\n".encode()
+        yield f"--{self._boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()  # Orthanc takes no parameter here
         yield file_meta(instance.sop_class_uid, instance.sop_instance_uid, target)
         try:
             async for piece in instance.data() if as_it_is else reencoded(instance):
@@ -138,16 +144,16 @@ class Sending:
             self.patience.reschedule(asyncio.get_running_loop().time() + self._stall_seconds)
 
 
-def _told(headers: Mapping[str, str], answer: bytes) -> Row:
-    """Return the Data Set of an answer, empty where it has none that can be read."""
+def _told(headers: Mapping[str, str], answer: bytes) -> Row | None:
+    """Return the Data Set of an answer, None where it has none that can be read."""
     kind, _ = media_type(headers.get("Content-Type", ""))
     if kind not in {JSON, "application/json"}:
-        return {}
+        return None
     try:
         document: Any = orjson.loads(answer)
         return json_row(document[0] if isinstance(document, list) and document else document)
     except (orjson.JSONDecodeError, DatasetError, LimitExceeded):
-        return {}
+        return None
 
 
 def _items(told: Row, sequence: str) -> list[Row]:
