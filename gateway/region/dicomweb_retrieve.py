@@ -162,10 +162,10 @@ class WebTransfer:
                 raise Truncated(f"region {self._profile.id} ended a retrieve before its closing boundary")
         except (RequestError, LimitExceeded) as error:
             broken = RemoteProtocolError(f"region {self._profile.id}: {error}")
-            arrivals.fail(broken)
+            await arrivals.fail(broken)
             raise broken from None
         except GatewayError as error:
-            arrivals.fail(error)
+            await arrivals.fail(error)
             raise
         arrivals.close()
 
@@ -232,10 +232,11 @@ class Arrivals:
             await self._taken.wait()
             self._store = None
 
-    def fail(self, error: GatewayError) -> None:
-        """Take note that the rest will not come."""
+    async def fail(self, error: GatewayError) -> None:
+        """Take note that the rest will not come, and return when whoever takes the instance knows."""
         if self._store is not None:
             self._store.fail(error)
+            await self._taken.wait()
 
     def close(self) -> None:
         """Take note that there are no more."""

@@ -14,7 +14,16 @@ from gateway.dataset.part10 import file_meta
 from gateway.dataset.query import Row
 from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE, transfer_syntax
 from gateway.deadline import Deadline
-from gateway.errors import DatasetError, DimseFailure, GatewayError, LimitExceeded, NotStorable, RegionError, Rejected, Stalled
+from gateway.errors import (
+    DatasetError,
+    DimseFailure,
+    GatewayError,
+    LimitExceeded,
+    NotStorable,
+    RegionError,
+    Rejected,
+    Stalled,
+)
 from gateway.region.dicomweb_answers import failure, media_type
 from gateway.region.dicomweb_client import Client
 from gateway.region.profile import Profile
@@ -125,7 +134,8 @@ class Sending:
         as_it_is = transfer_syntax(stored).encapsulated or stored == EXPLICIT_VR_LE
         target = stored if as_it_is else EXPLICIT_VR_LE
         self._moved()
-        yield f"--{self._boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()  # Orthanc takes no parameter here
+        # Without its parameter transfer-syntax, which Orthanc does not take here.
+        yield f"--{self._boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
         yield file_meta(instance.sop_class_uid, instance.sop_instance_uid, target)
         try:
             async for piece in instance.data() if as_it_is else reencoded(instance):

@@ -1,4 +1,4 @@
-"""Searches of a region over QIDO-RS: all that it has, nothing that it should not say, and an error for what is wrong."""
+"""Searches of a region over QIDO-RS: all that it has, nothing that it should not say, an error for what is wrong."""
 
 import asyncio
 import ssl
@@ -124,7 +124,7 @@ async def test_more_than_is_taken_from_one_region_is_told_after_what_is() -> Non
 
 
 async def test_a_long_list_of_uids_is_asked_for_in_parts() -> None:
-    wanted = [dicom.uid(n) for n in range(150)]
+    wanted = [str(dicom.uid(n)) for n in range(150)]
 
     async def handler(request: web.Request) -> web.StreamResponse:
         assert len(request.path_qs) < 8000
@@ -292,7 +292,9 @@ async def test_too_many_fields_are_refused() -> None:
         assert isinstance(await watching.failure(), RemoteProtocolError)
 
 
-@pytest.mark.parametrize("answer", [b"", b"220 smtp ready\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[", b"\0" * 100])
+@pytest.mark.parametrize(
+    "answer", [b"", b"220 smtp ready\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[", b"\0" * 100]
+)
 async def test_what_breaks_off_or_is_not_http_is_the_regions_fault(answer: bytes) -> None:
     async with raw(answer) as watching:
         assert isinstance(await watching.failure(), BROKEN)
@@ -344,7 +346,10 @@ async def test_a_search_that_is_left_frees_its_connection() -> None:
 
 
 async def test_verify_asks_for_one_study_and_looks_at_nothing() -> None:
-    async with webbed(answering(row(1, **{"00100010": {"vr": "PN", "Value": [{"Alphabetic": SECRET}]}}))) as (watching, requests):
+    async with webbed(answering(row(1, **{"00100010": {"vr": "PN", "Value": [{"Alphabetic": SECRET}]}}))) as (
+        watching,
+        requests,
+    ):
         await watching.region.verify(Deadline.after(5))
         assert [request.path_qs for request in requests] == ["/dicom-web/studies?limit=1"]
 
@@ -379,14 +384,14 @@ async def test_tls_is_with_who_the_profile_trusts_and_with_our_certificate(tmp_p
     authority.configure_trust(tls)
     tls.verify_mode = ssl.CERT_REQUIRED
     ours = authority.issue_cert("gateway.example")
-    names = {}
+    names: dict[str, Any] = {}
     for name, pem in {
         "ca": authority.cert_pem, "stranger": stranger.cert_pem, "key": ours.private_key_pem,
         "certificate": ours.cert_chain_pems[0],
     }.items():  # fmt: skip
         pem.write_to_path(tmp_path / name)
         names[name] = str(tmp_path / name)
-    ident = {"certificate": names["certificate"], "key": names["key"]}
+    ident: dict[str, Any] = {"certificate": names["certificate"], "key": names["key"]}
     async with server(answering(row(1)), tls) as requests:
         good = Web(requests.url, ca=names["ca"], **ident)
         assert uids(await good.search()) == [dicom.uid(1)]
@@ -398,4 +403,3 @@ async def test_tls_is_with_who_the_profile_trusts_and_with_our_certificate(tmp_p
         for each in (good, unknown, anonymous):
             await each.region.aclose()
         assert len(requests) == 1
-

@@ -1,7 +1,7 @@
 """A region that speaks DICOMweb over a scripted server: honest aiohttp handlers, or raw bytes on a socket."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from ssl import SSLContext
 from typing import Any
@@ -125,16 +125,14 @@ async def webbed(handler: Handler, **profile: Any) -> AsyncIterator[tuple[Web, R
 
 
 @asynccontextmanager
-async def raw(answer: bytes, *, then: Callable[[asyncio.StreamWriter], Awaitable[None]] | None = None) -> AsyncIterator[Web]:
-    """Have a region that answers each request with bytes, whatever they are, and closes or does what it likes."""
+async def raw(answer: bytes) -> AsyncIterator[Web]:
+    """Have a region that answers each request with bytes, whatever they are, and closes."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(answer)
             await writer.drain()
-            if then is not None:
-                await then(writer)
         except (OSError, asyncio.IncompleteReadError):
             pass  # the region has gone, as it may
         finally:
@@ -159,7 +157,7 @@ def row(number: int, **more: Any) -> dict[str, Any]:
     }
 
 
-def listing(rows: Sequence[Any]) -> web.Response:
+def listing(rows: Any) -> web.Response:
     return web.Response(body=orjson.dumps(rows), content_type=JSON)
 
 
