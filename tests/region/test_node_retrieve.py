@@ -249,7 +249,7 @@ async def test_what_comes_behind_a_dead_c_move_association_is_kept_while_it_come
         await peer.close()
         assert await bring(port, second) == 0
 
-    async with moved_by(how) as (watching, _):
+    async with moved_by(how, quiet_seconds=2.0) as (watching, _):
         taken: list[str] = []
 
         async def receive(store: IncomingStore, series: str | None) -> int:
