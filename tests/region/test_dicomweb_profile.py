@@ -7,7 +7,7 @@ import pytest
 
 from gateway.errors import ConfigError
 from gateway.region.dicomweb_client import Client
-from gateway.region.profile import Profile
+from gateway.region.profile import Profile, load
 from tests.region.test_profile import put, refused, toml
 
 URL = "https://pacs.example.ca/dicom-web"
@@ -71,3 +71,12 @@ def test_a_token_that_cannot_be_used_is_told_at_the_start(tmp_path: Path, conten
         token.write_text(content)
     with pytest.raises(ConfigError, match="token"):
         Client(Profile(name="HDIRS", dicomweb=URL, token_file=str(token)))
+
+
+def test_the_example_of_the_documentation_is_a_profile(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "gateway" / "docs" / "dicomweb-regions.md").read_text()
+    example = page.partition("```toml\n")[2].partition("```")[0]
+    [profile] = load(put(tmp_path, north=example))
+    assert profile.dicomweb == "https://pacs.north.example.ca/dicom-web"
+    uncommented = [line.removeprefix("# ") for line in example.splitlines()]
+    assert load(put(tmp_path, north="\n".join(uncommented)))

@@ -50,13 +50,7 @@ class Watched:
 
     async def gathered(self, query: Query = STUDIES) -> tuple[list[Row], GatewayError | None]:
         """Return what was found, and how it ended."""
-        found: list[Row] = []
-        try:
-            async for each in self.region.search(query, Deadline.after(10.0)):
-                found.append(each)  # noqa: PERF401 - what came before the error is what is looked at
-        except GatewayError as error:
-            return found, error
-        return found, None
+        return await ended(self.region.search(query, Deadline.after(10.0)))
 
     async def retrieve(self, selection: Selection = STUDY) -> tuple[SubOperations, list[str]]:
         arrived: list[str] = []
@@ -81,6 +75,17 @@ class Watched:
 
     def let_the_pause_pass(self) -> None:
         self.region.breaker._until = 0.0
+
+
+async def ended(rows: AsyncIterator[Row]) -> tuple[list[Row], GatewayError | None]:
+    """Return what a search gives, and how it ends."""
+    found: list[Row] = []
+    try:
+        async for each in rows:
+            found.append(each)  # noqa: PERF401 - what came before the error is what is looked at
+    except GatewayError as error:
+        return found, error
+    return found, None
 
 
 @asynccontextmanager

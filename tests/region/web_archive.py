@@ -21,6 +21,7 @@ from gateway.region.dicomweb import DicomwebRegion
 from gateway.region.inbox import Inbox
 from gateway.region.profile import Profile
 from tests.kit import dicom
+from tests.region.watched import ended
 from tests.region.witness import Witness
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -44,13 +45,7 @@ class Web:
 
     async def gathered(self, query: Query = STUDIES) -> tuple[list[Row], GatewayError | None]:
         """Return what was found, and how it ended."""
-        found: list[Row] = []
-        try:
-            async for each in self.region.search(query, Deadline.after(10.0)):
-                found.append(each)  # noqa: PERF401 - what came before the error is what is looked at
-        except GatewayError as error:
-            return found, error
-        return found, None
+        return await ended(self.region.search(query, Deadline.after(10.0)))
 
     async def failure(self, query: Query = STUDIES) -> GatewayError:
         """Return the error that a search ends with."""
