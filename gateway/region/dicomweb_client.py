@@ -2,11 +2,13 @@
 
 import asyncio
 import errno
+import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakSet
 
 import aiohttp
 
@@ -66,6 +68,7 @@ class Client:
             self._bearer.token()
         self._session: aiohttp.ClientSession | None = None
         self._rest_until = 0.0
+        self._sockets: WeakSet[socket.socket] = WeakSet()
 
     @asynccontextmanager
     async def request(
@@ -137,6 +140,12 @@ class Client:
                 raise LimitExceeded(f"region {self._profile.id} answers more than {most} bytes", limit="max_answer")
         return bytes(content)
 
+    def hasten(self) -> None:
+        """Acknowledge at once what comes next: an archive that leaves Nagle on waits for that, 40 ms per instance."""
+        for one in self._sockets:
+            with suppress(OSError):  # it is closed by now
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
     async def aclose(self) -> None:
         """Close all connections."""
         if self._session is not None:
@@ -149,6 +158,7 @@ class Client:
                 ssl=self._tls if self._tls is not None else True,
                 limit=self._profile.max_associations,
                 keepalive_timeout=IDLE_SECONDS,
+                socket_factory=self._socket,
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
@@ -163,6 +173,12 @@ class Client:
                 max_headers=MOST_FIELDS,
             )
         return self._session
+
+    def _socket(self, address: tuple[Any, ...]) -> socket.socket:
+        made = socket.socket(*address[:3])
+        made.setblocking(False)
+        self._sockets.add(made)
+        return made
 
     def _authorization(self) -> dict[str, str]:
         if self._bearer is None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -66,7 +66,7 @@ class WebStoring:
             RegionError: the region failed.
         """
         boundary = secrets.token_hex(16)
-        sending = Sending(instance, boundary, stall_seconds)
+        sending = Sending(instance, boundary, stall_seconds, self._client.hasten)
         content = sending.content()
         kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
         try:
@@ -120,12 +120,13 @@ class Sending:
         error: why it could not be read to its end.
     """
 
-    def __init__(self, instance: Outgoing, boundary: str, stall_seconds: float) -> None:
+    def __init__(self, instance: Outgoing, boundary: str, stall_seconds: float, sent: Callable[[], None]) -> None:
         self.patience: asyncio.Timeout | None = None
         self.error: GatewayError | OSError | None = None
         self._instance = instance
         self._boundary = boundary
         self._stall_seconds = stall_seconds
+        self._sent = sent
 
     async def content(self) -> AsyncGenerator[bytes, None]:
         """Yield a body with the instance as its one part; Implicit VR and Big Endian never leave (PS3.18 8.7.3)."""
@@ -147,6 +148,7 @@ class Sending:
         self._moved()
         yield f"\r\n--{self._boundary}--\r\n".encode()
         self._moved()
+        self._sent()
 
     def _moved(self) -> None:
         """Note that the last piece was taken."""
