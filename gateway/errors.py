@@ -426,6 +426,14 @@ class AccessClosed(AccessDenied):
     http_status = 503
 
 
+class IssuerUnavailable(GatewayError):
+    """The keys of a token's issuer cannot be had, so that nobody can say whether it is good."""
+
+    slug = "issuer-unavailable"
+    http_status = 503
+    retryable = True
+
+
 class TooManyRequests(GatewayError):
     """A caller asks more often than it may (RFC 6585 4).
 
