@@ -103,17 +103,28 @@ def create_app(
         tokens: whose tokens are whose; None where nobody shows one.
         pages: further routes, each of which says who may.
     """
-    root = settings.root_path
-    alone = {x: _resources("", region_root(x, root), regions[x], workers, settings, decisions) for x in regions}
-    resources = [
-        *_resources(root, root, Archive(search, retrieve), workers, settings, decisions, store),
-        region_routes(root, alone),
-        *pages,
-    ]
+    province = Archive(search, retrieve)
+    resources = [*all_routes(province, workers, settings, decisions, store=store, regions=regions), *pages]
     check_policies(resources)
     router = Authentication(Router(resources, redirect_slashes=False), tokens, settings.cookie)
     app = ProblemBoundary(router, observe=observe)
     return _cors(CancelOnDisconnect(app), settings.cors_origins)
+
+
+def all_routes(
+    province: Archive,
+    workers: "Workers",
+    settings: WebSettings,
+    decisions: Decisions,
+    *,
+    store: "FederatedStore | None" = None,
+    regions: Mapping[str, Archive] = MappingProxyType({}),
+) -> list[BaseRoute]:
+    """Return the routes of the province and of each region alone."""
+    root = settings.root_path
+    alone = {x: _resources("", region_root(x, root), regions[x], workers, settings, decisions) for x in regions}
+    of_all = _resources(root, root, province, workers, settings, decisions, store)
+    return [*of_all, region_routes(root, alone)]
 
 
 def _resources(

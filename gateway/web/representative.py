@@ -12,6 +12,8 @@ from gateway.federation.completeness import not_held
 from gateway.web.locations import uid_of
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from gateway.federation.search import FederatedSearch, SearchResult
 
 MODALITY: Final = "00080060"
@@ -29,7 +31,7 @@ class Representatives:
 
     def __init__(self, search: "FederatedSearch") -> None:
         self._search = search
-        self._chosen: OrderedDict[Selection, tuple[float, Selection]] = OrderedDict()
+        self._chosen: OrderedDict[Hashable, tuple[float, Selection]] = OrderedDict()
 
     async def of(self, selected: Selection, deadline: Deadline, permit: Permit) -> Selection:
         """Return the one instance of a study or a series.
@@ -40,11 +42,13 @@ class Representatives:
             NoRegionAnswered: none answered.
         """
         now = time.monotonic()
-        at, chosen = self._chosen.get(selected, (now - KEPT_SECONDS, None))
+        # What was chosen for one caller would tell another, who may not have it, that there is something.
+        key = selected, permit.principal if permit.restricted else None
+        at, chosen = self._chosen.get(key, (now - KEPT_SECONDS, None))
         if chosen is None or at <= now - KEPT_SECONDS:
             chosen = await self._choose(selected, deadline, permit)
-            self._chosen[selected] = now, chosen
-            self._chosen.move_to_end(selected)
+            self._chosen[key] = now, chosen
+            self._chosen.move_to_end(key)
             while len(self._chosen) > MOST_KEPT:
                 self._chosen.popitem(last=False)
         return chosen

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.access.decision import Decisions
-from gateway.scp.gate import Gate
 from gateway.dimse.store import store
 from gateway.errors import DimseFailure, LimitExceeded, Rejected
 from gateway.region.inbox import Inbox
+from gateway.scp.gate import Gate
 from gateway.scp.profile import PeerProfile
 from gateway.scp.storage import Intake, Result, Storage
 from tests.dimse.callers import accepting
