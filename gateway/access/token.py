@@ -85,14 +85,15 @@ class Tokens:
         kept = self._kept.get(digest)
         now = self._clock()
         if kept is None or kept.until <= now:
-            kept = await self._verified(token, now)
+            kept = await self._verified(token, now, address)
             self._kept[digest] = kept
             if len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(digest)
-        return replace(kept.principal, address=address)
+        # The same caller most often calls from the same address, and a copy costs as much as the look-up.
+        return kept.principal if kept.principal.address == address else replace(kept.principal, address=address)
 
-    async def _verified(self, token: str, now: float) -> _Kept:
+    async def _verified(self, token: str, now: float, address: str) -> _Kept:
         segments = token.split(".")
         if not token.isascii() or len(segments) != 3 or not all(segments):
             raise _invalid("is no JSON Web Token that is signed")
@@ -112,7 +113,8 @@ class Tokens:
         except (JoseError, ValueError, TypeError):
             raise _invalid("has a signature that does not fit it") from None
         until = self._checked(claims, reading.issuer, now)
-        return _Kept(reading.principal(claims), min(until, now + FRESH_SECONDS))
+        principal = replace(reading.principal(claims), address=address)
+        return _Kept(principal, min(until, now + FRESH_SECONDS))
 
     def _checked(self, claims: Claims, issuer: TokenIssuer, now: float) -> float:
         """Check what every token has to say of itself, and return when its time is over."""
