@@ -6,6 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from starlette.routing import BaseRoute
+
+from gateway.access.decision import Decisions
+from gateway.access.decision import Limits as RateLimits
+from gateway.access.keys import issuer_keys
+from gateway.access.permit import Directives, Recorder
+from gateway.access.token import Tokens
+from gateway.config.access import AccessSettings
 from gateway.config.settings import IdentitySettings, Settings
 from gateway.dataset.jobs import get_ready, transcode_instance
 from gateway.dimse.acceptor import Acceptor
@@ -29,6 +37,7 @@ from gateway.region.node import Region
 from gateway.region.profile import Profile
 from gateway.scp.admission import Admission
 from gateway.scp.face import Face, FaceSettings
+from gateway.scp.gate import Gate
 from gateway.scp.outgoing import Recode
 from gateway.scp.profile import PeerProfile
 from gateway.scp.storage import Intake, Store
@@ -66,8 +75,20 @@ async def running(
     observer: Observer = unobserved,
     *,
     peers: Sequence[PeerProfile] = (),
+    pages: Sequence[BaseRoute] = (),
+    recorder: Recorder | None = None,
+    directives: Directives | None = None,
 ) -> AsyncIterator[Gateway]:
     """Run the gateway in front of the regions, for the peers, as long as the context lasts.
+
+    Args:
+        settings: as the configuration has them.
+        profiles: of the regions.
+        observer: hears of what happens.
+        peers: who may use the DIMSE face.
+        pages: further routes of the web face, each of which says who may.
+        recorder: keeps the audit trail.
+        directives: what patients have consented to.
 
     Raises:
         ConfigError: a port cannot be listened on, a certificate or the identity source cannot be used, or a peer is us.
@@ -89,6 +110,8 @@ async def running(
             provincial="" if settings.identity.source == "none" else settings.identity.provincial_issuer,
             show_provincial=settings.identity.present == "provincial",
         )
+        decisions = _decisions(settings.access, patients, recorder, directives)
+        tokens = await stack.enter_async_context(_tokens(settings))
         inbox = Inbox(observer)
         regions = [_region(profile, settings, inbox, observer, limits) for profile in profiles]
         for region in regions:
@@ -110,6 +133,7 @@ async def running(
             observer,
             limits,
             _face_settings(settings),
+            Gate(decisions, settings.access.purpose),
             _recoder(workers),
             _intake(store) if settings.store.default or settings.store.rules else None,
         )
@@ -117,7 +141,16 @@ async def running(
         stack.push_async_callback(acceptor.aclose, 2.0)
         dimse_port, tls_port = await _open_to_peers(settings, acceptor)
         app = create_app(
-            province.search, province.retrieve, workers, _web(settings), observer, store=store, regions=alone
+            province.search,
+            province.retrieve,
+            workers,
+            _web(settings),
+            observer,
+            store=store,
+            regions=alone,
+            decisions=decisions,
+            tokens=tokens,
+            pages=pages,
         )
         server = WebServer(app, settings.http.host, settings.http.port, certificate=_https(settings))
         http_port = await _listening(server.start(), settings.http.port)
@@ -129,6 +162,35 @@ def _region(profile: Profile, settings: Settings, inbox: Inbox, observer: Observ
     if profile.dicomweb:
         return DicomwebRegion(profile, settings, inbox, observer)
     return Region(profile, settings, inbox, observer, limits)
+
+
+def _decisions(
+    settings: AccessSettings, patients: Patients, recorder: Recorder | None, directives: Directives | None
+) -> Decisions:
+    limits = RateLimits(
+        settings.subject_requests_per_second,
+        settings.subject_burst,
+        settings.organisation_requests_per_second,
+        settings.organisation_burst,
+    )
+    return Decisions(settings.mode, identities=patients, directives=directives, recorder=recorder, limits=limits)
+
+
+@asynccontextmanager
+async def _tokens(settings: Settings) -> AsyncIterator[Tokens | None]:
+    """Have the keys of the issuers of tokens as long as the context lasts, where tokens are asked for."""
+    access = settings.access
+    if access.mode == "open":
+        yield None
+        return
+    async with issuer_keys(access.issuers) as keys:
+        yield Tokens(
+            access.issuers,
+            keys,
+            leeway_seconds=access.leeway_seconds,
+            purpose=access.purpose,
+            provincial=settings.identity.provincial_issuer,
+        )
 
 
 def _recoder(workers: Workers) -> Recode:
@@ -289,6 +351,7 @@ def _web(settings: Settings) -> WebSettings:
         first_byte_seconds=settings.retrieve.first_instance_seconds,
         cors_origins=settings.http.cors_origins,
         upload=upload,
+        cookie=settings.access.cookie,
     )
 
 
@@ -314,6 +377,7 @@ async def _archive(
             soft_seconds=settings.search.soft_seconds,
             fresh_seconds=settings.spool.fresh_seconds,
             background_instances=0 if alone else settings.spool.background_instances,
+            patients=patients,
         ) as retrieve,
         FederatedSearch(regions, observer, patients=patients, limits=limits) as search,
     ):

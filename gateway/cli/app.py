@@ -62,10 +62,11 @@ def demo(
     dimse_port: DimsePort = None,
     region_base_port: Annotated[int, typer.Option(help="First of the four ports of the embedded archives.")] = 11201,
     scale: Annotated[Scale, typer.Option(help="How large its images are.")] = Scale.FULL,
+    is_open: Annotated[bool, typer.Option("--open", help="Let everybody in, without a token.")] = False,
 ) -> None:
     """Bring up the embedded synthetic province and the gateway in front of it, until Ctrl-C or SIGTERM."""
     chosen = settings.load(config, _overrides(http_port, dimse_port))
-    uvloop.run(embedded.run(chosen, region_base_port, scale))
+    uvloop.run(embedded.run(chosen, region_base_port, scale, is_open=is_open))
 
 
 def _overrides(http_port: int | None, dimse_port: int | None) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,7 @@ import socket
 import sys
 import tempfile
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -14,12 +14,14 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from gateway.access.demo import COOKIE, LIFETIME_SECONDS, DemoIssuer, roles
 from gateway.assembly import running
 from gateway.cli.serve import announce, base_url, settle, stop_signals
 from gateway.config.settings import IssuerSettings, Settings
 from gateway.errors import ConfigError, GatewayError
 from gateway.ops.log import EventLog
 from gateway.region import profile
+from gateway.web.sign_in import PATH, SignIn, Visitor
 
 GRACE_SECONDS = 8.0
 """For the archives to end; they take five at the most before they are killed."""
@@ -34,7 +36,7 @@ class ProvinceFailed(GatewayError):
     slug = "province-failed"
 
 
-async def run(settings: Settings, region_base_port: int, scale: str) -> None:
+async def run(settings: Settings, region_base_port: int, scale: str, *, is_open: bool = False) -> None:
     """Bring up four archives and the gateway; take both down at SIGINT or SIGTERM.
 
     Raises:
@@ -55,11 +57,14 @@ async def run(settings: Settings, region_base_port: int, scale: str) -> None:
                     return
                 profiles = profile.load(Path(folder))
                 known = _open(_storing(_knowing(settings, report["identity"]), profiles[0].name, folder))
-                async with running(known, profiles, EventLog(sys.stderr)) as gateway:
-                    announce(settings, gateway)
+                known, visitors = _admitting(known, report["identity"], Path(folder), is_open=is_open)
+                pages = SignIn(visitors, COOKIE, LIFETIME_SECONDS).routes() if visitors else ()
+                async with running(known, profiles, EventLog(sys.stderr), pages=pages) as gateway:
+                    announce(known, gateway)
                     settle()
                     number = report["identity"]["health_card_number"]
-                    _suggest(base_url(settings, gateway), report["split_study"], number)
+                    _suggest_tokens(base_url(settings, gateway), visitors)
+                    _suggest(base_url(settings, gateway), report["split_study"], number, with_token=bool(visitors))
                     _suggest_dimse(settings, gateway.dimse_port, report["split_study"])
                     await stop.wait()
 
@@ -76,6 +81,20 @@ def _knowing(settings: Settings, told: Report) -> Settings:
         "issuers": (*settings.identity.issuers, issuer),
     }
     return settings.model_copy(update={"identity": settings.identity.model_copy(update=changes)})
+
+
+def _admitting(settings: Settings, told: Report, folder: Path, *, is_open: bool) -> tuple[Settings, dict[str, Visitor]]:
+    """Return the settings with the demonstration's own issuer of tokens, unless they say who may; and the tokens."""
+    access = settings.access
+    if is_open:
+        return settings.model_copy(update={"access": access.model_copy(update={"mode": "open"})}), {}
+    if access.mode != "closed":
+        return settings, {}
+    issuer = DemoIssuer()
+    changes = {"mode": "tokens", "issuers": (issuer.settings(folder),), "cookie": access.cookie or COOKIE}
+    known = settings.model_copy(update={"access": access.model_copy(update=changes)})
+    there = roles(told["issuer"], told["health_card_number"])
+    return known, {name: Visitor(role.title, issuer.token(name, role)) for name, role in there.items()}
 
 
 def _storing(settings: Settings, region: str, folder: str) -> Settings:
@@ -185,14 +204,26 @@ class _Drawing:
             self._console.print(f"{name} {done}/{total}", highlight=False)
 
 
-def _suggest(url: str, study: str, health_card_number: str) -> None:
+def _suggest_tokens(url: str, visitors: Mapping[str, Visitor]) -> None:
+    """Print the tokens, each ready for a shell, and where a browser gets one."""
+    if not visitors:
+        return
+    print(f"  sign in with a browser: {url.removesuffix('/dicom-web')}{PATH}")
+    for name, visitor in visitors.items():
+        variable = "TOKEN" if name == "clinician" else f"{name.upper()}_TOKEN"
+        print(f"  export {variable}={visitor.token}  # {visitor.title}")
+
+
+def _suggest(url: str, study: str, health_card_number: str, *, with_token: bool) -> None:
     """Print some commands that show what the province can do."""
     accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'
-    print(f"  curl '{url}/studies?PatientName=*'")
-    print(f"  curl '{url}/studies?PatientID={health_card_number}'")
-    print(f"  curl -i '{url}/studies?ModalitiesInStudy=CT&StudyDate=20240101-'")
-    print(f"  curl -H 'Accept: {accept}' -o study.multipart '{url}/studies/{study}'")
-    print(f"  curl -H 'Content-Type: application/dicom' --data-binary @FILE.dcm '{url}/studies'")
+    curl = "curl" + ' -H "Authorization: Bearer $TOKEN"' * with_token
+    store = "curl" + ' -H "Authorization: Bearer $STORE_TOKEN"' * with_token
+    print(f"  {curl} '{url}/studies?PatientName=*'")
+    print(f"  {curl} '{url}/studies?PatientID={health_card_number}'")
+    print(f"  {curl} -i '{url}/studies?ModalitiesInStudy=CT&StudyDate=20240101-'")
+    print(f"  {curl} -H 'Accept: {accept}' -o study.multipart '{url}/studies/{study}'")
+    print(f"  {store} -H 'Content-Type: application/dicom' --data-binary @FILE.dcm '{url}/studies'")
 
 
 def _suggest_dimse(settings: Settings, port: int, study: str) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from gateway.access.decision import CLOSED
 from gateway.assembly import Gateway, running
 from gateway.config.settings import Settings
 from gateway.ops.log import EventLog
@@ -32,6 +33,8 @@ async def serve_until_stopped(settings: Settings, profiles: Sequence[Profile], p
     """Serve in front of the profiles' regions, for the peers, until SIGINT or SIGTERM."""
     async with stop_signals() as stop, running(settings, profiles, EventLog(sys.stderr), peers=peers) as gateway:
         announce(settings, gateway)
+        if settings.access.mode == "closed":
+            print(f"  {CLOSED}", flush=True)
         settle()
         await stop.wait()
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from gateway.config.access import AccessSettings
 from gateway.config.toml import Section, check, read
 
 
@@ -35,6 +36,12 @@ def _web_address(value: str) -> str:
     return value
 
 
+def _origin(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@*]+", value):
+        raise ValueError('is not an origin such as "https://viewer.example.ca": scheme and host, no path, no "*"')
+    return value
+
+
 AETitle = Annotated[str, AfterValidator(_ae_title)]
 Host = Annotated[str, Field(min_length=1)]
 Integer = Annotated[int, Field(strict=True)]
@@ -50,7 +57,7 @@ class HttpSettings(Section):
     port: Port
     public_url: Annotated[str, AfterValidator(_public_url)]
     default_transfer_syntax: Literal["explicit", "stored"]
-    cors_origins: tuple[str, ...]
+    cors_origins: tuple[Annotated[str, AfterValidator(_origin)], ...]
     certificate: str
     key: str
 
@@ -187,6 +194,7 @@ class Settings(Section):
     spool: SpoolSettings
     store: StoreSettings
     identity: IdentitySettings
+    access: AccessSettings
 
 
 def load(path: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:

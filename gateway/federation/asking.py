@@ -138,6 +138,7 @@ class Regions:
     Attributes:
         all: each of them, in profile order.
         by_id: each under its profile's id.
+        ids: that of each by its AE title.
         limit: rows taken from one region for one question.
         profiles: what is known of each.
         observer: hears of each question.
@@ -146,6 +147,7 @@ class Regions:
     def __init__(self, regions: Sequence[SearchableRegion], limit: int, observer: Observer) -> None:
         self.all = tuple(regions)
         self.by_id = {region.profile.id: region for region in regions}
+        self.ids = {region.profile.ae_title: region.profile.id for region in regions}
         self.profiles = tuple(region.profile for region in regions)
         self.limit = limit
         self.observer = observer

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from gateway.dataset.query import Selection
 from gateway.dimse.incoming import IncomingStore
@@ -12,6 +13,9 @@ from gateway.federation.completeness import Completeness, RegionState
 from gateway.region.profile import Profile
 from gateway.spool.catalog import Facts
 from gateway.spool.spool import Spool, Spooled
+
+if TYPE_CHECKING:
+    from gateway.access.permit import Subject
 
 SUCCESS = 0x0000
 CANNOT_TAKE = 0xA700
@@ -115,6 +119,8 @@ class Flight:
         selection: what it brings.
         log: its instances.
         states: the state of each region, once it is planned.
+        subjects: whose the study is, once it is planned; more than one where regions that were asked now and regions
+            that were asked before might differ.
         failures: why instances that exist will not come.
         error: why there is nothing to bring.
         planned: set once it is known who brings what.
@@ -129,6 +135,7 @@ class Flight:
         self.selection = selection
         self.log: list[Spooled] = []
         self.states: dict[str, RegionState] = {}
+        self.subjects: tuple[Subject, ...] = ()
         self.failures: list[GatewayError] = []
         self.error: GatewayError | None = None
         self.planned = asyncio.Event()

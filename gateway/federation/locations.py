@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from gateway.dataset.query import Level, Query, Selection, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
@@ -12,10 +12,16 @@ from gateway.errors import NoRegionAnswered
 from gateway.events import IdentityConflict, Observer
 from gateway.federation import identity
 from gateway.federation.completeness import CONFLICT, Completeness, RegionState, not_held
+from gateway.federation.issuers import Issuers
 from gateway.federation.merge import one_patient
 from gateway.federation.paging import first
+from gateway.federation.patients import NoIdentitySource, Patients
+from gateway.federation.release import ACCESSION_NUMBER, subject_of
 from gateway.federation.search import MOST_UIDS, Answer, SearchableRegion, ask_all, completeness
 from gateway.spool.catalog import Facts
+
+if TYPE_CHECKING:
+    from gateway.access.permit import Subject
 
 NUMBER_OF_INSTANCES = "00201208"
 EMPTY: Mapping[str, Facts] = MappingProxyType({})
@@ -66,13 +72,21 @@ class Planner:
     Attributes:
         states: id of each region to its state, "complete" as long as it answers.
         instances: of the study, at the holder that counts the most; None where none counts.
+        subject: whose the study is, by the regions that it is brought from; None until they have said.
     """
 
     def __init__(
-        self, regions: Sequence[SearchableRegion], deadline: Deadline, soft_seconds: float, observer: Observer
+        self,
+        regions: Sequence[SearchableRegion],
+        deadline: Deadline,
+        soft_seconds: float,
+        observer: Observer,
+        patients: Patients | None = None,
     ) -> None:
         self.states: dict[str, RegionState] = {}
         self.instances: int | None = None
+        self.subject: Subject | None = None
+        self._patients = patients or Patients(NoIdentitySource(), Issuers())
         self._listed: set[str] = set()
         self._regions = {region.profile.id: region for region in regions}
         self._deadline = deadline
@@ -118,7 +132,7 @@ class Planner:
     async def _holders(self, study: str) -> list[str]:
         """Find the regions that hold the study for one patient, the best first."""
         keys: dict[TagPath, str] = {(UNIQUE_KEYS[Level.STUDY],): study}
-        include = identity.PATIENT_KEYS | identity.RETURN_KEYS | {(NUMBER_OF_INSTANCES,)}
+        include = identity.PATIENT_KEYS | identity.RETURN_KEYS | {(NUMBER_OF_INSTANCES,), (ACCESSION_NUMBER,)}
         answers = await self._ask(list(self._regions), Query(Level.STUDY, keys=keys, include=include, bare=True))
         found = [(answer.profile, answer.rows[0]) for answer in answers if answer.rows]
         if not found:
@@ -128,6 +142,7 @@ class Planner:
         counts = [first(row.get(NUMBER_OF_INSTANCES)) for _, row in found]
         self.instances = max((int(x) for x in counts if isinstance(x, int)), default=None)
         same, others = one_patient(found)
+        self.subject = subject_of(study, same, self._patients)
         for profile, _ in others:
             self.states[profile.id] = RegionState(profile.id, CONFLICT)
             self._observer(IdentityConflict(same[0][0].id, profile.id))

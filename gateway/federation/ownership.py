@@ -5,12 +5,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from gateway.dataset.patient import PatientIdentifier
 from gateway.dataset.query import Level, Query, Row, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
 from gateway.deadline import Deadline
 from gateway.federation import identity
 from gateway.federation.asking import MOST_UIDS, Answer, Regions
-from gateway.federation.identity import UNLINKED, Links, PatientIdentifier
+from gateway.federation.completeness import COMPLETE
+from gateway.federation.identity import UNLINKED, Links
 from gateway.federation.kept import Kept
 from gateway.federation.merge import Holder, one_patient
 from gateway.federation.paging import first
@@ -19,9 +21,12 @@ from gateway.federation.questions import PATIENT_ID_KEY, WITH_ISSUER
 from gateway.region.profile import Profile
 
 STUDY_INSTANCE_UID = UNIQUE_KEYS[Level.STUDY]
+ACCESSION_KEYS: Final[frozenset[TagPath]] = frozenset({("00080050",)})
 TELLING: Final = (identity.ISSUER, identity.ISSUER_QUALIFIERS)
 REMEMBERED_SECONDS, MOST_REMEMBERED = 300.0, 20_000
 """How long, and of how many studies, is remembered who issued a Patient ID: to tell it, archives read a file a row."""
+OWNER_SECONDS: Final = 60.0
+"""How long it is remembered whose a study is, where all regions have said so."""
 NOT_TOLD: Final = (
     "region {} does not tell the issuers of its Patient IDs: some rows carry their region's own Patient ID"
 )
@@ -55,6 +60,7 @@ class Ownership:
         self._regions = regions
         self._patients = patients
         self._issuers = Kept[Place, Row](REMEMBERED_SECONDS, MOST_REMEMBERED)
+        self._owners = Kept[str, tuple[Holder, ...]](OWNER_SECONDS, MOST_REMEMBERED)
 
     async def identify(self, answers: Sequence[Answer], deadline: Deadline) -> Links:
         """Add to each study that several regions hold what tells whose it is and which is a copy.
@@ -148,6 +154,22 @@ class Ownership:
         same, others = _of_one_patient(found, found, links)
         return same, others, told
 
+    async def owners(self, studies: Collection[str], deadline: Deadline) -> dict[str, tuple[Holder, ...]]:
+        """Find who holds studies, for the one patient of each; a study of which no region tells is absent."""
+        known = {study: held for study in studies if (held := self._owners.get(study))}
+        unknown = [study for study in studies if study not in known]
+        if not unknown:
+            return known
+        told = await self._whose(unknown, self._regions.by_id, deadline)
+        found = _found(told)
+        shared = [holder for rows in found.values() if len(rows) > 1 for holder in rows.values()]
+        links = await self.links(shared, deadline) if shared else UNLINKED
+        for study, rows in found.items():
+            known[study] = tuple(one_patient(list(rows.values()), links)[0])
+            if all(answer.state == COMPLETE for answer in told):
+                self._owners.put(study, known[study])
+        return known
+
     async def links(self, holders: Iterable[Holder], deadline: Deadline) -> Links:
         """Ask the identity source which identifiers of these rows are of one patient."""
         known = (identity.identifiers(row, profile.namespace) for profile, row in holders)
@@ -156,7 +178,7 @@ class Ownership:
     async def _whose(self, studies: Collection[str], regions: Collection[str], deadline: Deadline) -> list[Answer]:
         """Ask some regions whose some studies are, each with its whole patience, however long others took."""
         told = list[Answer]()
-        for query in _about(studies, identity.PATIENT_KEYS | identity.RETURN_KEYS):
+        for query in _about(studies, identity.PATIENT_KEYS | identity.RETURN_KEYS | ACCESSION_KEYS):
             told += await self._regions.ask_each([*regions], query, deadline)
         return told
 

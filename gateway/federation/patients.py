@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
+from gateway.dataset.patient import PatientIdentifier
 from gateway.dataset.query import Query, Row, TagPath
 from gateway.deadline import Deadline
 from gateway.errors import IdentityUnavailable
@@ -21,7 +22,6 @@ from gateway.federation.identity import (
     UNIVERSAL_ENTITY_ID,
     UNIVERSAL_ENTITY_ID_TYPE,
     Links,
-    PatientIdentifier,
     demographics_differ,
     demographics_warning,
     long_string,
@@ -37,6 +37,7 @@ __all__ = ["IdentitySource", "NoIdentitySource", "PatientIdentifier", "Patients"
 RETRIEVE_AE_TITLE: Final = "00080054"
 OTHER_PATIENT_ID_KEY: Final[TagPath] = (OTHER_PATIENT_IDS, PATIENT_ID)
 
+EVERYONE_SECONDS: Final = 10.0
 UNAVAILABLE: Final = (
     "the identity source does not answer: identifiers could not be resolved, and each region was asked in its own "
     "namespace; rows carry the issuer of their Patient ID"
@@ -100,19 +101,26 @@ class Patients:
         self.show_provincial = show_provincial
 
     async def questions(
-        self, query: Query, profiles: Sequence[Profile], deadline: Deadline, *, of_every_row: bool = True
+        self,
+        query: Query,
+        profiles: Sequence[Profile],
+        deadline: Deadline,
+        *,
+        of_every_row: bool = True,
+        whose: bool = False,
     ) -> Questions:
         """Say what each region is asked, so that all of them are asked for the same patient.
 
         With ``of_every_row`` unset, a query that may have many rows does not ask for the issuers that nothing but
-        ``present`` needs: rows without one are to get it before.
+        ``present`` needs: rows without one are to get it before. With ``whose``, each row states its issuer in any
+        case, since it depends on that who may see it.
 
         Raises:
             RequestError: the query names two issuers.
         """
         asked = Asked.by(query, self._issuers)
         shown = bool(self.provincial) and (of_every_row or names_somebody(query))
-        stated = bool(shown or asked.issuer or query.keys.get(PATIENT_ID_KEY))
+        stated = bool(whose or shown or asked.issuer or query.keys.get(PATIENT_ID_KEY))
         plain = returning_issuer(query, asked) if stated else query
         everywhere = Questions(
             {profile.id: (plain,) for profile in profiles}, issuers=self._issuers, stated=stated, issuer=asked.issuer
@@ -165,6 +173,34 @@ class Patients:
         named = {x: PatientIdentifier(self._issuers.name(x.issuer), x.value) for x in identifiers}
         found, _ = await self._look_up(set(named.values()), deadline)
         return {known: found[name] | {known} for known, name in named.items() if found.get(name)}
+
+    def stated(self, row: Row, profile: Profile) -> frozenset[PatientIdentifier]:
+        """Return the identifiers of a region's row: its Patient ID, and of the others those that name their issuer."""
+        found = set[PatientIdentifier]()
+        if patient_id := text(row, PATIENT_ID):
+            issuer = self._issuers.stated(row) or self._issuers.name(profile.namespace)
+            found.add(PatientIdentifier(issuer, patient_id))
+        if OTHER_PATIENT_IDS in row:
+            items = filter(None, row[OTHER_PATIENT_IDS].get("Value") or ())
+            found.update(filter(None, map(self._identifier, items)))
+        return frozenset(found)
+
+    async def everyone(
+        self, known: Collection[PatientIdentifier]
+    ) -> dict[PatientIdentifier, frozenset[PatientIdentifier]]:
+        """Return all identifiers of the patient of each of these, itself included.
+
+        Raises:
+            IdentityUnavailable: the identity source does not answer.
+        """
+        named = {x: PatientIdentifier(self._issuers.name(x.issuer) or self.provincial, x.value) for x in known}
+        if not self.provincial:
+            return {x: frozenset({name}) for x, name in named.items()}
+        found, failed = await self._look_up(set(named.values()), Deadline.after(EVERYONE_SECONDS))
+        if failed:
+            self._observer(IdentitySourceFailed())
+            raise IdentityUnavailable("the identity source does not say which identifiers are of one patient")
+        return {x: found[name] | {name} for x, name in named.items()}
 
     async def _resolve(self, asked: Asked, deadline: Deadline) -> list[frozenset[PatientIdentifier]]:
         """Find the patients whom a number may mean: in its issuer's domain, else the provincial, else everywhere."""

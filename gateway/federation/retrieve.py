@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
+from gateway.access.permit import UNRESTRICTED, Permit, Subject
 from gateway.dataset.query import Selection
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError, IncompleteRetrieve, SpoolFull, Stalled
@@ -16,7 +17,10 @@ from gateway.events import Observer
 from gateway.federation.bringing import Bringing, RetrievableRegion
 from gateway.federation.completeness import COMPLETE, Completeness, RegionState, not_held
 from gateway.federation.flights import Flight, Instance, Subscription, wants
+from gateway.federation.issuers import Issuers
 from gateway.federation.locations import Planner
+from gateway.federation.patients import NoIdentitySource, Patients
+from gateway.federation.permission import allow, told
 from gateway.spool.spool import Spool, Spooled
 
 MOST_HOLDINGS = 4096
@@ -34,6 +38,9 @@ class Retrieval:
     Iterating raises, at the end or as soon as nothing more can come: NotFound where there is no such series or
     instance, RegionMissing where one that did not answer may have it, the region's error where nothing arrived
     because of it, and IncompleteRetrieve where something did.
+
+    Attributes:
+        arrived: how many were given.
     """
 
     def __init__(self, flight: Flight, subscription: Subscription, spool: Spool, first_by: Deadline) -> None:
@@ -41,7 +48,7 @@ class Retrieval:
         self._subscription = subscription
         self._spool = spool
         self._first_by = first_by
-        self._arrived = 0
+        self.arrived = 0
 
     @property
     def completeness(self) -> Completeness:
@@ -63,20 +70,20 @@ class Retrieval:
     async def __aiter__(self) -> AsyncIterator[Instance]:
         """Yield each instance once."""
         while (spooled := await self._next()) is not None:
-            self._arrived += 1
+            self.arrived += 1
             yield Instance(spooled, self._spool, self._subscription)
         if self._subscription.is_satisfied:
             return
         failures = self._flight.failures
-        if failures and self._arrived:
+        if failures and self.arrived:
             raise IncompleteRetrieve("some instances did not arrive") from failures[0]
         if failures:
             raise failures[0].with_traceback(None)
-        if not self._arrived:
+        if not self.arrived:
             raise not_held("it", self.completeness)
 
     async def _next(self) -> Spooled | None:
-        if self._arrived:
+        if self.arrived:
             return await self._subscription.next()
         try:
             async with self._first_by.timeout():
@@ -93,11 +100,13 @@ class Holding:
         at: when, on the monotonic clock.
         uids: its instances.
         states: of the regions.
+        subjects: whose it is.
     """
 
     at: float
     uids: frozenset[str]
     states: dict[str, RegionState]
+    subjects: tuple[Subject, ...]
 
 
 class FederatedRetrieve:
@@ -118,6 +127,7 @@ class FederatedRetrieve:
         longest_seconds: float = 4 * 3600.0,
         fresh_seconds: float = 60.0,
         background_instances: int = 0,
+        patients: Patients | None = None,
     ) -> None:
         self._regions = {region.profile.id: region for region in regions}
         self._observer = observer
@@ -126,8 +136,10 @@ class FederatedRetrieve:
         self._longest_seconds = longest_seconds
         self._fresh_seconds = fresh_seconds
         self._background_instances = background_instances
+        self._patients = patients or Patients(NoIdentitySource(), Issuers())
         self._flights: list[Flight] = []
         self._holdings: OrderedDict[tuple[str, str | None], Holding] = OrderedDict()
+        self._subjects: OrderedDict[str, Subject] = OrderedDict()
         self._tasks = asyncio.TaskGroup()
         self._watch: asyncio.Task[None] | None = None
 
@@ -156,8 +168,13 @@ class FederatedRetrieve:
         await self.aclose()
 
     @asynccontextmanager
-    async def retrieve(self, selection: Selection, deadline: Deadline) -> AsyncIterator[Retrieval]:
+    async def retrieve(
+        self, selection: Selection, deadline: Deadline, *, permit: Permit = UNRESTRICTED
+    ) -> AsyncIterator[Retrieval]:
         """Have a selection from the spool, from a retrieve under way, or from its holders.
+
+        Wherever it comes from, whose it is was said by the regions that it came from, and is held against the permit
+        before anything of it is given.
 
         The deadline is that of the first instance; those behind it come as long as the regions keep sending. Leaving
         the context stops what nobody else wants.
@@ -167,17 +184,24 @@ class FederatedRetrieve:
             RegionMissing: those that answered do not.
             NoRegionAnswered: none answered.
             SpoolFull: there is no room to begin another retrieve.
+            AccessDenied: its patient does not consent, and the caller is to know it.
+            AuditUnavailable: the release cannot be recorded.
         """
         flight = await self._from_spool(selection) or self._under_way(selection) or self._depart(selection)
         subscription = flight.subscribe(selection)
+        retrieval: Retrieval | None = None
         try:
             await _planned(flight, deadline)
-            yield Retrieval(flight, subscription, self._spool, deadline)
+            await allow(flight, permit)
+            retrieval = Retrieval(flight, subscription, self._spool, deadline)
+            yield retrieval
         finally:
             subscription.leave()
             flight.delivered = flight.delivered or subscription.is_satisfied
             if not flight.subscriptions and not flight.ended and not self._goes_on(flight):
                 await self._given_up(flight)
+            if retrieval is not None:
+                await told(flight, permit, retrieval.arrived, whole=subscription.is_satisfied)
 
     # --- what there is already
 
@@ -186,18 +210,18 @@ class FederatedRetrieve:
         found = self._at_rest(selection)
         if found is None:
             return None
-        states, wanted = found
+        holding, wanted = found
         sound = await self._spool.sound(wanted)
         if len(sound) < len(wanted) or any(x.content.lost for x in sound):
             return None
         flight = Flight(selection, self._spool, self._observer)
-        flight.states = states
+        flight.states, flight.subjects = _counted(holding.states, wanted), holding.subjects
         for spooled in sound:
             flight.publish(spooled)
         flight.end()
         return flight
 
-    def _at_rest(self, selection: Selection) -> tuple[dict[str, RegionState], list[Spooled]] | None:
+    def _at_rest(self, selection: Selection) -> tuple[Holding, list[Spooled]] | None:
         shelf = self._spool.at_hand(selection.study)
         since = time.monotonic() - self._fresh_seconds
         for key in ((selection.study, selection.series), (selection.study, None)):
@@ -213,7 +237,7 @@ class FederatedRetrieve:
                 continue
             wanted = [spooled for spooled in found if wants(selection, spooled.facts)]
             if wanted:
-                return _counted(holding.states, wanted), wanted
+                return holding, wanted
         return None
 
     def _under_way(self, selection: Selection) -> Flight | None:
@@ -256,12 +280,13 @@ class FederatedRetrieve:
         selection = flight.selection
         stored = [x for x in (await self._spool.study(selection.study)).values() if wants(selection, x.facts)]
         deadline = Deadline.after(self._longest_seconds)
-        planner = Planner(list(self._regions.values()), deadline, self._soft_seconds, self._observer)
+        planner = Planner(list(self._regions.values()), deadline, self._soft_seconds, self._observer, self._patients)
         with held(stored):  # their time may be over before they are given to those who wait
             kept = {x.facts.uid: x for x in await self._spool.sound(stored)}
             plan = await planner.plan(selection, {uid: x.facts for uid, x in kept.items()})
             self._spool.forget(selection.study, kept.keys() - set(plan.confirmed))
             flight.states = {state.region: state for state in plan.completeness.states}
+            flight.subjects = self._whose(selection.study, planner.subject)
             for spooled in (x for uid, x in kept.items() if uid in plan.confirmed):
                 state = flight.states.get(spooled.facts.region)
                 if state is not None and not state.missing:
@@ -287,9 +312,24 @@ class FederatedRetrieve:
         if flight.failures or not uids:
             return
         selection = flight.selection
-        self._holdings[selection.study, selection.series] = Holding(time.monotonic(), uids, dict(flight.states))
+        self._holdings[selection.study, selection.series] = Holding(
+            time.monotonic(), uids, dict(flight.states), flight.subjects
+        )
         while len(self._holdings) > MOST_HOLDINGS:
             self._holdings.popitem(last=False)
+
+    def _whose(self, study: str, subject: Subject | None) -> tuple[Subject, ...]:
+        """Return whose a study is and, where that is not the same, whose it was by those who brought what is at hand.
+
+        A region that is down now may have brought it for another patient than the one that answers tells.
+        """
+        if subject is None:
+            return ()
+        before = self._subjects.pop(study, subject)
+        self._subjects[study] = subject
+        while len(self._subjects) > MOST_HOLDINGS:
+            self._subjects.popitem(last=False)
+        return (subject,) if before.patients == subject.patients else (subject, before)
 
     def _goes_on(self, flight: Flight) -> bool:
         """Whether a flight that nobody reads goes on: a viewer that has one instance will want its series."""

@@ -9,6 +9,7 @@ from operator import attrgetter
 from types import TracebackType
 from typing import Self
 
+from gateway.access.permit import UNRESTRICTED, Permit
 from gateway.dataset.matching import matcher
 from gateway.dataset.query import Level, Query, Row, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
@@ -27,6 +28,7 @@ from gateway.federation.merge import MODALITIES_IN_STUDY, Merged, merge
 from gateway.federation.ownership import Ownership
 from gateway.federation.paging import first, ordered, page
 from gateway.federation.patients import NoIdentitySource, Patients
+from gateway.federation.release import Release, narrowed
 from gateway.federation.remarks import Remarks
 from gateway.federation.shared import Shared
 from gateway.federation.snapshots import Snapshots
@@ -70,6 +72,7 @@ class FederatedSearch:
         self._regions = Regions(regions, limits.max_matches_per_region, observer)
         self._patients = patients or Patients(NoIdentitySource(), Issuers())
         self._ownership = Ownership(self._regions, self._patients)
+        self._release = Release(self._ownership, self._patients, self._regions.profiles)
         self._limits = limits
         self._counted = Counted()
         self._flights: Shared[Hashable, Findings] = Shared()
@@ -85,23 +88,34 @@ class FederatedSearch:
         self._snapshots.clear()
         await self._flights.__aexit__(kind, error, traceback)
 
-    async def search(self, query: Query, deadline: Deadline, *, caller: str = "") -> SearchResult:
+    async def search(
+        self, query: Query, deadline: Deadline, *, caller: str = "", permit: Permit = UNRESTRICTED
+    ) -> SearchResult:
         """Return one page of the province's matches; a later page continues what the caller was shown before.
+
+        What the permit does not allow is left out before anything is counted. All callers share what the regions were
+        asked, and nobody what another may see.
 
         Raises:
             RequestError: a region cannot be asked this.
             NoRegionAnswered: not one region answered, and none had given a row before it failed.
+            AuditUnavailable: what would be shown cannot be recorded.
         """
-        question = _question(query)
+        query, whose = narrowed(query, permit), permit.restricted
+        question = _question(query), whose
         snapshot = (caller, question)
         found = self._snapshots.get(snapshot) if query.offset else None
         continued = found is not None
         if found is None:
             # Who waits less than another gets another answer, so they are not the same search.
             key = (question, math.ceil(deadline.remaining))
-            found = await self._flights.run(key, lambda: self._find(query, deadline))
+            found = await self._flights.run(key, lambda: self._find(query, deadline, whose=whose))
+        if whose:
+            found = await self._release.allowed(found, query, permit, deadline)
         rows, remaining = page(found.rows, query.offset, query.limit, self._limits.max_results)
         await self._complete(found, rows, query, deadline)
+        if permit.recorder is not None:
+            await self._release.record(rows, found.held_by, query, permit, deadline)
         if remaining and not continued:
             self._snapshots.keep(snapshot, found)
         elif not continued:
@@ -109,18 +123,25 @@ class FederatedSearch:
         told = (*query.warnings, *found.warnings, *found.remarks, *found.gaps.warnings(rows, query.level))
         return SearchResult(rows, remaining, found.completeness, told, found.unavailable)
 
-    def stream(self, query: Query, deadline: Deadline) -> AbstractAsyncContextManager[RowStream]:
+    def stream(
+        self, query: Query, deadline: Deadline, *, permit: Permit = UNRESTRICTED
+    ) -> AbstractAsyncContextManager[RowStream]:
         """Return a context of the matches in the order in which they arrive, each once; ``offset`` has no meaning here.
 
         Raises:
             RequestError: a region cannot be asked this.
         """
-        return streaming(RowStream(self._regions, self._ownership, self._patients, query, deadline))
+        asked = narrowed(query, permit)
+        return streaming(
+            RowStream(self._regions, self._ownership, self._patients, asked, deadline, permit, self._release)
+        )
 
-    async def _find(self, query: Query, deadline: Deadline) -> Findings:
+    async def _find(self, query: Query, deadline: Deadline, *, whose: bool) -> Findings:
         """Ask the regions, and merge and order all that they give."""
         query = replace(query, offset=0, limit=None, warnings=())
-        questions = await self._patients.questions(query, self._regions.profiles, deadline, of_every_row=False)
+        questions = await self._patients.questions(
+            query, self._regions.profiles, deadline, of_every_row=False, whose=whose
+        )
         asked = await self._regions.ask(questions.of, deadline, questions.admits)
         answers = self._regions.each(asked)
         merged = await self._merged(query, answers, deadline)

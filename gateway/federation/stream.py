@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
+from gateway.access.permit import Permit
 from gateway.dataset.matching import matcher
 from gateway.dataset.query import Level, Query, Row
 from gateway.dataset.required import UNIQUE_KEYS
@@ -28,6 +30,7 @@ from gateway.federation.merge import RETRIEVE_AE_TITLE, Holder, one_patient
 from gateway.federation.ownership import STUDY_INSTANCE_UID, Ownership
 from gateway.federation.paging import first
 from gateway.federation.patients import Patients
+from gateway.federation.release import Release, notices
 from gateway.federation.remarks import Remarks
 from gateway.region.profile import Profile
 
@@ -59,7 +62,14 @@ class RowStream:
     """
 
     def __init__(
-        self, regions: Regions, ownership: Ownership, patients: Patients, query: Query, deadline: Deadline
+        self,
+        regions: Regions,
+        ownership: Ownership,
+        patients: Patients,
+        query: Query,
+        deadline: Deadline,
+        permit: Permit,
+        release: Release,
     ) -> None:
         self.states = {id_: RegionState(id_, COMPLETE, 0) for id_ in regions.by_id}
         self.unavailable: IdentityUnavailable | None = None
@@ -75,24 +85,34 @@ class RowStream:
         self._shown: set[str] = set()
         self._repeated: set[str] = set()
         self._owners: dict[str, Holder] = {}
+        self._permit = permit
+        self._release = release
+        self._withheld: Counter[str] = Counter()
+        self._hidden: set[str] = set()
+        self._notices: dict[str, None] = {}
 
     @property
     def completeness(self) -> Completeness:
-        """The state of each region, so far."""
-        return Completeness("matches", tuple(self.states.values()))
+        """The state of each region, so far, without what is withheld."""
+        if not self._withheld:
+            return Completeness("matches", tuple(self.states.values()))
+        counted = ((x, None if x.count is None else x.count - self._withheld[x.region]) for x in self.states.values())
+        return Completeness("matches", tuple(replace(state, count=count) for state, count in counted))
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the caller should hear, so far."""
-        told = self._remarks.warnings()
-        if not self._repeated or self._query.level is Level.IMAGE:
+        told = (*self._remarks.warnings(), *self._notices)
+        repeated = len(self._repeated - self._hidden)
+        if not repeated or self._query.level is Level.IMAGE:
             return told
-        rows = "1 row is" if len(self._repeated) == 1 else f"{len(self._repeated)} rows are"
+        rows = "1 row is" if repeated == 1 else f"{repeated} rows are"
         return (*told, f"{rows} of more than one region: counts and RetrieveAETitle are of the one that answered first")
 
     async def start(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """Ask the regions; where rows do not say whose they are, only those that hold the study for one patient."""
-        questions = await self._patients.questions(self._query, self._regions.profiles, self._deadline)
+        whose = self._permit.restricted
+        questions = await self._patients.questions(self._query, self._regions.profiles, self._deadline, whose=whose)
         self._remarks.texts += questions.warnings
         self.unavailable = questions.unavailable
         of: Mapping[str, Sequence[Query]] = questions.of
@@ -108,23 +128,34 @@ class RowStream:
         Raises:
             RequestError: a region cannot be asked this.
             NoRegionAnswered: not one region answered, and none had given a row before it failed.
+            AuditUnavailable: what would be given cannot be recorded.
         """
         left = self._limit
+        await self._record(())
         while self._under_way and left != 0:
             rows = (await self._batch())[:left]
             self._remarks.texts += await self._patients.present(rows, self._query, self._deadline)
+            if rows:
+                await self._record(rows)
             for row in rows:
                 yield row
             left = left if left is None else left - len(rows)
         if self.completeness.failed and not self._shown:
             raise NoRegionAnswered("no region answered", federation_status=self.completeness.header())
 
+    async def _record(self, rows: Sequence[Row]) -> None:
+        """Have the audit trail say what is asked, before anything comes, and then what does."""
+        if self._permit.recorder is not None:
+            key, title = UNIQUE_KEYS[self._query.level], RETRIEVE_AE_TITLE
+            held_by = {first(row[key]): (self._regions.ids[first(row[title])],) for row in rows}
+            await self._release.record(rows, held_by, self._query, self._permit, self._deadline)
+
     async def _batch(self) -> list[Row]:
         """Wait for a row, and take what else has arrived."""
         arrived = [await self._arrivals.get()]
         while not self._arrivals.empty():
             arrived.append(self._arrivals.get_nowait())
-        rows: list[Row] = []
+        rows: list[tuple[Profile, Row]] = []
         for item in arrived:
             if isinstance(item, _Ended):
                 self._under_way -= 1
@@ -132,8 +163,21 @@ class RowStream:
                     raise item.error
             elif await self._is_new(item.profile, item.row):
                 titles = {"vr": "AE", "Value": [item.profile.ae_title]}
-                rows.append({**item.row, RETRIEVE_AE_TITLE: titles})
-        return rows
+                rows.append((item.profile, {**item.row, RETRIEVE_AE_TITLE: titles}))
+        return await self._allowed(rows) if self._permit.restricted else [row for _, row in rows]
+
+    async def _allowed(self, rows: Sequence[tuple[Profile, Row]]) -> list[Row]:
+        """Leave out what is withheld from the caller, as if it had not come."""
+        key = UNIQUE_KEYS[self._query.level]
+        held_by = {first(row[key]): (profile.id,) for profile, row in rows}
+        subjects = await self._release.subjects([row for _, row in rows], held_by, self._query, self._deadline)
+        blocks = await self._permit.blocks(subjects)
+        for (profile, row), block in zip(rows, blocks, strict=True):
+            if block is not None:
+                self._withheld[profile.id] += 1
+                self._hidden.add(first(row[key]))
+        self._notices.update(dict.fromkeys(notices(blocks)))
+        return [row for (_, row), block in zip(rows, blocks, strict=True) if block is None]
 
     async def _is_new(self, profile: Profile, row: Row) -> bool:
         """Whether a row's entity was not shown yet, and its study is not shown for another patient (trap 2)."""

@@ -19,6 +19,7 @@ from gateway.dimse.sop_classes import (
 )
 from gateway.events import Observer
 from gateway.region.inbox import Inbox
+from gateway.scp.gate import Gate
 from gateway.scp.identifier import GRANTED
 from gateway.scp.outgoing import Recode
 from gateway.scp.profile import PeerProfile
@@ -65,6 +66,7 @@ class Face:
 
     Attributes:
         destinations: where each peer that takes instances is called, by AE title.
+        gate: decides what each peer may.
         recode: decodes what a peer cannot take as it is stored.
         store: takes contributions; None where there is nowhere for them to go.
     """
@@ -76,6 +78,7 @@ class Face:
     observer: Observer
     limits: Limits
     settings: FaceSettings
+    gate: Gate
     recode: Recode | None = None
     store: Store | None = None
 
@@ -102,7 +105,7 @@ class Face:
             scp_roles=STORAGE if "get" in granted else frozenset(),
             extended={STUDY_ROOT_FIND: GRANTED, PATIENT_ROOT_FIND: GRANTED} if "find" in granted else {},
         )
-        storage = Storage(peer, self.inbox, self.store if may_store else None)
+        storage = Storage(peer, self.inbox, self.gate, self.store if may_store else None)
         services = self._services(peer) | {CommandField.C_STORE_RQ: storing(storage.take)}
         fields: Sequence[tuple[str, int]] = (
             ("echo", CommandField.C_ECHO_RQ),
@@ -115,7 +118,9 @@ class Face:
 
     def _services(self, peer: PeerProfile) -> dict[int, Service]:
         settings = self.settings
-        query = Query(self.search, peer, settings.ae_title, self.observer, settings.search_seconds, settings.strict)
+        query = Query(
+            self.search, peer, settings.ae_title, self.observer, settings.search_seconds, settings.strict, self.gate
+        )
         named = {peer.ae_title, *peer.may_move_to}
         retrieve = Retrieve(
             self.search,
@@ -126,6 +131,7 @@ class Face:
             self.limits,
             settings.first_instance_seconds,
             settings.strict,
+            self.gate,
             self.recode,
         )
         return {

@@ -45,6 +45,9 @@ class PeerProfile(Section):
             is let in by TLS alone.
         character_set: in which it reads text; several values joined by a backslash.
         issuer_of_patient_id: the namespace of the Patient IDs that it asks for without naming one.
+        organisation: under whose authority it acts.
+        role: of those who work at it.
+        purpose: what they use the data for, a Purpose of Use code; empty for the gateway's default.
     """
 
     name: Name
@@ -57,6 +60,9 @@ class PeerProfile(Section):
     certificates: tuple[str, ...] = ()
     character_set: CharacterSetTerm = "ISO_IR 100"
     issuer_of_patient_id: str = ""
+    organisation: str = ""
+    role: str = ""
+    purpose: str = ""
 
     @property
     def id(self) -> str:

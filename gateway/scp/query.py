@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from gateway.access.principal import Transaction
 from gateway.dataset.json_model import to_json_model
 from gateway.dataset.query import Row
 from gateway.dataset.writer import from_json_model
@@ -18,6 +19,7 @@ from gateway.errors import GatewayError, LimitExceeded, NoRegionAnswered, Region
 from gateway.events import Observer, PeerOperation
 from gateway.federation.completeness import LIMITED, Completeness
 from gateway.scp import identifier
+from gateway.scp.gate import Gate
 from gateway.scp.interruption import interruptible
 from gateway.scp.profile import PeerProfile
 from gateway.wire.command import RESPONSE, Command
@@ -41,6 +43,7 @@ class Query:
     Attributes:
         seconds: hard limit of a search.
         strict: a missing region ends a C-FIND with a Failure instead of Success.
+        gate: decides what the peer may.
     """
 
     search: "FederatedSearch"
@@ -49,6 +52,7 @@ class Query:
     observer: Observer
     seconds: float
     strict: bool
+    gate: Gate
 
     async def serve(self, association: Association, inbound: Inbound) -> None:
         """Answer one C-FIND: Pending responses as the regions give matches, then how it ended."""
@@ -67,18 +71,19 @@ class Query:
         self.observer(PeerOperation(self.peer.id, "find", f"{status:04X}", took, answer.matches))
 
     async def _answer(self, association: Association, message: Message, answer: "Answer") -> tuple[int, str]:
+        permit = await self.gate.permit(association, self.peer, Transaction.SEARCH)
         context = association.contexts[message.context_id]
         asked = self._read(message, context.transfer_syntax, context.abstract_syntax, context.extended)
         deadline = Deadline.after(self.seconds)
         above: Row = {}
         if asked.above is not None:
-            found = await self.search.search(asked.above, deadline)
+            found = await self.search.search(asked.above, deadline, permit=permit)
             if self.strict and found.completeness.missing:
                 raise missing(found.completeness)
             if not found.rows:
                 return SUCCESS, ""
             above = found.rows[0]
-        async with self.search.stream(asked.query, deadline) as rows:
+        async with self.search.stream(asked.query, deadline, permit=permit) as rows:
             if self.strict and rows.unavailable is not None:
                 raise rows.unavailable
             async with aclosing(_entities(rows, asked.level)) as entities:

@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from gateway.access.permit import Permit
+from gateway.access.principal import Transaction
 from gateway.dataset.json_model import to_json_model
 from gateway.dataset.query import Level, Query, Selection
 from gateway.dataset.writer import from_json_model
@@ -20,6 +22,7 @@ from gateway.federation.completeness import Completeness
 from gateway.federation.paging import first
 from gateway.scp import identifier
 from gateway.scp.destination import Destination
+from gateway.scp.gate import Gate
 from gateway.scp.interruption import beside, interruptible
 from gateway.scp.outgoing import Recode, send
 from gateway.scp.profile import PeerProfile
@@ -102,6 +105,7 @@ class Retrieve:
         destinations: where those that may be moved to take instances, by AE title.
         seconds: for a search, and for the first instance.
         strict: a missing region makes a warning of what is otherwise a Success.
+        gate: decides what the peer may.
         recode: decodes what a peer cannot take as it is stored; without it, such instances fail.
     """
 
@@ -113,6 +117,7 @@ class Retrieve:
     limits: Limits
     seconds: float
     strict: bool
+    gate: Gate
     recode: Recode | None = None
 
     async def move(self, association: Association, inbound: Inbound) -> None:
@@ -120,6 +125,9 @@ class Retrieve:
         if not isinstance(inbound, Message):
             return
         began, answer = time.monotonic(), Answer(association, inbound)
+        permit = await self._permitted("move", association, answer, began)
+        if permit is None:
+            return
         destination = self.destinations.get(inbound.command.move_destination or "")
         if destination is None:
             answer.send(MOVE_DESTINATION_UNKNOWN, comment="the Move Destination is not one this peer may name")
@@ -128,7 +136,7 @@ class Retrieve:
         originator = association.calling_ae_title, answer.message_id
         async with Destination(destination, self.limits, self.recode) as target:
             operation = _Operation(
-                self, association, inbound, answer, lambda instance: target.send(instance, originator)
+                self, association, inbound, answer, permit, lambda instance: target.send(instance, originator)
             )
             operation.is_over = lambda: target.down is not None
             status = await operation.run()
@@ -139,12 +147,25 @@ class Retrieve:
         if not isinstance(inbound, Message):
             return
         began, answer = time.monotonic(), Answer(association, inbound)
+        permit = await self._permitted("get", association, answer, began)
+        if permit is None:
+            return
         operation = _Operation(
-            self, association, inbound, answer, lambda instance: send(association, instance, self.recode)
+            self, association, inbound, answer, permit, lambda instance: send(association, instance, self.recode)
         )
         operation.is_over = lambda: association.closed
         status = await operation.run()
         self._told("get", status, began, operation.tally.arrived)
+
+    async def _permitted(self, service: str, association: Association, answer: Answer, began: float) -> Permit | None:
+        """Return what the peer may; where it may nothing, tell it so."""
+        try:
+            return await self.gate.permit(association, self.peer, Transaction.RETRIEVE)
+        except GatewayError as error:
+            status, comment = failure(error)
+            answer.send(status, comment=comment)
+            self._told(service, status, began, 0)
+            return None
 
     def _told(self, service: str, status: int, began: float, count: int) -> None:
         self.observer(PeerOperation(self.peer.id, service, f"{status:04X}", time.monotonic() - began, count))
@@ -158,7 +179,13 @@ class _Operation:
     """
 
     def __init__(
-        self, service: Retrieve, association: Association, request: Message, answer: Answer, sender: Sender
+        self,
+        service: Retrieve,
+        association: Association,
+        request: Message,
+        answer: Answer,
+        permit: Permit,
+        sender: Sender,
     ) -> None:
         self.tally = Tally()
         self.is_over: Callable[[], bool] = lambda: False
@@ -167,6 +194,7 @@ class _Operation:
         self._request = request
         self._answer = answer
         self._sender = sender
+        self._permit = permit
 
     async def run(self) -> int:
         """Send what is asked for, and the final response; return its status."""
@@ -207,7 +235,7 @@ class _Operation:
         """Yield the Unique Keys of a search."""
         async with (
             interruptible(self._association, self._answer.message_id),
-            self._service.search.stream(query, Deadline.after(self._service.seconds)) as rows,
+            self._service.search.stream(query, Deadline.after(self._service.seconds), permit=self._permit) as rows,
         ):
             uids = [uid async for row in rows if (uid := first(row.get(tag)))]
         for uid in uids:
@@ -225,7 +253,8 @@ class _Operation:
         key, uid = (identifier.SERIES, selection.series) if selection.series else (identifier.STUDY, selection.study)
         study = selection.study if selection.series else None
         query = Query(selection.level, study, None, {(key,): uid}, frozenset({(tag,)}))
-        found = await self._service.search.search(query, Deadline.after(self._service.seconds))
+        deadline = Deadline.after(self._service.seconds)
+        found = await self._service.search.search(query, deadline, permit=self._permit)
         counts = [first(row.get(tag)) for row in found.rows]
         return sum(int(count) for count in counts if str(count).isdecimal())
 
@@ -236,7 +265,8 @@ class _Operation:
             async with AsyncExitStack() as stack:
                 async with interruptible(self._association, message_id):
                     deadline = Deadline.after(self._service.seconds)
-                    retrieval = await stack.enter_async_context(self._service.retrieve.retrieve(selection, deadline))
+                    opened = self._service.retrieve.retrieve(selection, deadline, permit=self._permit)
+                    retrieval = await stack.enter_async_context(opened)
                 instances = aiter(retrieval)
                 while not self.is_over():
                     async with interruptible(self._association, message_id):

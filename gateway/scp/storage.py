@@ -5,12 +5,16 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from gateway.access.principal import Transaction
 from gateway.dimse.incoming import IncomingStore
+from gateway.errors import GatewayError
+from gateway.federation.permission import Stored, record
 from gateway.region.inbox import Inbox
+from gateway.scp.gate import Gate
 from gateway.scp.profile import PeerProfile
 
 
-class Result(Protocol):
+class Result(Stored, Protocol):
     """What became of an instance."""
 
     @property
@@ -40,18 +44,26 @@ class Storage:
     """Takes the C-STOREs of one peer.
 
     Attributes:
+        gate: decides what the peer may.
         store: where they go; None takes only what we asked the peer for.
         inbox: knows what we asked for, since a peer may be a region, too.
     """
 
     peer: PeerProfile
     inbox: Inbox
+    gate: Gate
     store: Store | None
 
     async def take(self, incoming: IncomingStore) -> int:
         """Take one instance and return the status of its C-STORE-RSP (PS3.4 B.2.3)."""
         if self.store is None or self.inbox.expects(incoming):
             return await self.inbox.store(incoming)
+        try:
+            permit = await self.gate.of(self.peer, incoming.address, Transaction.STORE)
+        except GatewayError as error:
+            return error.dimse_status
         uids = incoming.sop_class_uid, incoming.sop_instance_uid, incoming.transfer_syntax_uid
         async with self.store(self.peer, incoming.address) as intake:
-            return (await intake.take(*uids, incoming)).status
+            result = await intake.take(*uids, incoming)
+        await record(permit, [result])
+        return result.status

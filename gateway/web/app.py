@@ -9,9 +9,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp
 
+from gateway.access.decision import Decisions
+from gateway.access.token import Tokens
 from gateway.events import Observer, unobserved
+from gateway.web.authentication import Authentication
 from gateway.web.disconnect import CancelOnDisconnect
 from gateway.web.locations import Locations
+from gateway.web.policy import check_policies
 from gateway.web.problem import ProblemBoundary
 from gateway.web.representative import Representatives
 from gateway.web.retrieve import Retrieve
@@ -30,7 +34,7 @@ METHODS = ("GET", "HEAD", "POST")
 REQUEST_FIELDS = ("Accept", "Authorization", "Content-Type", "Prefer", "Range", "If-None-Match", "If-Range")
 EXPOSED_FIELDS = (
     *("Warning", "Federation-Status", "Content-Location", "ETag", "Retry-After"),
-    *("Accept-Ranges", "Content-Disposition", "Content-Range"),
+    *("Accept-Ranges", "Content-Disposition", "Content-Range", "WWW-Authenticate"),
 )
 
 
@@ -46,6 +50,7 @@ class WebSettings:
         first_byte_seconds: until a retrieve must have its first instance.
         cors_origins: exact origins of viewers that are served from elsewhere.
         upload: what one Store request may take.
+        cookie: name of the cookie that may hold the token of a GET; empty for none.
     """
 
     root_path: str = "/dicom-web"
@@ -55,6 +60,7 @@ class WebSettings:
     first_byte_seconds: float = 30.0
     cors_origins: tuple[str, ...] = ()
     upload: UploadLimits = field(default_factory=UploadLimits)
+    cookie: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,9 @@ def create_app(
     *,
     store: "FederatedStore | None" = None,
     regions: Mapping[str, Archive] = MappingProxyType({}),
+    decisions: Decisions,
+    tokens: Tokens | None = None,
+    pages: Sequence[BaseRoute] = (),
 ) -> ASGIApp:
     """Join the transactions to one application.
 
@@ -90,15 +99,32 @@ def create_app(
         observe: hears of defects and of bodies that break off.
         store: takes instances in for the province; None where nothing is stored.
         regions: what answers for one region alone, by its name, below ``/regions/{name}``.
+        decisions: who may do what.
+        tokens: whose tokens are whose; None where nobody shows one.
+        pages: further routes, each of which says who may.
     """
-    root = settings.root_path
-    alone = {x: _resources("", region_root(x, root), regions[x], workers, settings) for x in regions}
-    resources = [
-        *_resources(root, root, Archive(search, retrieve), workers, settings, store),
-        region_routes(root, alone),
-    ]
-    app = ProblemBoundary(Router(resources, redirect_slashes=False), observe=observe)
+    province = Archive(search, retrieve)
+    resources = [*all_routes(province, workers, settings, decisions, store=store, regions=regions), *pages]
+    check_policies(resources)
+    router = Authentication(Router(resources, redirect_slashes=False), tokens, settings.cookie)
+    app = ProblemBoundary(router, observe=observe)
     return _cors(CancelOnDisconnect(app), settings.cors_origins)
+
+
+def all_routes(
+    province: Archive,
+    workers: "Workers",
+    settings: WebSettings,
+    decisions: Decisions,
+    *,
+    store: "FederatedStore | None" = None,
+    regions: Mapping[str, Archive] = MappingProxyType({}),
+) -> list[BaseRoute]:
+    """Return the routes of the province and of each region alone."""
+    root = settings.root_path
+    alone = {x: _resources("", region_root(x, root), regions[x], workers, settings, decisions) for x in regions}
+    of_all = _resources(root, root, province, workers, settings, decisions, store)
+    return [*of_all, region_routes(root, alone)]
 
 
 def _resources(
@@ -107,6 +133,7 @@ def _resources(
     archive: Archive,
     workers: "Workers",
     settings: WebSettings,
+    decisions: Decisions,
     store: "FederatedStore | None" = None,
 ) -> list[BaseRoute]:
     """Return the routes below a path, for resources whose URLs begin with a base."""
@@ -123,6 +150,7 @@ def _resources(
             settings.first_byte_seconds,
         ),
         None if store is None else Store(store, locations, settings.upload),
+        decisions=decisions,
     )
 
 

@@ -1,14 +1,30 @@
 """Who asks, as far as the pages of one search have to be kept apart from those of another."""
 
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 from starlette.types import Scope
 
+from gateway.web.authentication import PRINCIPAL
+
+if TYPE_CHECKING:
+    from gateway.access.principal import Principal
+
 
 def caller(scope: Scope) -> str:
-    """Return a digest of the client's address and its Authorization field; it tells neither."""
+    """Return a digest of the caller, and of its address and Authorization field where nobody says who it is.
+
+    One subject acts for one organisation or another, and what it may see differs.
+    """
+    digest = blake2b(digest_size=16)
+    principal: Principal | None = scope.get(PRINCIPAL)
+    if principal is not None and principal.issuer:
+        for part in (principal.issuer, principal.subject, principal.organisation, principal.purpose):
+            digest.update(part.encode() + b"\0")
+        digest.update(repr((principal.patient, sorted(principal.roles))).encode())
+        return digest.hexdigest()
     client = scope.get("client") or ("",)
-    digest = blake2b(str(client[0]).encode(), digest_size=16)
+    digest.update(str(client[0]).encode())
     for name, value in scope["headers"]:
         if name == b"authorization":
             digest.update(b"\0" + value)

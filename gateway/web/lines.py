@@ -15,6 +15,7 @@ from gateway.errors import RequestError
 from gateway.federation.completeness import LIMITED, Completeness
 from gateway.web.completeness import warning
 from gateway.web.negotiation import NDJSON
+from gateway.web.policy import permit_of
 from gateway.web.problem import check_identity, region_missing
 from gateway.web.rows import Presentation
 from gateway.web.streaming import Body, reading
@@ -93,7 +94,8 @@ class Lines(Response):
         body = Body(scope, send)
         head = scope["method"] == "HEAD"
         summary = Summary()
-        async with self._federation.stream(self._query, self._deadline) as found, reading(found) as rows:
+        stream = self._federation.stream(self._query, self._deadline, permit=permit_of(scope))
+        async with stream as found, reading(found) as rows:
             if self._strict:
                 check_identity(found.unavailable)
             async for line in self._lines(rows, summary):

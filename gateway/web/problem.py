@@ -1,5 +1,6 @@
 """Problem documents (RFC 9457), and the boundary where every exception becomes one."""
 
+import math
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +20,11 @@ from gateway.errors import (
     NotFound,
     RangeNotSatisfiable,
     RegionMissing,
+    TooManyRequests,
+    Unauthenticated,
 )
 from gateway.events import Event, Observer
+from gateway.web.authentication import challenge
 from gateway.web.completeness import field_value
 
 if TYPE_CHECKING:
@@ -105,8 +109,11 @@ def problem(error: GatewayError, headers: Mapping[str, str] | None = None, *, fe
         response.raw_headers.append((b"federation-status", field_value(status)))
     if isinstance(error, RangeNotSatisfiable):
         response.headers["Content-Range"] = f"bytes */{error.size}"
+    if isinstance(error, Unauthenticated):
+        response.headers["WWW-Authenticate"] = challenge(error)
     if error.retryable:
-        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        seconds = math.ceil(error.seconds) if isinstance(error, TooManyRequests) else RETRY_AFTER_SECONDS
+        response.headers["Retry-After"] = str(seconds)
     return response
 
 

@@ -4,6 +4,7 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
+from gateway.access.permit import Permit
 from gateway.dataset.query import Level, Query, Row, Selection
 from gateway.deadline import Deadline
 from gateway.errors import NotFound
@@ -11,6 +12,8 @@ from gateway.federation.completeness import not_held
 from gateway.web.locations import uid_of
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from gateway.federation.search import FederatedSearch, SearchResult
 
 MODALITY: Final = "00080060"
@@ -28,9 +31,9 @@ class Representatives:
 
     def __init__(self, search: "FederatedSearch") -> None:
         self._search = search
-        self._chosen: OrderedDict[Selection, tuple[float, Selection]] = OrderedDict()
+        self._chosen: OrderedDict[Hashable, tuple[float, Selection]] = OrderedDict()
 
-    async def of(self, selected: Selection, deadline: Deadline) -> Selection:
+    async def of(self, selected: Selection, deadline: Deadline, permit: Permit) -> Selection:
         """Return the one instance of a study or a series.
 
         Raises:
@@ -39,31 +42,33 @@ class Representatives:
             NoRegionAnswered: none answered.
         """
         now = time.monotonic()
-        at, chosen = self._chosen.get(selected, (now - KEPT_SECONDS, None))
+        # What was chosen for one caller would tell another, who may not have it, that there is something.
+        key = selected, permit.principal if permit.restricted else None
+        at, chosen = self._chosen.get(key, (now - KEPT_SECONDS, None))
         if chosen is None or at <= now - KEPT_SECONDS:
-            chosen = await self._choose(selected, deadline)
-            self._chosen[selected] = now, chosen
-            self._chosen.move_to_end(selected)
+            chosen = await self._choose(selected, deadline, permit)
+            self._chosen[key] = now, chosen
+            self._chosen.move_to_end(key)
             while len(self._chosen) > MOST_KEPT:
                 self._chosen.popitem(last=False)
         return chosen
 
-    async def _choose(self, selected: Selection, deadline: Deadline) -> Selection:
+    async def _choose(self, selected: Selection, deadline: Deadline, permit: Permit) -> Selection:
         series = selected.series
         if series is None:
-            rows = await _rows(self._search, Query(Level.SERIES, selected.study), deadline)
+            rows = await _rows(self._search, Query(Level.SERIES, selected.study), deadline, permit)
             series = uid_of(next(filter(_has_pictures, rows), rows[0]), SERIES_INSTANCE_UID)
         if series is None:
             raise NotFound("the study has no series that can be named")
-        rows = await _rows(self._search, Query(Level.IMAGE, selected.study, series), deadline)
+        rows = await _rows(self._search, Query(Level.IMAGE, selected.study, series), deadline, permit)
         uid = uid_of(rows[(len(rows) - 1) // 2], SOP_INSTANCE_UID)
         if uid is None:
             raise NotFound("the series has no instance that can be named")
         return Selection(selected.study, series, (uid,))
 
 
-async def _rows(search: "FederatedSearch", query: Query, deadline: Deadline) -> list[Row]:
-    result: SearchResult = await search.search(query, deadline)
+async def _rows(search: "FederatedSearch", query: Query, deadline: Deadline, permit: Permit) -> list[Row]:
+    result: SearchResult = await search.search(query, deadline, permit=permit)
     if result.rows:
         return result.rows
     raise not_held("it", result.completeness)

@@ -12,6 +12,7 @@ from gateway.deadline import Deadline
 from gateway.errors import GatewayError, NotFound
 from gateway.federation.completeness import not_held
 from gateway.web.completeness import Header, federation_headers
+from gateway.web.policy import permit_of
 from gateway.web.problem import problem, region_missing
 from gateway.web.streaming import Body, reading
 
@@ -85,7 +86,7 @@ class RetrieveResponse(Response):
         retrieval: Retrieval | None = None
         try:
             async with (
-                self._federation.retrieve(self._selected, self._deadline) as retrieval,
+                self._federation.retrieve(self._selected, self._deadline, permit=permit_of(scope)) as retrieval,
                 reading(retrieval) as instances,
             ):
                 await self._first(retrieval, instances)

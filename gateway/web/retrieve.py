@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.access.principal import Transaction
 from gateway.dataset.codestreams import OCTET_STREAM
 from gateway.dataset.query import Selection
 from gateway.deadline import Deadline
@@ -21,6 +22,7 @@ from gateway.web.metadata import Metadata, XmlMetadata
 from gateway.web.negotiation import DICOM, JSON_TYPES, check_charset, preferences
 from gateway.web.parameters import Pair, pairs
 from gateway.web.paths import selection
+from gateway.web.policy import permit_of
 from gateway.web.rendered import Rendered, wants_parts
 from gateway.web.rendered_parameters import rendering, thumbnail
 from gateway.web.representative import Representatives
@@ -124,6 +126,14 @@ class Retrieve:
             return self._response(asked, Instances(asked, Form(DICOM, single=True)))
         return self._response(asked, Rendered(asked, wanted.rendering, wanted.frames, region=wanted.region))
 
+    def of_uri(self, request: Request) -> Transaction:
+        """Return the transaction of a WADO-URI request; a malformed one is told so by its handler."""
+        try:
+            as_dicom = uri_request(request, self.default_transfer_syntax).as_dicom
+        except RequestError:
+            as_dicom = False
+        return Transaction.RETRIEVE if as_dicom else Transaction.RENDERED
+
     def _asked(self, request: Request) -> Asked:
         self.workers.expect()
         parameters: tuple[Pair, ...] = tuple(pairs(request.scope["query_string"]))
@@ -133,7 +143,7 @@ class Retrieve:
 
     async def _of_one(self, asked: Asked, written: Representation) -> Response:
         """Answer for many with one of them."""
-        one = await self.representatives.of(asked.selected, self._deadline(asked))
+        one = await self.representatives.of(asked.selected, self._deadline(asked), permit_of(asked.request.scope))
         return self._response(asked, written, one)
 
     def _deadline(self, asked: Asked) -> Deadline:

@@ -1,6 +1,6 @@
 """Which resource is answered by which transaction (PS3.18 10.4.1, 10.6.1)."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -10,8 +10,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.types import Receive, Scope, Send
 
+from gateway.access.decision import Decisions
+from gateway.access.principal import Transaction
 from gateway.errors import NotFound
+from gateway.web.authentication import PRINCIPAL
 from gateway.web.form import FORM
+from gateway.web.policy import Guarded, Handler, Policy
 from gateway.web.retrieve import Retrieve
 from gateway.web.search import Search
 from gateway.web.store import Store
@@ -20,43 +24,48 @@ REGIONS = "/regions"
 SEARCH_METHODS = ("GET", "POST")
 
 
-def routes(root: str, search: Search, retrieve: Retrieve, store: Store | None = None) -> list[BaseRoute]:
+def routes(
+    root: str, search: Search, retrieve: Retrieve, store: Store | None = None, *, decisions: Decisions
+) -> list[BaseRoute]:
     """Return the routes below a root path; GET brings HEAD with it; without ``store`` nothing can be stored there."""
+    answered = _Answered(decisions)
     study = f"{root}/studies/{{study}}"
     series = f"{study}/series/{{series}}"
     instance = f"{series}/instances/{{instance}}"
     return [
-        *_stored(search, retrieve, store, f"{root}/studies", study),
-        *_answered(search.studies, f"{root}/studies", methods=SEARCH_METHODS),
-        *_answered(search.series, f"{study}/series", f"{root}/series", methods=SEARCH_METHODS),
-        *_answered(
+        *_stored(answered, search, retrieve, store, f"{root}/studies", study),
+        *answered.by(search.studies, Transaction.SEARCH, f"{root}/studies", methods=SEARCH_METHODS),
+        *answered.by(search.series, Transaction.SEARCH, f"{study}/series", f"{root}/series", methods=SEARCH_METHODS),
+        *answered.by(
             search.instances,
+            Transaction.SEARCH,
             *(f"{series}/instances", f"{study}/instances", f"{root}/instances"),
             methods=SEARCH_METHODS,
         ),
-        *_retrieved(retrieve, study, series, instance),
-        *_answered(retrieve.uri, *(f"{path}/wado" for path in {root, root.rpartition("/")[0]})),
+        *_retrieved(answered, retrieve, study, series, instance),
+        *answered.by(retrieve.uri, retrieve.of_uri, *(f"{path}/wado" for path in {root, root.rpartition("/")[0]})),
     ]
 
 
-def _retrieved(retrieve: Retrieve, study: str, series: str, instance: str) -> list[BaseRoute]:
+def _retrieved(answered: "_Answered", retrieve: Retrieve, study: str, series: str, instance: str) -> list[BaseRoute]:
     """Return the routes of what a study, a series or an instance is retrieved as (PS3.18 10.4.1)."""
     levels = (study, series, instance)
     frames = f"{instance}/frames/{{frames}}"
+    as_stored, seen = Transaction.RETRIEVE, Transaction.RENDERED
     kinds = (
-        ("", retrieve.instances, levels),
-        ("/metadata", retrieve.metadata, levels),
-        ("/bulkdata", retrieve.bulk_data, levels),
-        ("/pixeldata", retrieve.pixel_data, levels),
-        ("/rendered", retrieve.rendered, (*levels, frames)),
-        ("/thumbnail", retrieve.thumbnail, (*levels, frames)),
-        ("", retrieve.frames, (frames,)),
-        ("/bulkdata/{path:path}", retrieve.value, (instance,)),
+        ("", retrieve.instances, as_stored, levels),
+        ("/metadata", retrieve.metadata, as_stored, levels),
+        ("/bulkdata", retrieve.bulk_data, as_stored, levels),
+        ("/pixeldata", retrieve.pixel_data, as_stored, levels),
+        ("/rendered", retrieve.rendered, seen, (*levels, frames)),
+        ("/thumbnail", retrieve.thumbnail, seen, (*levels, frames)),
+        ("", retrieve.frames, as_stored, (frames,)),
+        ("/bulkdata/{path:path}", retrieve.value, as_stored, (instance,)),
     )
     return [
         route
-        for tail, handler, resources in kinds
-        for route in _answered(handler, *(f"{resource}{tail}" for resource in resources))
+        for tail, handler, transaction, resources in kinds
+        for route in answered.by(handler, transaction, *(f"{resource}{tail}" for resource in resources))
     ]
 
 
@@ -73,40 +82,46 @@ def region_routes(root: str, regions: Mapping[str, Sequence[BaseRoute]]) -> Moun
     return Mount(REGIONS, app=Router(mounts, redirect_slashes=False, default=_Elsewhere(regions)))
 
 
-def _answered(
-    handler: Callable[[Request], Awaitable[Response]], *paths: str, methods: Sequence[str] = ("GET",)
-) -> list[Route]:
-    return [Route(path, _Endpoint(handler), methods=methods) for path in paths]
-
-
 @dataclass(frozen=True, slots=True)
-class _Endpoint:
-    """A handler as an ASGI application, without the exception handlers that starlette would wrap around each."""
+class _Answered:
+    """Makes routes, each of a transaction that its caller has to be allowed."""
 
-    handler: Callable[[Request], Awaitable[Response]]
+    decisions: Decisions
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self.handler(Request(scope, receive))
-        await response(scope, receive, send)
+    def by(self, handler: Handler, policy: Policy, *paths: str, methods: Sequence[str] = ("GET",)) -> list[Route]:
+        return [Route(path, Guarded(handler, policy, self.decisions), methods=methods) for path in paths]
 
 
-def _stored(search: Search, retrieve: Retrieve, store: Store | None, studies: str, study: str) -> list[Route]:
+def _stored(
+    answered: _Answered, search: Search, retrieve: Retrieve, store: Store | None, studies: str, study: str
+) -> list[Route]:
     """Return the routes of the resources that instances are posted to; a form that is posted is a search."""
     if store is None:
         return []
 
     async def to_studies(request: Request) -> Response:
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        is_search = request.method != "POST" or media_type == FORM
-        return await (search.studies(request) if is_search else store.instances(request))
+        return await (search.studies(request) if _is_search(request) else store.instances(request))
 
     async def to_study(request: Request) -> Response:
         return await (store.instances(request) if request.method == "POST" else retrieve.instances(request))
 
     return [
-        *_answered(to_studies, studies, methods=SEARCH_METHODS),
-        *_answered(to_study, study, methods=SEARCH_METHODS),
+        *answered.by(to_studies, _of_studies, studies, methods=SEARCH_METHODS),
+        *answered.by(to_study, _of_study, study, methods=SEARCH_METHODS),
     ]
+
+
+def _is_search(request: Request) -> bool:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return request.method != "POST" or media_type == FORM
+
+
+def _of_studies(request: Request) -> Transaction:
+    return Transaction.SEARCH if _is_search(request) else Transaction.STORE
+
+
+def _of_study(request: Request) -> Transaction:
+    return Transaction.STORE if request.method == "POST" else Transaction.RETRIEVE
 
 
 class _Elsewhere:
@@ -119,6 +134,8 @@ class _Elsewhere:
         name = str(scope["path"]).removeprefix(str(scope["root_path"])).split("/")[1]
         if name in self._names:
             raise HTTPException(HTTPStatus.NOT_FOUND)
+        if scope.get(PRINCIPAL) is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND)  # what regions there are is not told to everybody
         raise UnknownRegion(f"there is no region of that name; known: {', '.join(self._names)}", self._names)
 
 

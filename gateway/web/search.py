@@ -18,6 +18,7 @@ from gateway.web.locations import Locations
 from gateway.web.negotiation import JSON_TYPES, NDJSON, accepted, check_charset, preferences, search_type
 from gateway.web.parameters import Pair, pairs, search_query
 from gateway.web.paths import uid_parameters
+from gateway.web.policy import permit_of
 from gateway.web.problem import check_strictly
 from gateway.web.rows import JsonListing, Presentation, XmlListing, listed
 
@@ -71,7 +72,9 @@ class Search:
         if media_type == NDJSON:
             check_pages(query)
             return Lines(self.federation, query, present, self.locations.base, deadline, strict=prefer.strict)
-        result = await self.federation.search(query, deadline, caller=caller(request.scope))
+        result = await self.federation.search(
+            query, deadline, caller=caller(request.scope), permit=permit_of(request.scope)
+        )
         if prefer.strict:
             check_strictly(result)
         texts = (*query.warnings, *result.warnings, *_remaining(result))

@@ -9,11 +9,13 @@ from starlette.responses import Response
 
 from gateway.dataset.part10_reader import Part10Reader
 from gateway.errors import DatasetError, Inadmissible
+from gateway.federation.permission import record
 from gateway.federation.routing import Source
 from gateway.web.locations import Locations
 from gateway.web.negotiation import DICOM, accepted
 from gateway.web.parameters import pairs
 from gateway.web.paths import uid_parameters
+from gateway.web.policy import permit_of
 from gateway.web.store_metadata import store_described
 from gateway.web.stored import answer, answer_type
 from gateway.web.upload import Part, UploadLimits, parts, upload_type
@@ -37,7 +39,12 @@ class Store:
         study = uid_parameters(request).get("study", "")
         media_type = answer_type(accepted(request, pairs(request.scope["query_string"])))
         kind = upload_type(request, self.limits)
-        source = Source("web", address=request.client.host if request.client else "")
+        permit = permit_of(request.scope)
+        source = Source(
+            "web",
+            organisation=permit.principal.organisation,
+            address=request.client.host if request.client else "",
+        )
         async with self.federation.intake(source, study=study) as intake:
             arriving = parts(request, kind, self.limits)
             if kind.root == DICOM:
@@ -46,6 +53,7 @@ class Store:
             else:
                 await store_described(arriving, kind.root, intake, self.limits.max_metadata_bytes)
             results = await intake.settle()
+            await record(permit, results)
         return answer(results, self.locations, media_type)
 
 

@@ -170,6 +170,7 @@ async def province(
     dimse_port, files = free_port(), open_files()
     bad = bad or ScriptedRegion("BAD", BAD)
     overrides: dict[str, dict[str, Any]] = {
+        "access": {"mode": "open"},
         "http": {"port": 0},
         "dimse": {"port": dimse_port},
         "search": {"soft_seconds": SOFT, "hard_seconds": 5.0},

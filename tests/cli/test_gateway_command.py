@@ -91,9 +91,9 @@ def running(*arguments: object, log: Path) -> Iterator[Running]:
             reader.join()
 
 
-def get(port: int, path: str) -> tuple[int, http.client.HTTPMessage, Any]:
+def get(port: int, path: str, token: str = "") -> tuple[int, http.client.HTTPMessage, Any]:
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
-        connection.request("GET", path)
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
         with connection.getresponse() as response:
             return response.status, response.headers, json.loads(response.read())
 
@@ -169,11 +169,36 @@ def test_a_port_that_is_taken_is_told(regions: Path, taken: str) -> None:
 # --- serving
 
 
+@pytest.fixture
+def let_in(tmp_path: Path) -> tuple[str, Path]:
+    """The option that names settings by which everybody may ask."""
+    file = tmp_path / "open.toml"
+    file.write_text('[access]\nmode = "open"\n')
+    return "--config", file
+
+
+def test_a_fresh_install_gives_nothing_and_says_why(regions: Path, tmp_path: Path) -> None:
+    http_port = free_port()
+    ports = ("--http-port", http_port, "--dimse-port", 0)
+    log = tmp_path / "log"
+    with running("serve", "--regions", regions, *ports, log=log) as command:
+        command.ready()
+        assert 'Write [access] mode = "tokens"' in command.lines.get(timeout=5)
+        for path in ("/studies", "/studies/1.2", "/studies/1.2/metadata", "/studies/1.2/rendered"):
+            status, _, body = get(http_port, f"/dicom-web{path}")
+            assert (status, body["title"]) == (503, "Access not configured")
+            assert "[access]" in body["detail"]
+        assert command.stop(signal.SIGTERM) == 0
+    assert "region-operation" not in log.read_text()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_serve_listens_says_so_and_ends_well(regions: Path, tmp_path: Path, number: int) -> None:
+def test_serve_listens_says_so_and_ends_well(
+    regions: Path, tmp_path: Path, let_in: tuple[str, Path], number: int
+) -> None:
     http_port, dimse_port = free_port(), free_port()
     ports = ("--http-port", http_port, "--dimse-port", dimse_port)
-    with running("serve", "--regions", regions, *ports, log=tmp_path / "log") as command:
+    with running("serve", "--regions", regions, *let_in, *ports, log=tmp_path / "log") as command:
         assert command.ready() == (
             f"ready http://127.0.0.1:{http_port}/dicom-web - AE GATEWAY on 127.0.0.1:{dimse_port} - regions NEODIN"
         )
@@ -187,9 +212,11 @@ def test_serve_listens_says_so_and_ends_well(regions: Path, tmp_path: Path, numb
     assert not command.left()
 
 
-def test_serve_says_which_port_the_system_chose_and_logs_one_json_event_a_line(regions: Path, tmp_path: Path) -> None:
+def test_serve_says_which_port_the_system_chose_and_logs_one_json_event_a_line(
+    regions: Path, tmp_path: Path, let_in: tuple[str, Path]
+) -> None:
     log = tmp_path / "log"
-    with running("serve", "--regions", regions, "--http-port", 0, "--dimse-port", 0, log=log) as command:
+    with running("serve", "--regions", regions, *let_in, "--http-port", 0, "--dimse-port", 0, log=log) as command:
         port = int(command.ready().split("/dicom-web")[0].rpartition(":")[2])
         assert get(port, "/dicom-web/studies?PatientName=Tremblay")[0] == 503
         assert command.stop(signal.SIGTERM) == 0
@@ -210,14 +237,21 @@ def test_demo_brings_up_the_province_and_leaves_no_process(tmp_path: Path, numbe
     ports = ("--http-port", http_port, "--dimse-port", dimse_port, "--region-base-port", base)
     with running("demo", "--scale", "small", *ports, log=tmp_path / "log") as command:
         assert command.ready().startswith(f"ready http://127.0.0.1:{http_port}/dicom-web ")
+        assert command.lines.get(timeout=5).endswith(f"http://127.0.0.1:{http_port}/demo/sign-in")
+        exported = [command.lines.get(timeout=5).split() for _ in range(5)]
+        tokens = dict(words[1].split("=", 1) for words in exported if words[0] == "export")
         suggested = [command.lines.get(timeout=5) for _ in range(4)]
         assert [line.split()[0] for line in suggested] == ["curl"] * 4
-        status, headers, studies = get(http_port, "/dicom-web/studies?limit=5")
+        assert get(http_port, "/dicom-web/studies?limit=5")[0] == 401
+        token = tokens["TOKEN"]
+        status, headers, studies = get(http_port, "/dicom-web/studies?limit=5", token)
         assert (status, len(studies)) == (200, 5)
         assert headers["Federation-Status"].count("state=complete") == 4
         [patient] = [line.split("PatientID=")[1].rstrip("'") for line in suggested if "PatientID=" in line]
-        status, headers, studies = get(http_port, f"/dicom-web/studies?PatientID={patient}")
+        status, headers, studies = get(http_port, f"/dicom-web/studies?PatientID={patient}", token)
         assert status == 200
+        assert get(http_port, "/dicom-web/studies", tokens["PATIENT_TOKEN"])[2] == studies
+        assert get(http_port, "/dicom-web/studies", tokens["STORE_TOKEN"])[0] == 401
         assert {study["00080054"]["Value"][0] for study in studies} == {"GTAWEST", "HDIRS", "NEODIN", "SWODIN"}
         assert {study["00100020"]["Value"][0] for study in studies} == {patient}
         assert len(command.family) >= 4

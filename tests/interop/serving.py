@@ -112,7 +112,8 @@ def gateway(
     http_port, dimse_port = free_port(), dimse_port or free_port()
     regions, config = home / f"regions-{http_port}", home / f"settings-{http_port}.toml"
     regions.mkdir()
-    config.write_text(settings or ("" if peers else '[dimse]\nunknown_peers = "loopback"\n'))
+    text = settings or ("" if peers else '[dimse]\nunknown_peers = "loopback"\n')
+    config.write_text(text if "[access]" in text else f'{text}\n[access]\nmode = "open"\n')
     made = region(dimse_port) if callable(region) else region
     for rank, profile in enumerate([made] if isinstance(made, str) else made):
         (regions / f"{rank}.toml").write_text(profile)

@@ -79,7 +79,18 @@ def province(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Province]:
     cache = home / "province"
     generate(cache, scale=SMALL, workers=2)
     http_port, dimse_port = free_port(), free_port()
-    options = ["--regions", home / "profiles", "--http-port", http_port, "--dimse-port", dimse_port]
+    settings = home / "settings.toml"
+    settings.write_text('[access]\nmode = "open"\n')
+    options = [
+        "--regions",
+        home / "profiles",
+        "--config",
+        settings,
+        "--http-port",
+        http_port,
+        "--dimse-port",
+        dimse_port,
+    ]
     with archives(cache, home / "profiles", f"GATEWAY=127.0.0.1:{dimse_port}"):
         command = [sys.executable, "-m", "gateway", "serve", *options]
         with running([str(word) for word in command], http_port, home / "gateway.log"):

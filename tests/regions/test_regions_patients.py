@@ -71,7 +71,8 @@ class Gateway:
 @contextlib.asynccontextmanager
 async def gateway(profiles: list[Profile], **identity: Any) -> AsyncIterator[Gateway]:
     issuers = [{"issuer": HEALTH_CARD_ISSUER, "oid": HEALTH_CARD_OID}]
-    overrides = {
+    overrides: dict[str, Any] = {
+        "access": {"mode": "open"},
         "http": {"port": 0},
         "dimse": {"port": free_port()},
         "identity": {"provincial_issuer": HEALTH_CARD_ISSUER, "issuers": issuers, **identity},

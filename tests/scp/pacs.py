@@ -64,11 +64,16 @@ class Face:
 
 @contextlib.asynccontextmanager
 async def face(
-    *regions: ScriptedRegion, peers: Sequence[PeerProfile] = (), spool: dict[str, int] | None = None, **dimse: Any
+    *regions: ScriptedRegion,
+    peers: Sequence[PeerProfile] = (),
+    spool: dict[str, int] | None = None,
+    access: dict[str, Any] | None = None,
+    **dimse: Any,
 ) -> AsyncIterator[Face]:
     """Run a gateway over regions for peers, with these settings of its DIMSE face."""
     port, events = free_port(), list[Event]()
     overrides = {
+        "access": access or {"mode": "open"},
         "http": {"port": 0},
         "dimse": {"port": port, "tls_port": 0, **dimse},
         "spool": spool or {},

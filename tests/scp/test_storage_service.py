@@ -7,9 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from gateway.access.decision import Decisions
 from gateway.dimse.store import store
 from gateway.errors import DimseFailure, LimitExceeded, Rejected
 from gateway.region.inbox import Inbox
+from gateway.scp.gate import Gate
 from gateway.scp.profile import PeerProfile
 from gateway.scp.storage import Intake, Result, Storage
 from tests.dimse.callers import accepting
@@ -54,11 +56,11 @@ class Contributions:
             if self.error is not None:
                 raise self.error
         self.taken.append((sop_class_uid, sop_instance_uid, transfer_syntax_uid, data))
-        return SimpleNamespace(status=self.status)
+        return SimpleNamespace(status=self.status, stored=not self.status, study_instance_uid="1.2")
 
 
 async def stored(contributions: Contributions) -> int:
-    storage = Storage(peer(), Inbox(Witness()), contributions.intake)
+    storage = Storage(peer(), Inbox(Witness()), Gate(Decisions("open")), contributions.intake)
     async with (
         accepting(storage.take) as (_, port),
         associated(DicomNode("GATEWAY", "127.0.0.1", port), CT) as association,

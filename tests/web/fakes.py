@@ -11,6 +11,8 @@ from typing import Any, cast
 from httpx2 import AsyncClient
 from starlette.types import ASGIApp
 
+from gateway.access.decision import Decisions
+from gateway.access.permit import Permit
 from gateway.dataset.query import Level, Query, Row, Selection
 from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE
 from gateway.deadline import Deadline
@@ -75,12 +77,14 @@ class FakeSearch:
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     callers: list[str] = field(default_factory=list)
+    permits: list[Permit] = field(default_factory=list)
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def search(self, query: Query, deadline: Deadline, *, caller: str = "") -> Any:
+    async def search(self, query: Query, deadline: Deadline, *, caller: str = "", permit: Permit) -> Any:
         self.queries.append(query)
         self.deadlines.append(deadline)
         self.callers.append(caller)
+        self.permits.append(permit)
         self.asked.set()
         try:
             for thing in self.before:
@@ -97,8 +101,9 @@ class FakeSearch:
         )
 
     @asynccontextmanager
-    async def stream(self, query: Query, deadline: Deadline) -> AsyncIterator["FakeStream"]:
+    async def stream(self, query: Query, deadline: Deadline, *, permit: Permit) -> AsyncIterator["FakeStream"]:
         self.queries.append(query)
+        self.permits.append(permit)
         self.deadlines.append(deadline)
         self.asked.set()
         try:
@@ -213,6 +218,7 @@ class FakeRetrieve:
     on_exit: Sequence[Step] = ()
     opened: asyncio.Event = field(default_factory=asyncio.Event)
     selections: list[Selection] = field(default_factory=list)
+    permits: list[Permit] = field(default_factory=list)
     deadlines: list[Deadline] = field(default_factory=list)
     sent: int = 0
     left: asyncio.Event = field(default_factory=asyncio.Event)
@@ -234,8 +240,11 @@ class FakeRetrieve:
                 await step(thing)
 
     @asynccontextmanager
-    async def retrieve(self, selection: Selection, deadline: Deadline) -> AsyncIterator["FakeRetrieve"]:
+    async def retrieve(
+        self, selection: Selection, deadline: Deadline, *, permit: Permit
+    ) -> AsyncIterator["FakeRetrieve"]:
         self.selections.append(selection)
+        self.permits.append(permit)
         self.opened.set()
         self.deadlines.append(deadline)
         try:
@@ -294,6 +303,7 @@ def application(
         settings,
         observe,
         regions=alone,
+        decisions=Decisions("open"),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from httpx2 import AsyncClient, Response
 
+from gateway.access.decision import Decisions
 from gateway.config.settings import load
 from gateway.deadline import Deadline
 from gateway.events import Event
@@ -111,7 +112,7 @@ async def origin(
     async with FederatedStore(regions, settings, queue, observe).running() as store:
         web = WebSettings(upload=upload or UploadLimits(), cors_origins=cors_origins)
         search, retrieve, workers = cast("Any", FakeSearch()), cast("Any", FakeRetrieve()), cast("Any", SameProcess())
-        app = create_app(search, retrieve, workers, web, observe, store=store)
+        app = create_app(search, retrieve, workers, web, observe, store=store, decisions=Decisions("open"))
         server = WebServer(app, "127.0.0.1", 0, limits=limits)
         port = await server.start()
         try:

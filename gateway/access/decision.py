@@ -1,0 +1,118 @@
+"""The one choke point: every channel asks it before any region is contacted."""
+
+from dataclasses import dataclass
+from typing import Final, Literal, NoReturn, TypeAlias
+
+from gateway.access.permit import Directives, Identities, NoDirectives, NoIdentities, Permit, Recorder
+from gateway.access.principal import Principal, Transaction
+from gateway.access.rate import Buckets
+from gateway.errors import AccessClosed, AccessDenied, TooManyRequests, Unauthenticated
+
+Mode: TypeAlias = Literal["closed", "tokens", "open"]
+
+CLOSED: Final = (
+    'nobody is let in: the gateway was not told who may. Write [access] mode = "tokens" and the issuers of tokens '
+    'into its configuration, or mode = "open" where there is no real patient'
+)
+NOBODY: Final = Principal("")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How often callers may ask, all transactions together; 0 a second sets no limit."""
+
+    subject_per_second: float = 0.0
+    subject_burst: int = 1
+    organisation_per_second: float = 0.0
+    organisation_burst: int = 1
+
+
+class Decisions:
+    """Decides who may do what.
+
+    Args:
+        mode: "closed" lets nobody in, "tokens" those who prove who they are, "open" everybody.
+        identities: finds the other identifiers of the patient that a token is bound to.
+        directives: what patients have consented to.
+        recorder: hears of every denial before it is told.
+        limits: how often callers may ask.
+    """
+
+    def __init__(
+        self,
+        mode: Mode,
+        *,
+        identities: Identities | None = None,
+        directives: Directives | None = None,
+        recorder: Recorder | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        limits = limits or Limits()
+        self.mode: Final = mode
+        self._identities = identities or NoIdentities()
+        self._directives = directives or NoDirectives()
+        self._recorder = recorder
+        self._subjects = Buckets(limits.subject_per_second, limits.subject_burst)
+        self._organisations = Buckets(limits.organisation_per_second, limits.organisation_burst)
+
+    async def permit(self, principal: Principal | None, transaction: Transaction, *, request_id: str = "") -> Permit:
+        """Give leave for a transaction.
+
+        Args:
+            principal: the caller; None where it did not say who it is.
+            transaction: what it wants to do.
+            request_id: of its request.
+
+        Raises:
+            AccessClosed: it was not configured who may.
+            Unauthenticated: the caller is not known, or its token has not the scope.
+            AccessDenied: it may not do this.
+            TooManyRequests: it asks too often.
+            IdentityUnavailable: whose its token is cannot be found out.
+            AuditUnavailable: the denial cannot be recorded.
+        """
+        if self.mode == "closed":
+            await self.deny(AccessClosed(CLOSED), principal, request_id=request_id)
+        if principal is None:
+            await self.deny(Unauthenticated("who asks? Send a bearer token: Authorization: Bearer ..."), None)
+        self._restrain(principal)
+        if self.mode == "tokens":
+            await self._check(principal, transaction, request_id)
+        patients = None
+        if principal.patient is not None:
+            patients = (await self._identities.everyone([principal.patient]))[principal.patient]
+        return Permit(principal, transaction, patients, self._directives, self._identities, self._recorder, request_id)
+
+    async def deny(self, error: AccessDenied, principal: Principal | None, *, request_id: str = "") -> NoReturn:
+        """Raise a denial once the audit trail has it."""
+        if self._recorder is not None:
+            event = "unauthenticated" if principal is None else "denied"
+            await self._recorder(principal or NOBODY, event, "denied", request_id=request_id, reason=error.slug)
+        raise error
+
+    def _restrain(self, principal: Principal) -> None:
+        """Refuse a caller, or an organisation, that asks too often."""
+        who = principal.issuer, principal.subject or principal.address
+        wait = self._subjects.take(who)
+        if not wait and principal.organisation:
+            wait = self._organisations.take((principal.issuer, principal.organisation))
+        if wait:
+            raise TooManyRequests(f"too many requests: ask again in {wait:.1f} s", seconds=wait)
+
+    async def _check(self, principal: Principal, transaction: Transaction, request_id: str) -> None:
+        if transaction not in principal.scopes:
+            lacks = _of_token if principal.channel == "web" else _of_peer
+            await self.deny(lacks(transaction), principal, request_id=request_id)
+        if transaction is Transaction.STORE and principal.patient is not None:
+            error = AccessDenied("a token that is bound to one patient stores nothing")
+            await self.deny(error, principal, request_id=request_id)
+
+
+def _of_token(transaction: Transaction) -> AccessDenied:
+    # IHE ITI TF-2 3.72 wants 401 where RFC 6750 would take 403.
+    text = f"the token does not have the scope {transaction}"
+    return Unauthenticated(text, code="insufficient_scope", scope=transaction)
+
+
+def _of_peer(transaction: Transaction) -> AccessDenied:
+    return AccessDenied(f"not among the services of this peer's profile: {transaction}")

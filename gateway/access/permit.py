@@ -1,0 +1,200 @@
+"""What a decision allows, carried along with the request that it was made for."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from gateway.access.principal import Principal, Transaction
+from gateway.dataset.patient import PatientIdentifier
+
+
+@dataclass(frozen=True, slots=True)
+class StudyKey:
+    """What consent directives may name a study by.
+
+    Attributes:
+        accession: its Accession Number; empty where its holders do not say.
+        regions: ids of those that hold it, the best first.
+    """
+
+    study_instance_uid: str
+    accession: str = ""
+    regions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A study, and whose it is by the word of those that hold it; no identifiers where they do not tell."""
+
+    study: StudyKey
+    patients: frozenset[PatientIdentifier]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Why a study is not released.
+
+    Attributes:
+        level: of the directive, or "patient" where the caller's token is another patient's.
+        directive: its id.
+        notice: what the caller is told; empty makes it as if the study were not there.
+    """
+
+    level: str
+    directive: str = ""
+    notice: str = ""
+
+
+class Directives(Protocol):
+    """Knows what patients have consented to."""
+
+    @property
+    def active(self) -> bool:
+        """Whether there is any directive at all; without one nobody is asked whose a row is."""
+
+    async def blocked(
+        self, principal: Principal, patients: frozenset[PatientIdentifier], study: StudyKey
+    ) -> Block | None:
+        """Return why a study of a patient is withheld from a caller, None where it is not.
+
+        Args:
+            principal: the caller.
+            patients: all identifiers of the patient.
+            study: the study.
+        """
+
+
+class NoDirectives:
+    """Nobody has placed a directive."""
+
+    active: Final = False
+
+    async def blocked(
+        self,
+        principal: Principal,  # noqa: ARG002
+        patients: frozenset[PatientIdentifier],  # noqa: ARG002
+        study: StudyKey,  # noqa: ARG002
+    ) -> Block | None:
+        """Withhold nothing."""
+        return None
+
+
+class Identities(Protocol):
+    """Knows which identifiers are of one patient."""
+
+    async def everyone(
+        self, known: Collection[PatientIdentifier]
+    ) -> Mapping[PatientIdentifier, frozenset[PatientIdentifier]]:
+        """Return all identifiers of the patient of each of these, itself included.
+
+        Raises:
+            IdentityUnavailable: they cannot be told.
+        """
+
+
+class NoIdentities:
+    """Every identifier is a patient of its own."""
+
+    async def everyone(
+        self, known: Collection[PatientIdentifier]
+    ) -> Mapping[PatientIdentifier, frozenset[PatientIdentifier]]:
+        """Return each alone."""
+        return {one: frozenset({one}) for one in known}
+
+
+class Recorder(Protocol):
+    """Keeps the audit trail; its words for events and outcomes are those of the audit."""
+
+    async def __call__(
+        self,
+        principal: Principal,
+        event: str,
+        outcome: str = "success",
+        *,
+        patients: Iterable[PatientIdentifier] = (),
+        studies: Iterable[str] = (),
+        instances: int = 0,
+        query: str = "",
+        request_id: str = "",
+        reason: str = "",
+        directive: str = "",
+    ) -> None:
+        """Return once it is recorded.
+
+        Raises:
+            AuditUnavailable: it cannot be, so that nothing may be released.
+        """
+
+
+OF_ANOTHER_PATIENT: Final = Block("patient")
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave for one transaction of one caller, and what of its results he may have.
+
+    Attributes:
+        patients: all identifiers of the only patient whose data may be released; None for any patient's.
+        recorder: has to hear of what is released before it is; None where nobody has.
+        request_id: of the request, for the audit trail.
+    """
+
+    principal: Principal
+    transaction: Transaction
+    patients: frozenset[PatientIdentifier] | None = None
+    directives: Directives = field(default_factory=NoDirectives)
+    identities: Identities = field(default_factory=NoIdentities)
+    recorder: Recorder | None = None
+    request_id: str = ""
+
+    @property
+    def restricted(self) -> bool:
+        """Whether it matters whose a study is; where it does not, no row is looked at."""
+        return self.patients is not None or self.directives.active
+
+    async def blocks(self, subjects: Sequence[Subject]) -> list[Block | None]:
+        """Return why each study is withheld, None for one that may be released."""
+        bound = self.patients
+        found: list[Block | None] = [
+            OF_ANOTHER_PATIENT if bound is not None and bound.isdisjoint(subject.patients) else None
+            for subject in subjects
+        ]
+        if not self.directives.active:
+            return found
+        known = frozenset[PatientIdentifier]().union(*(subject.patients for subject in subjects))
+        everyone = await self.identities.everyone(known)
+        for at, subject in enumerate(subjects):
+            if found[at] is None:
+                patients = subject.patients.union(*(everyone[one] for one in subject.patients))
+                found[at] = await self.directives.blocked(self.principal, patients, subject.study)
+        return found
+
+    async def record(
+        self,
+        event: str,
+        outcome: str = "success",
+        *,
+        subjects: Sequence[Subject] = (),
+        instances: int = 0,
+        query: str = "",
+        reason: str = "",
+        directive: str = "",
+    ) -> None:
+        """Have the audit trail say what is released, or why nothing is; raises as the recorder does."""
+        if self.recorder is not None:
+            await self.recorder(
+                self.principal,
+                event,
+                outcome,
+                patients=[patient for subject in subjects for patient in subject.patients],
+                studies=[subject.study.study_instance_uid for subject in subjects],
+                instances=instances,
+                query=query,
+                request_id=self.request_id,
+                reason=reason,
+                directive=directive,
+            )
+
+
+UNRESTRICTED: Final = Permit(Principal("gateway"), Transaction.SEARCH)
+"""Of the gateway itself, for what it finds out on nobody's behalf."""

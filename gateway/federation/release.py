@@ -1,0 +1,116 @@
+"""What of a search's rows may be shown to a caller, and whose records it saw."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from gateway.access.permit import Block, Permit, StudyKey, Subject
+from gateway.access.principal import Transaction
+from gateway.dataset.query import Level, Query, Row
+from gateway.dataset.required import UNIQUE_KEYS
+from gateway.deadline import Deadline
+from gateway.federation.completeness import Completeness, RegionState
+from gateway.federation.findings import Findings
+from gateway.federation.identity import ISSUER, text
+from gateway.federation.merge import Holder
+from gateway.federation.ownership import Ownership
+from gateway.federation.paging import first
+from gateway.federation.patients import Patients
+from gateway.federation.questions import PATIENT_ID_KEY
+from gateway.region.profile import Profile
+
+ACCESSION_NUMBER: Final = "00080050"
+STUDY_INSTANCE_UID: Final = UNIQUE_KEYS[Level.STUDY]
+
+
+def narrowed(query: Query, permit: Permit) -> Query:
+    """Return what a caller who is bound to one patient is meant to have asked: no more than is his is looked for."""
+    patient = permit.principal.patient
+    if patient is None or query.study is not None or query.keys.get(PATIENT_ID_KEY, "").strip("*"):
+        return query
+    return replace(query, keys={(ISSUER,): patient.issuer, **query.keys, PATIENT_ID_KEY: patient.value})
+
+
+def subject_of(study: str, holders: Sequence[Holder], patients: Patients) -> Subject:
+    """Return whose a study is, by the rows of the regions that hold it for one patient."""
+    known = (patients.stated(row, profile) for profile, row in holders)
+    accession = next((found for _, row in holders if (found := text(row, ACCESSION_NUMBER))), "")
+    key = StudyKey(study, accession, tuple(profile.id for profile, _ in holders))
+    return Subject(key, frozenset().union(*known))
+
+
+class Release:
+    """Tells whose the rows of searches are, and leaves out those that their caller may not have."""
+
+    def __init__(self, ownership: Ownership, patients: Patients, profiles: Sequence[Profile]) -> None:
+        self._ownership = ownership
+        self._patients = patients
+        self._profiles = {profile.id: profile for profile in profiles}
+
+    async def allowed(self, found: Findings, query: Query, permit: Permit, deadline: Deadline) -> Findings:
+        """Return findings without what is withheld, counted anew, with what the caller is told of that."""
+        blocks = await permit.blocks(await self.subjects(found.rows, found.held_by, query, deadline))
+        if not any(blocks):
+            return found
+        rows = [row for row, block in zip(found.rows, blocks, strict=True) if block is None]
+        told = (*found.warnings, *notices(blocks))
+        return replace(found, rows=rows, completeness=_recounted(found, rows, query.level), warnings=told)
+
+    async def subjects(
+        self, rows: Sequence[Row], held_by: Mapping[str, Sequence[str]], query: Query, deadline: Deadline
+    ) -> list[Subject]:
+        """Return whose each row is; rows below STUDY level do not say, so that their regions are asked."""
+        if query.level is Level.STUDY:
+            return [self.of_row(row, held_by[str(first(row[STUDY_INSTANCE_UID]))]) for row in rows]
+        studies = [query.study or str(first(row.get(STUDY_INSTANCE_UID)) or "") for row in rows]
+        known = await self.of_studies(studies, deadline)
+        return [known[study] for study in studies]
+
+    def of_row(self, row: Row, regions: Sequence[str]) -> Subject:
+        """Return whose the row of a study is."""
+        study = str(first(row[STUDY_INSTANCE_UID]))
+        key = StudyKey(study, text(row, ACCESSION_NUMBER), tuple(regions))
+        return Subject(key, self._patients.stated(row, self._profiles[regions[0]]))
+
+    async def of_studies(self, studies: Sequence[str], deadline: Deadline) -> dict[str, Subject]:
+        """Return whose studies are; without an identifier where no region tells."""
+        held = await self._ownership.owners(frozenset(filter(None, studies)), deadline)
+        return {study: subject_of(study, held.get(study, ()), self._patients) for study in studies}
+
+    async def record(
+        self,
+        rows: Sequence[Row],
+        held_by: Mapping[str, Sequence[str]],
+        query: Query,
+        permit: Permit,
+        deadline: Deadline,
+    ) -> None:
+        """Have the audit trail say what is about to be shown; a search that is part of something else is not told."""
+        if permit.recorder is not None and permit.transaction is Transaction.SEARCH:
+            subjects = await self.subjects(rows, held_by, query, deadline)
+            await permit.record("search", subjects=list(dict.fromkeys(subjects)), query=asked(query))
+
+
+def notices(blocks: Sequence[Block | None]) -> tuple[str, ...]:
+    """Return what the caller is told of what is withheld, each text once."""
+    return tuple(dict.fromkeys(block.notice for block in blocks if block is not None and block.notice))
+
+
+def asked(query: Query) -> str:
+    """Write a query down for the audit trail; it goes nowhere else, since it may name a patient."""
+    above = f"{query.study or ''}/{query.series or ''} " if query.study else ""
+    keys = "&".join(f"{'.'.join(path)}={value}" for path, value in sorted(query.keys.items()))
+    return f"{query.level} {above}{keys}".rstrip()
+
+
+def _recounted(found: Findings, rows: Sequence[Row], level: Level) -> Completeness:
+    """Count what is left of each region's rows: the number of those withheld would tell that they are there."""
+    left = dict.fromkeys((state.region for state in found.completeness.states), 0)
+    for row in rows:
+        for region in found.held_by[str(first(row[UNIQUE_KEYS[level]]))]:
+            left[region] += 1
+    states = (
+        state if state.count is None else RegionState(state.region, state.state, left[state.region])
+        for state in found.completeness.states
+    )
+    return replace(found.completeness, states=tuple(states))
