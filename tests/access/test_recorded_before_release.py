@@ -27,7 +27,11 @@ STORED = "multipart/related; type=application/dicom; transfer-syntax=*"
 @contextlib.asynccontextmanager
 async def recorded(recorder: Recorder) -> AsyncIterator[tuple[str, aiohttp.ClientSession]]:
     port = free_port()
-    overrides = {"access": {"mode": "open"}, "http": {"port": 0}, "dimse": {"port": port}}
+    overrides: dict[str, dict[str, Any]] = {
+        "access": {"mode": "open"},
+        "http": {"port": 0},
+        "dimse": {"port": port},
+    }
     async with contextlib.AsyncExitStack() as stack:
         region = await stack.enter_async_context(ScriptedRegion("NORTH", dicom.study(1, instances=2)).running(port))
         gateway = running(load(overrides=overrides), [region_profile(region)], recorder=recorder)
@@ -77,8 +81,7 @@ async def test_nothing_leaves_that_cannot_be_told(path: str, accept: str) -> Non
     async def fail(*_: Any, **__: Any) -> None:
         raise AuditUnavailable("the disk is full")
 
-    async with recorded(fail) as (url, session):
-        async with session.get(url + path, headers={"Accept": accept}) as answer:
-            assert answer.status == 503
-            assert answer.content_type == "application/problem+json"
-            assert "Tremblay" not in await answer.text()
+    async with recorded(fail) as (url, session), session.get(url + path, headers={"Accept": accept}) as answer:
+        assert answer.status == 503
+        assert answer.content_type == "application/problem+json"
+        assert "Tremblay" not in await answer.text()
