@@ -11,7 +11,9 @@ from starlette.types import ASGIApp
 
 from gateway.events import Observer, unobserved
 from gateway.web.disconnect import CancelOnDisconnect
+from gateway.web.exchange import Exchanges
 from gateway.web.locations import Locations
+from gateway.web.pages import Maker, page_routes
 from gateway.web.problem import ProblemBoundary
 from gateway.web.representative import Representatives
 from gateway.web.retrieve import Retrieve
@@ -27,10 +29,13 @@ if TYPE_CHECKING:
     from gateway.federation.workers import Workers
 
 METHODS = ("GET", "HEAD", "POST")
-REQUEST_FIELDS = ("Accept", "Authorization", "Content-Type", "Prefer", "Range", "If-None-Match", "If-Range")
+REQUEST_FIELDS = (
+    *("Accept", "Authorization", "Content-Type", "Prefer", "Range", "If-None-Match", "If-Range"),
+    *("X-Request-Id", "traceparent"),
+)
 EXPOSED_FIELDS = (
     *("Warning", "Federation-Status", "Content-Location", "ETag", "Retry-After"),
-    *("Accept-Ranges", "Content-Disposition", "Content-Range"),
+    *("Accept-Ranges", "Content-Disposition", "Content-Range", "X-Request-Id"),
 )
 
 
@@ -79,6 +84,7 @@ def create_app(
     *,
     store: "FederatedStore | None" = None,
     regions: Mapping[str, Archive] = MappingProxyType({}),
+    pages: Mapping[str, Maker] = MappingProxyType({}),
 ) -> ASGIApp:
     """Join the transactions to one application.
 
@@ -90,15 +96,17 @@ def create_app(
         observe: hears of defects and of bodies that break off.
         store: takes instances in for the province; None where nothing is stored.
         regions: what answers for one region alone, by its name, below ``/regions/{name}``.
+        pages: what shows the gateway itself, by path.
     """
     root = settings.root_path
     alone = {x: _resources("", region_root(x, root), regions[x], workers, settings) for x in regions}
     resources = [
         *_resources(root, root, Archive(search, retrieve), workers, settings, store),
         region_routes(root, alone),
+        *page_routes(pages),
     ]
     app = ProblemBoundary(Router(resources, redirect_slashes=False), observe=observe)
-    return _cors(CancelOnDisconnect(app), settings.cors_origins)
+    return Exchanges(_cors(CancelOnDisconnect(app), settings.cors_origins), observe)
 
 
 def _resources(
