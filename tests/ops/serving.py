@@ -19,7 +19,11 @@ from tests.kit.region import ScriptedRegion
 CANARY = "CANARY"
 """Part of every value of the patient in the scripted archives."""
 
-PATIENT = {"PatientName": f"{CANARY}^Name", "PatientID": f"{CANARY}-ID", "AccessionNumber": f"{CANARY}-ACC"}
+PATIENT: dict[str, Any] = {
+    "PatientName": f"{CANARY}^Name",
+    "PatientID": f"{CANARY}-ID",
+    "AccessionNumber": f"{CANARY}-ACC",
+}
 INSTANCES = [*dicom.study(1, instances=2, **PATIENT), *dicom.study(2, instances=3, **PATIENT)]
 
 

@@ -95,7 +95,7 @@ async def test_lights_come_on_without_anybody_asking(monkeypatch: pytest.MonkeyP
     region = archive()
     async with watched(region, absent=[nobody()], settings={"ops": {"echo_seconds": 0.05}}) as here:
         async with asyncio.timeout(10.0):
-            while {x["light"] for x in (await here.status())["regions"]} != {"green", "red"}:
+            while {x["light"] for x in (await here.status())["regions"]} != {"green", "red"}:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
     assert region.saw(pdus.C_ECHO_RQ)
     assert not region.saw(pdus.C_FIND_RQ)

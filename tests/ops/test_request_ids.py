@@ -23,7 +23,9 @@ async def test_a_sane_id_is_taken_and_sent_back() -> None:
     assert [event.request.id for event in here.handled] == ["my-request.17"]
 
 
-@pytest.mark.parametrize("given", ["short", "x" * 65, "with space in it", "semi;colon;x", "12345678901", "1.2.840.10008.1"])
+@pytest.mark.parametrize(
+    "given", ["short", "x" * 65, "with space in it", "semi;colon;x", "12345678901", "1.2.840.10008.1"]
+)
 async def test_an_id_that_may_be_anything_is_replaced(given: str) -> None:
     async with gateway() as here:
         answer = await here.client.get("/studies", headers={"X-Request-Id": given})
@@ -74,7 +76,7 @@ async def test_a_client_who_leaves_is_told_of_too() -> None:
         writer.close()
         await search.cancelled.wait()
         async with asyncio.timeout(5.0):
-            while not here.handled:
+            while not here.handled:  # noqa: ASYNC110 - an observer sets no event
                 await asyncio.sleep(0)
     assert [event.status for event in here.handled] == [499]
 
