@@ -153,10 +153,10 @@ def test_a_mistake_on_the_command_line_is_told_with_exit_code_2(
     assert word in told(monkeypatch, capsys, *chosen)
 
 
-@pytest.mark.parametrize("taken", ["--http-port", "--dimse-port"])
+@pytest.mark.parametrize("taken", ["--http-port", "--dimse-port", "--ops-port"])
 def test_a_port_that_is_taken_is_told(regions: Path, taken: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        ports = {"--http-port": 0, "--dimse-port": 0, taken: other.getsockname()[1]}
+        ports = {"--http-port": 0, "--dimse-port": 0, "--ops-port": 0, taken: other.getsockname()[1]}
         arguments = [str(word) for option in ports.items() for word in option]
         command = [sys.executable, "-m", "gateway", "serve", "--regions", str(regions), *arguments]
         finished = subprocess.run(command, capture_output=True, text=True, timeout=READY_SECONDS, check=False)
