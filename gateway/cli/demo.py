@@ -59,14 +59,15 @@ async def run(settings: Settings, region_base_port: int, scale: str, *, is_open:
                 known = _open(_storing(_knowing(settings, report["identity"]), profiles[0].name, folder))
                 known, visitors = _admitting(known, report["identity"], Path(folder), is_open=is_open)
                 pages = SignIn(visitors, COOKIE, LIFETIME_SECONDS).routes() if visitors else ()
-                async with running(known, profiles, EventLog(sys.stderr), pages=pages) as gateway:
-                    announce(known, gateway)
-                    settle()
-                    number = report["identity"]["health_card_number"]
-                    _suggest_tokens(base_url(settings, gateway), visitors)
-                    _suggest(base_url(settings, gateway), report["split_study"], number, with_token=bool(visitors))
-                    _suggest_dimse(settings, gateway.dimse_port, report["split_study"])
-                    await stop.wait()
+                with EventLog(sys.stderr) as log:
+                    async with running(known, profiles, log, pages=pages) as gateway:
+                        announce(known, gateway)
+                        settle()
+                        number = report["identity"]["health_card_number"]
+                        _suggest_tokens(base_url(settings, gateway), visitors)
+                        _suggest(base_url(settings, gateway), report["split_study"], number, with_token=bool(visitors))
+                        _suggest_dimse(settings, gateway.dimse_port, report["split_study"])
+                        await stop.wait()
 
 
 def _knowing(settings: Settings, told: Report) -> Settings:

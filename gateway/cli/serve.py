@@ -31,12 +31,13 @@ async def stop_signals() -> AsyncIterator[asyncio.Event]:
 
 async def serve_until_stopped(settings: Settings, profiles: Sequence[Profile], peers: Sequence[PeerProfile]) -> None:
     """Serve in front of the profiles' regions, for the peers, until SIGINT or SIGTERM."""
-    async with stop_signals() as stop, running(settings, profiles, EventLog(sys.stderr), peers=peers) as gateway:
-        announce(settings, gateway)
-        if settings.access.mode == "closed":
-            print(f"  {CLOSED}", flush=True)
-        settle()
-        await stop.wait()
+    with EventLog(sys.stderr) as log:
+        async with stop_signals() as stop, running(settings, profiles, log, peers=peers) as gateway:
+            announce(settings, gateway)
+            if settings.access.mode == "closed":
+                print(f"  {CLOSED}", flush=True)
+            settle()
+            await stop.wait()
 
 
 def settle() -> None:

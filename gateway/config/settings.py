@@ -183,6 +183,15 @@ class IdentitySettings(Section):
     issuers: tuple[IssuerSettings, ...]
 
 
+class OpsSettings(Section):
+    """What operators have; times in seconds."""
+
+    host: Host
+    port: Port
+    echo_seconds: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+    otlp_endpoint: Annotated[str, AfterValidator(_web_address)]
+
+
 class Settings(Section):
     """All of it, as ``defaults.toml`` lists and explains it."""
 
@@ -195,6 +204,7 @@ class Settings(Section):
     store: StoreSettings
     identity: IdentitySettings
     access: AccessSettings
+    ops: OpsSettings
 
 
 def load(path: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:

@@ -97,6 +97,16 @@ class DicomwebRegion:
         except TimeoutError:
             raise Stalled(f"region {self.profile.id} did not answer in time") from None
 
+    async def examine(self, deadline: Deadline) -> None:
+        """Verify it through its circuit breaker, which learns from that.
+
+        Raises:
+            OpenCircuit: it is to be left alone.
+            RegionError: it did not answer.
+        """
+        async with self._guard.operation(deadline):
+            await self.verify(deadline)
+
     async def aclose(self) -> None:
         """Close all connections."""
         await self._client.aclose()

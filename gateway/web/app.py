@@ -14,6 +14,7 @@ from gateway.access.token import Tokens
 from gateway.events import Observer, unobserved
 from gateway.web.authentication import Authentication
 from gateway.web.disconnect import CancelOnDisconnect
+from gateway.web.exchange import Exchanges
 from gateway.web.locations import Locations
 from gateway.web.policy import check_policies
 from gateway.web.problem import ProblemBoundary
@@ -31,10 +32,13 @@ if TYPE_CHECKING:
     from gateway.federation.workers import Workers
 
 METHODS = ("GET", "HEAD", "POST")
-REQUEST_FIELDS = ("Accept", "Authorization", "Content-Type", "Prefer", "Range", "If-None-Match", "If-Range")
+REQUEST_FIELDS = (
+    *("Accept", "Authorization", "Content-Type", "Prefer", "Range", "If-None-Match", "If-Range"),
+    *("X-Request-Id", "traceparent"),
+)
 EXPOSED_FIELDS = (
     *("Warning", "Federation-Status", "Content-Location", "ETag", "Retry-After"),
-    *("Accept-Ranges", "Content-Disposition", "Content-Range", "WWW-Authenticate"),
+    *("Accept-Ranges", "Content-Disposition", "Content-Range", "WWW-Authenticate", "X-Request-Id"),
 )
 
 
@@ -108,7 +112,7 @@ def create_app(
     check_policies(resources)
     router = Authentication(Router(resources, redirect_slashes=False), tokens, settings.cookie)
     app = ProblemBoundary(router, observe=observe)
-    return _cors(CancelOnDisconnect(app), settings.cors_origins)
+    return Exchanges(_cors(CancelOnDisconnect(app), settings.cors_origins), observe)
 
 
 def all_routes(

@@ -13,7 +13,8 @@ from gateway.access.decision import Decisions
 from gateway.access.permit import Permit
 from gateway.access.principal import Transaction
 from gateway.errors import AccessDenied
-from gateway.web.authentication import PRINCIPAL, REFUSAL, REQUEST_ID
+from gateway.events import REQUEST
+from gateway.web.authentication import PRINCIPAL, REFUSAL
 
 PERMIT: Final = "gateway.permit"
 
@@ -41,7 +42,7 @@ class Guarded:
         """Ask, then answer."""
         request = Request(scope, receive)
         transaction = self.policy if isinstance(self.policy, Transaction) else self.policy(request)
-        request_id = scope.get(REQUEST_ID, "")
+        request_id = asking.id if (asking := REQUEST.get()) else ""
         if (refusal := scope.get(REFUSAL)) is not None and self.decisions.mode == "tokens":
             if isinstance(refusal, AccessDenied):
                 await self.decisions.deny(refusal, None, request_id=request_id)

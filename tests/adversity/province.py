@@ -172,6 +172,7 @@ async def province(
     overrides: dict[str, dict[str, Any]] = {
         "access": {"mode": "open"},
         "http": {"port": 0},
+        "ops": {"port": 0, "echo_seconds": 0.0},
         "dimse": {"port": dimse_port},
         "search": {"soft_seconds": SOFT, "hard_seconds": 5.0},
         "retrieve": {"first_instance_seconds": 2.0, "quiet_seconds": 0.4},

@@ -70,7 +70,7 @@ class Running:
 
 @contextlib.contextmanager
 def running(*arguments: object, log: Path) -> Iterator[Running]:
-    command = [sys.executable, "-m", "gateway", *map(str, arguments)]
+    command = [sys.executable, "-m", "gateway", *map(str, arguments), "--ops-port", "0"]
     with (
         log.open("w") as errors,
         subprocess.Popen(
@@ -153,10 +153,10 @@ def test_a_mistake_on_the_command_line_is_told_with_exit_code_2(
     assert word in told(monkeypatch, capsys, *chosen)
 
 
-@pytest.mark.parametrize("taken", ["--http-port", "--dimse-port"])
+@pytest.mark.parametrize("taken", ["--http-port", "--dimse-port", "--ops-port"])
 def test_a_port_that_is_taken_is_told(regions: Path, taken: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        ports = {"--http-port": 0, "--dimse-port": 0, taken: other.getsockname()[1]}
+        ports = {"--http-port": 0, "--dimse-port": 0, "--ops-port": 0, taken: other.getsockname()[1]}
         arguments = [str(word) for option in ports.items() for word in option]
         command = [sys.executable, "-m", "gateway", "serve", "--regions", str(regions), *arguments]
         finished = subprocess.run(command, capture_output=True, text=True, timeout=READY_SECONDS, check=False)
@@ -222,7 +222,7 @@ def test_serve_says_which_port_the_system_chose_and_logs_one_json_event_a_line(
         assert command.stop(signal.SIGTERM) == 0
     events = [json.loads(line) for line in log.read_text().splitlines()]
     told_of = [event for event in events if event["event"] == "region-operation"]
-    assert [(event["region"], event["verb"], event["outcome"]) for event in told_of] == [
+    assert [(event["region"], event["service"], event["outcome"]) for event in told_of] == [
         ("neodin", "search", "refused")
     ]
     assert "Tremblay" not in log.read_text()

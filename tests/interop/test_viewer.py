@@ -90,6 +90,8 @@ def province(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Province]:
         http_port,
         "--dimse-port",
         dimse_port,
+        "--ops-port",
+        0,
     ]
     with archives(cache, home / "profiles", f"GATEWAY=127.0.0.1:{dimse_port}"):
         command = [sys.executable, "-m", "gateway", "serve", *options]

@@ -14,7 +14,7 @@ from gateway.deadline import Deadline
 from gateway.dimse.acceptor import Acceptor
 from gateway.dimse.incoming import IncomingStore
 from gateway.errors import Closed, DimseFailure
-from gateway.events import StoreRefused
+from gateway.events import RetrieveAnswered, StoreRefused
 from tests.dimse.scripts import identifier, matches, serve
 from tests.kit import dicom, pdus
 from tests.kit.scripted import Message, Script, ScriptedNode, ScriptedPeer, scripted_requestor
@@ -184,7 +184,7 @@ async def test_what_a_c_move_brings_is_handed_on() -> None:
     async with moved_by(how) as (watching, _):
         result, arrived = await watching.retrieve()
         assert (result.sent, arrived) == (1, [INSTANCE.SOPInstanceUID])
-        assert watching.events == []
+        assert watching.events == [RetrieveAnswered("neodin", "c-move", 0, 1, 0)]
 
 
 async def test_a_success_that_runs_ahead_of_its_c_stores_is_waited_for() -> None:

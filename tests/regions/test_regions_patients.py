@@ -74,6 +74,7 @@ async def gateway(profiles: list[Profile], **identity: Any) -> AsyncIterator[Gat
     overrides: dict[str, Any] = {
         "access": {"mode": "open"},
         "http": {"port": 0},
+        "ops": {"port": 0},
         "dimse": {"port": free_port()},
         "identity": {"provincial_issuer": HEALTH_CARD_ISSUER, "issuers": issuers, **identity},
     }

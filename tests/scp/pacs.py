@@ -72,9 +72,10 @@ async def face(
 ) -> AsyncIterator[Face]:
     """Run a gateway over regions for peers, with these settings of its DIMSE face."""
     port, events = free_port(), list[Event]()
-    overrides = {
+    overrides: dict[str, dict[str, Any]] = {
         "access": access or {"mode": "open"},
         "http": {"port": 0},
+        "ops": {"port": 0, "echo_seconds": 0.0},
         "dimse": {"port": port, "tls_port": 0, **dimse},
         "spool": spool or {},
         "search": {"soft_seconds": 1.0, "hard_seconds": 5.0},
