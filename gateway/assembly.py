@@ -1,8 +1,9 @@
 """The one place where the gateway's objects are built and joined."""
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from gateway.config.settings import IdentitySettings, Settings
@@ -12,6 +13,7 @@ from gateway.dimse.requestor import Peer
 from gateway.dimse.tls import client_context, server_context
 from gateway.errors import ConfigError
 from gateway.events import Observer, unobserved
+from gateway.federation.commitment import Custody
 from gateway.federation.crosswalk import Crosswalk
 from gateway.federation.issuers import Issuer, Issuers
 from gateway.federation.patients import IdentitySource, NoIdentitySource, Patients
@@ -26,10 +28,13 @@ from gateway.region.inbox import Inbox
 from gateway.region.node import Region
 from gateway.region.profile import Profile
 from gateway.scp.admission import Admission
+from gateway.scp.commitment import report
 from gateway.scp.face import Face, FaceSettings
 from gateway.scp.outgoing import Recode
-from gateway.scp.profile import PeerProfile
+from gateway.scp.profile import MoveDestination, PeerProfile
+from gateway.scp.reporter import Addressee, Reporter
 from gateway.scp.storage import Intake, Store
+from gateway.spool.commitments import Commitments
 from gateway.spool.queue import Queue
 from gateway.spool.spool import Spool
 from gateway.web.app import Archive, WebSettings, create_app
@@ -96,18 +101,23 @@ async def running(
             )
             for region in regions
         }
-        store = await stack.enter_async_context(_store(settings, regions, observer).running())
+        queue = _queue(settings)
+        store = FederatedStore(regions, settings.store, queue, observer)
+        await stack.enter_async_context(store.running())
+        custody = Custody(queue, province.search, settings.search.hard_seconds)
+        reporter = await stack.enter_async_context(_reporting(settings, peers, custody, observer, limits))
         workers = await stack.enter_async_context(Workers(_work_limits(settings), get_ready))
         face = Face(
             province.search,
             province.retrieve,
             inbox,
-            _move_destinations(settings, peers),
+            _addresses(settings, {peer.ae_title: peer.move_destination for peer in peers}),
             observer,
             limits,
             _face_settings(settings),
             _recoder(workers),
             _intake(store) if settings.store.default or settings.store.rules else None,
+            reporter,
         )
         acceptor = Acceptor(accept=_admission(settings, profiles, peers, face), limits=limits)
         stack.push_async_callback(acceptor.aclose, 2.0)
@@ -163,15 +173,15 @@ def _admission(settings: Settings, profiles: Sequence[Profile], peers: Sequence[
     )
 
 
-def _move_destinations(settings: Settings, peers: Sequence[PeerProfile]) -> dict[str, Peer]:
-    """Return where the peers take instances, by AE title."""
+def _addresses(settings: Settings, peers: Mapping[str, MoveDestination | None]) -> dict[str, Peer]:
+    """Return how the peers that have an address are called, by AE title."""
     ours = settings.dimse
-    secured = any(peer.move_destination and peer.move_destination.tls for peer in peers)
+    secured = any(where and where.tls for where in peers.values())
     tls = client_context(_path(ours.ca), _path(ours.certificate), _path(ours.key)) if secured else None
     return {
-        peer.ae_title: Peer(where.host, where.port, peer.ae_title, ours.ae_title, tls if where.tls else None)
-        for peer in peers
-        if (where := peer.move_destination)
+        ae_title: Peer(where.host, where.port, ae_title, ours.ae_title, tls if where.tls else None)
+        for ae_title, where in peers.items()
+        if where
     }
 
 
@@ -258,10 +268,31 @@ def _work_limits(settings: Settings) -> WorkLimits:
     )
 
 
-def _store(settings: Settings, regions: Sequence[Region], observer: Observer) -> FederatedStore:
-    folder = Path(settings.store.folder) if settings.store.folder else None
-    queue = Queue(folder, max_bytes=settings.store.max_bytes)
-    return FederatedStore(regions, settings.store, queue, observer)
+def _queue(settings: Settings) -> Queue:
+    remember = settings.commitment.remember_seconds
+    return Queue(_path(settings.store.folder), max_bytes=settings.store.max_bytes, remember_seconds=remember)
+
+
+@asynccontextmanager
+async def _reporting(
+    settings: Settings, peers: Sequence[PeerProfile], custody: Custody, observer: Observer, limits: Limits
+) -> AsyncIterator[Reporter | None]:
+    """Tell the peers that may ask what is safe, as long as the context lasts."""
+    asking = [peer for peer in peers if "commit" in peer.services]
+    if not asking:
+        yield None
+        return
+    if not settings.store.folder:
+        raise ConfigError(
+            f'peer {asking[0].name}: "services" holds "commit", which "store.folder" is needed for: name a folder'
+        )
+    addresses = _addresses(settings, {peer.ae_title: peer.commitment or peer.move_destination for peer in asking})
+    told = {peer.ae_title: Addressee(peer.id, addresses.get(peer.ae_title)) for peer in asking}
+    compose = partial(report, ae_title=settings.dimse.ae_title)
+    requests = Commitments(Path(settings.store.folder))
+    reporter = Reporter(requests, custody, told, compose, settings.commitment, observer, limits)
+    async with reporter.running():
+        yield reporter
 
 
 def _web(settings: Settings) -> WebSettings:

@@ -163,6 +163,7 @@ class Courier:
                 if version != former:
                     self._pause.until = 0.0
                 await self._hand_on()
+                await self._queue.remember()
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._news.wait()
@@ -226,6 +227,7 @@ class Courier:
         began = time.monotonic()
         try:
             outcome = Outcome(State.DELIVERED, await self._store(kept))
+            self._queue.note(kept, self._name)
         except GatewayError as error:
             outcome = judged(error)
         except OSError as error:  # the file: dropped from the command line, or damaged

@@ -12,6 +12,7 @@ from gateway.dimse.sop_classes import (
     PATIENT_ROOT_GET,
     PATIENT_ROOT_MOVE,
     STORAGE,
+    STORAGE_COMMITMENT,
     STUDY_ROOT_FIND,
     STUDY_ROOT_GET,
     STUDY_ROOT_MOVE,
@@ -19,10 +20,12 @@ from gateway.dimse.sop_classes import (
 )
 from gateway.events import Observer
 from gateway.region.inbox import Inbox
+from gateway.scp.commitment import CommitmentService
 from gateway.scp.identifier import GRANTED
 from gateway.scp.outgoing import Recode
 from gateway.scp.profile import PeerProfile
 from gateway.scp.query import Query
+from gateway.scp.reporter import Reporter
 from gateway.scp.retrieve import Retrieve
 from gateway.scp.storage import Storage, Store
 from gateway.wire.command import CommandField
@@ -39,6 +42,7 @@ SOP_CLASSES: Mapping[str, frozenset[str]] = {
     "move": frozenset({STUDY_ROOT_MOVE, PATIENT_ROOT_MOVE}),
     "get": frozenset({STUDY_ROOT_GET, PATIENT_ROOT_GET}),
     "store": STORAGE,
+    "commit": frozenset({STORAGE_COMMITMENT}),
 }
 
 
@@ -67,6 +71,7 @@ class Face:
         destinations: where each peer that takes instances is called, by AE title.
         recode: decodes what a peer cannot take as it is stored.
         store: takes contributions; None where there is nowhere for them to go.
+        reporter: tells peers what is safe; None where nobody may ask.
     """
 
     search: "FederatedSearch"
@@ -78,6 +83,7 @@ class Face:
     settings: FaceSettings
     recode: Recode | None = None
     store: Store | None = None
+    reporter: Reporter | None = None
 
     @staticmethod
     def of_regions(inbox: Inbox) -> Terms:
@@ -96,6 +102,8 @@ class Face:
             granted.add("store")
         else:
             granted.discard("store")
+        if self.reporter is None:
+            granted.discard("commit")
         served = frozenset[str]().union(*(SOP_CLASSES.get(name, frozenset()) for name in granted))
         policy = AcceptancePolicy(
             served,
@@ -110,6 +118,8 @@ class Face:
             ("move", CommandField.C_MOVE_RQ),
             ("get", CommandField.C_GET_RQ),
             ("store", CommandField.C_STORE_RQ),
+            ("commit", CommandField.N_ACTION_RQ),
+            ("commit", CommandField.N_EVENT_REPORT_RSP),
         )
         return Terms(policy, {command: services[command] for name, command in fields if name in granted})
 
@@ -128,9 +138,14 @@ class Face:
             settings.strict,
             self.recode,
         )
-        return {
+        services: dict[int, Service] = {
             CommandField.C_ECHO_RQ: serve_echo,
             CommandField.C_FIND_RQ: query.serve,
             CommandField.C_MOVE_RQ: retrieve.move,
             CommandField.C_GET_RQ: retrieve.get,
         }
+        if self.reporter is not None:
+            commitment = CommitmentService(peer, self.reporter, self.observer)
+            services[CommandField.N_ACTION_RQ] = commitment.request
+            services[CommandField.N_EVENT_REPORT_RSP] = commitment.reported
+        return services

@@ -23,7 +23,7 @@ def _network(value: str) -> str:
 
 
 class MoveDestination(Section):
-    """Where a peer takes the instances that C-MOVE sends to its AE title."""
+    """Where a peer is called under its AE title: to be sent instances, or told of Storage Commitment."""
 
     host: Host
     port: Annotated[Integer, Field(ge=1, le=65535)]
@@ -40,6 +40,7 @@ class PeerProfile(Section):
         addresses: IP addresses and networks that it calls from.
         services: what it may ask for.
         move_destination: where it takes instances; without it, none are sent to it.
+        commitment: where it is told what is safe, if that is not where it takes instances (PS3.4 J.3.3).
         may_move_to: AE titles of other peers to which it may have instances sent.
         certificates: names of which its certificate must bear one, as Common Name or alternative name; with any, it
             is let in by TLS alone.
@@ -53,6 +54,7 @@ class PeerProfile(Section):
     addresses: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(min_length=1)]
     services: tuple[Service, ...] = ("echo", "find", "get", "move")
     move_destination: MoveDestination | None = None
+    commitment: MoveDestination | None = None
     may_move_to: tuple[AETitle, ...] = ()
     certificates: tuple[str, ...] = ()
     character_set: CharacterSetTerm = "ISO_IR 100"
