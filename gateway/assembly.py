@@ -27,10 +27,11 @@ from gateway.federation.workers import Workers, WorkLimits
 from gateway.region.inbox import Inbox
 from gateway.region.node import Region
 from gateway.region.profile import Profile
-from gateway.scp.admission import Admission
+from gateway.scp.admission import LOOPBACK, Admission
+from gateway.scp.coercion import Coercion
 from gateway.scp.commitment import report
 from gateway.scp.face import Face, FaceSettings
-from gateway.scp.outgoing import Recode
+from gateway.scp.outgoing import Forms, Recode
 from gateway.scp.profile import MoveDestination, PeerProfile
 from gateway.scp.reporter import Addressee, Reporter
 from gateway.scp.storage import Intake, Store
@@ -115,7 +116,7 @@ async def running(
             observer,
             limits,
             _face_settings(settings),
-            _recoder(workers),
+            _forms(settings, peers, profiles, patients, workers),
             _intake(store) if settings.store.default or settings.store.rules else None,
             reporter,
         )
@@ -129,6 +130,22 @@ async def running(
         http_port = await _listening(server.start(), settings.http.port)
         stack.push_async_callback(server.aclose, 2.0)
         yield Gateway(http_port, dimse_port, tls_port, tuple(regions))
+
+
+def _forms(
+    settings: Settings, peers: Sequence[PeerProfile], profiles: Sequence[Profile], patients: Patients, workers: Workers
+) -> dict[str, Forms]:
+    """Return what may be made of instances for each peer, by AE title."""
+    recode, title = _recoder(workers), settings.dimse.ae_title
+    namespaces = {profile.id: profile.namespace for profile in profiles}
+    for peer in peers:
+        if peer.coerce and settings.identity.source == "none":
+            raise ConfigError(
+                f'peer {peer.name}: "coerce" needs an identity source that knows its Patient IDs: set "identity.source"'
+            )
+    coercions = {peer.ae_title: Coercion(peer, patients, namespaces, title) for peer in peers if peer.coerce}
+    titles = {*(peer.ae_title for peer in peers), LOOPBACK.ae_title}
+    return {x: Forms(recode, coercions[x].of if x in coercions else None) for x in titles}
 
 
 def _recoder(workers: Workers) -> Recode:

@@ -1,7 +1,7 @@
 """The DIMSE face: what each peer is served, by its profile."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.dimse.acceptor import Service, Terms, storing
@@ -22,7 +22,7 @@ from gateway.events import Observer
 from gateway.region.inbox import Inbox
 from gateway.scp.commitment import CommitmentService
 from gateway.scp.identifier import GRANTED
-from gateway.scp.outgoing import Recode
+from gateway.scp.outgoing import Forms
 from gateway.scp.profile import PeerProfile
 from gateway.scp.query import Query
 from gateway.scp.reporter import Reporter
@@ -69,7 +69,7 @@ class Face:
 
     Attributes:
         destinations: where each peer that takes instances is called, by AE title.
-        recode: decodes what a peer cannot take as it is stored.
+        forms: what may be made of instances for each peer, by AE title.
         store: takes contributions; None where there is nowhere for them to go.
         reporter: tells peers what is safe; None where nobody may ask.
     """
@@ -81,7 +81,7 @@ class Face:
     observer: Observer
     limits: Limits
     settings: FaceSettings
-    recode: Recode | None = None
+    forms: Mapping[str, Forms] = field(default_factory=dict)
     store: Store | None = None
     reporter: Reporter | None = None
 
@@ -136,7 +136,7 @@ class Face:
             self.limits,
             settings.first_instance_seconds,
             settings.strict,
-            self.recode,
+            self.forms,
         )
         services: dict[int, Service] = {
             CommandField.C_ECHO_RQ: serve_echo,

@@ -2,7 +2,7 @@
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field
 
@@ -10,6 +10,9 @@ from gateway.config.settings import AETitle, Host, Integer
 from gateway.config.toml import Section, check, read
 from gateway.errors import ConfigError
 from gateway.region.profile import CharacterSetTerm, Name
+
+_LONGEST_PREFIX: Final = 8
+"""Characters, of the 16 that an Accession Number has."""
 
 Service: TypeAlias = Literal["echo", "find", "get", "move", "store", "commit"]
 
@@ -19,6 +22,12 @@ def _network(value: str) -> str:
         ipaddress.ip_network(value, strict=False)
     except ValueError as error:
         raise ValueError('is neither an IP address nor a network such as "10.1.2.0/24"') from error
+    return value
+
+
+def _prefix(value: str) -> str:
+    if not value.isascii() or not value.isprintable() or "\\" in value or len(value) > _LONGEST_PREFIX:
+        raise ValueError(f"has at most {_LONGEST_PREFIX} printable ASCII characters and no backslash")
     return value
 
 
@@ -45,7 +54,9 @@ class PeerProfile(Section):
         certificates: names of which its certificate must bear one, as Common Name or alternative name; with any, it
             is let in by TLS alone.
         character_set: in which it reads text; several values joined by a backslash.
-        issuer_of_patient_id: the namespace of the Patient IDs that it asks for without naming one.
+        issuer_of_patient_id: the namespace of the Patient IDs that it asks for without naming one; its own.
+        coerce: what is sent to it carries its own Patient ID, where it came from another namespace.
+        accession_prefix: with ``coerce``, what stands before the Accession Number of such an instance.
     """
 
     name: Name
@@ -59,6 +70,8 @@ class PeerProfile(Section):
     certificates: tuple[str, ...] = ()
     character_set: CharacterSetTerm = "ISO_IR 100"
     issuer_of_patient_id: str = ""
+    coerce: Annotated[bool, Field(strict=True)] = False
+    accession_prefix: Annotated[str, AfterValidator(_prefix)] = ""
 
     @property
     def id(self) -> str:
@@ -107,6 +120,8 @@ def load(folder: Path) -> list[PeerProfile]:
 
 def _conflicts(peer: PeerProfile, others: list[PeerProfile]) -> list[str]:
     conflicts = []
+    if peer.coerce and not (peer.issuer_of_patient_id and peer.issuer_of_patient_id.isascii()):
+        conflicts.append('"coerce" needs "issuer_of_patient_id": name, in ASCII, the issuer of the peer\'s Patient IDs')
     if any(peer.id == other.id for other in others):
         conflicts.append(f'"name" {peer.name!r} is taken by another profile: give each peer its own')
     if any(peer.ae_title == other.ae_title for other in others):

@@ -21,7 +21,7 @@ from gateway.federation.paging import first
 from gateway.scp import identifier
 from gateway.scp.destination import Destination
 from gateway.scp.interruption import beside, interruptible
-from gateway.scp.outgoing import Recode, send
+from gateway.scp.outgoing import Forms, send
 from gateway.scp.profile import PeerProfile
 from gateway.scp.query import Answer, failure, missing
 from gateway.wire.limits import Limits
@@ -102,7 +102,7 @@ class Retrieve:
         destinations: where those that may be moved to take instances, by AE title.
         seconds: for a search, and for the first instance.
         strict: a missing region makes a warning of what is otherwise a Success.
-        recode: decodes what a peer cannot take as it is stored; without it, such instances fail.
+        forms: what may be made of instances for each of the peers, by AE title.
     """
 
     search: "FederatedSearch"
@@ -113,7 +113,7 @@ class Retrieve:
     limits: Limits
     seconds: float
     strict: bool
-    recode: Recode | None = None
+    forms: Mapping[str, Forms]
 
     async def move(self, association: Association, inbound: Inbound) -> None:
         """Answer one C-MOVE over an association of our own with its destination, which is never any but a known one."""
@@ -126,7 +126,8 @@ class Retrieve:
             self._told("move", MOVE_DESTINATION_UNKNOWN, began, 0)
             return
         originator = association.calling_ae_title, answer.message_id
-        async with Destination(destination, self.limits, self.recode) as target:
+        forms = self.forms.get(destination.called_ae_title, Forms())
+        async with Destination(destination, self.limits, forms) as target:
             operation = _Operation(
                 self, association, inbound, answer, lambda instance: target.send(instance, originator)
             )
@@ -139,9 +140,8 @@ class Retrieve:
         if not isinstance(inbound, Message):
             return
         began, answer = time.monotonic(), Answer(association, inbound)
-        operation = _Operation(
-            self, association, inbound, answer, lambda instance: send(association, instance, self.recode)
-        )
+        forms = self.forms.get(self.peer.ae_title, Forms())
+        operation = _Operation(self, association, inbound, answer, lambda instance: send(association, instance, forms))
         operation.is_over = lambda: association.closed
         status = await operation.run()
         self._told("get", status, began, operation.tally.arrived)
