@@ -103,11 +103,12 @@ async def running(
             for region in regions
         }
         queue = _queue(settings)
-        store = FederatedStore(regions, settings.store, queue, observer)
+        workers = await stack.enter_async_context(Workers(_work_limits(settings), get_ready))
+        recode = _recoder(workers)
+        store = FederatedStore(regions, settings.store, queue, observer, recode)
         await stack.enter_async_context(store.running())
         custody = Custody(queue, province.search, settings.search.hard_seconds)
         reporter = await stack.enter_async_context(_reporting(settings, peers, custody, observer, limits))
-        workers = await stack.enter_async_context(Workers(_work_limits(settings), get_ready))
         face = Face(
             province.search,
             province.retrieve,
@@ -116,7 +117,7 @@ async def running(
             observer,
             limits,
             _face_settings(settings),
-            _forms(settings, peers, profiles, patients, workers),
+            _forms(settings, peers, profiles, patients, recode),
             _intake(store) if settings.store.default or settings.store.rules else None,
             reporter,
         )
@@ -133,10 +134,10 @@ async def running(
 
 
 def _forms(
-    settings: Settings, peers: Sequence[PeerProfile], profiles: Sequence[Profile], patients: Patients, workers: Workers
+    settings: Settings, peers: Sequence[PeerProfile], profiles: Sequence[Profile], patients: Patients, recode: Recode
 ) -> dict[str, Forms]:
     """Return what may be made of instances for each peer, by AE title."""
-    recode, title = _recoder(workers), settings.dimse.ae_title
+    title = settings.dimse.ae_title
     namespaces = {profile.id: profile.namespace for profile in profiles}
     for peer in peers:
         if peer.coerce and settings.identity.source == "none":
