@@ -158,7 +158,7 @@ def _recoder(workers: Workers) -> Recode:
 
 def _intake(store: FederatedStore) -> Store:
     def opened(peer: PeerProfile, address: str) -> AbstractAsyncContextManager[Intake]:
-        return store.intake(Source("dimse", calling_ae_title=peer.ae_title, address=address))
+        return store.intake(Source("dimse", peer.ae_title, peer.organisation, address=address))
 
     return opened
 

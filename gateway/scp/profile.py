@@ -55,6 +55,8 @@ class PeerProfile(Section):
             is let in by TLS alone.
         character_set: in which it reads text; several values joined by a backslash.
         issuer_of_patient_id: the namespace of the Patient IDs that it asks for without naming one; its own.
+        organisation: under whose authority it acts.
+        role: of those who work at it.
         coerce: what is sent to it carries its own Patient ID, where it came from another namespace.
         accession_prefix: with ``coerce``, what stands before the Accession Number of such an instance.
     """
@@ -70,6 +72,8 @@ class PeerProfile(Section):
     certificates: tuple[str, ...] = ()
     character_set: CharacterSetTerm = "ISO_IR 100"
     issuer_of_patient_id: str = ""
+    organisation: str = ""
+    role: str = ""
     coerce: Annotated[bool, Field(strict=True)] = False
     accession_prefix: Annotated[str, AfterValidator(_prefix)] = ""
 
