@@ -1,8 +1,9 @@
 """The one place where the gateway's objects are built and joined."""
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,6 +22,7 @@ from gateway.dimse.requestor import Peer
 from gateway.dimse.tls import client_context, server_context
 from gateway.errors import ConfigError
 from gateway.events import Observer, unobserved
+from gateway.federation.commitment import Custody
 from gateway.federation.crosswalk import Crosswalk
 from gateway.federation.issuers import Issuer, Issuers
 from gateway.federation.patients import IdentitySource, NoIdentitySource, Patients
@@ -37,12 +39,16 @@ from gateway.region.dicomweb import DicomwebRegion
 from gateway.region.inbox import Inbox
 from gateway.region.node import Region
 from gateway.region.profile import Profile
-from gateway.scp.admission import Admission
+from gateway.scp.admission import LOOPBACK, Admission
+from gateway.scp.coercion import Coercion
+from gateway.scp.commitment import report
 from gateway.scp.face import Face, FaceSettings
 from gateway.scp.gate import Gate
-from gateway.scp.outgoing import Recode
-from gateway.scp.profile import PeerProfile
+from gateway.scp.outgoing import Forms, Recode
+from gateway.scp.profile import MoveDestination, PeerProfile
+from gateway.scp.reporter import Addressee, Reporter
 from gateway.scp.storage import Intake, Store
+from gateway.spool.commitments import Commitments
 from gateway.spool.queue import Queue
 from gateway.spool.spool import Spool
 from gateway.web.app import Archive, WebSettings, create_app
@@ -130,24 +136,30 @@ async def running(
             )
             for region in regions
         }
-        store = await stack.enter_async_context(_store(settings, regions, observer).running())
+        workers = await stack.enter_async_context(Workers(_work_limits(settings), get_ready))
+        recode = _recoder(workers)
+        queue = _queue(settings)
+        store = FederatedStore(regions, settings.store, queue, observer, recode)
+        await stack.enter_async_context(store.running())
         retrieves = [archive.retrieve for archive in (province, *alone.values())]
         faces = {"http": settings.http.certificate, "dimse": settings.dimse.certificate}
-        sources = Sources(regions, retrieves, store.queue, certificate_ends(faces))
+        sources = Sources(regions, retrieves, queue, certificate_ends(faces))
         await stack.enter_async_context(operations.watching(sources, regions))
         ops_port = await _open_to_operators(settings, operations, stack)
-        workers = await stack.enter_async_context(Workers(_work_limits(settings), get_ready))
+        custody = Custody(queue, province.search, settings.search.hard_seconds)
+        reporter = await stack.enter_async_context(_reporting(settings, peers, custody, observer, limits))
         face = Face(
             province.search,
             province.retrieve,
             inbox,
-            _move_destinations(settings, peers),
+            _addresses(settings, {peer.ae_title: peer.move_destination for peer in peers}),
             observer,
             limits,
             _face_settings(settings),
             Gate(decisions, settings.access.purpose),
-            _recoder(workers),
+            _forms(settings, peers, profiles, patients, recode),
             _intake(store) if settings.store.default or settings.store.rules else None,
+            reporter,
         )
         acceptor = Acceptor(accept=_admission(settings, profiles, peers, face), limits=limits)
         stack.push_async_callback(acceptor.aclose, 2.0)
@@ -207,6 +219,22 @@ async def _tokens(settings: Settings) -> AsyncIterator[Tokens | None]:
         )
 
 
+def _forms(
+    settings: Settings, peers: Sequence[PeerProfile], profiles: Sequence[Profile], patients: Patients, recode: Recode
+) -> dict[str, Forms]:
+    """Return what may be made of instances for each peer, by AE title."""
+    title = settings.dimse.ae_title
+    namespaces = {profile.id: profile.namespace for profile in profiles}
+    for peer in peers:
+        if peer.coerce and settings.identity.source == "none":
+            raise ConfigError(
+                f'peer {peer.name}: "coerce" needs an identity source that knows its Patient IDs: set "identity.source"'
+            )
+    coercions = {peer.ae_title: Coercion(peer, patients, namespaces, title) for peer in peers if peer.coerce}
+    titles = {*(peer.ae_title for peer in peers), LOOPBACK.ae_title}
+    return {x: Forms(recode, coercions[x].of if x in coercions else None) for x in titles}
+
+
 def _recoder(workers: Workers) -> Recode:
     async def recode(data: bytes, source_uid: str, target_uid: str) -> bytes:
         return await workers.run(transcode_instance, data, source_uid, target_uid)
@@ -216,7 +244,7 @@ def _recoder(workers: Workers) -> Recode:
 
 def _intake(store: FederatedStore) -> Store:
     def opened(peer: PeerProfile, address: str) -> AbstractAsyncContextManager[Intake]:
-        return store.intake(Source("dimse", calling_ae_title=peer.ae_title, address=address))
+        return store.intake(Source("dimse", peer.ae_title, peer.organisation, address=address))
 
     return opened
 
@@ -250,15 +278,15 @@ def _admission(settings: Settings, profiles: Sequence[Profile], peers: Sequence[
     )
 
 
-def _move_destinations(settings: Settings, peers: Sequence[PeerProfile]) -> dict[str, Peer]:
-    """Return where the peers take instances, by AE title."""
+def _addresses(settings: Settings, peers: Mapping[str, MoveDestination | None]) -> dict[str, Peer]:
+    """Return how the peers that have an address are called, by AE title."""
     ours = settings.dimse
-    secured = any(peer.move_destination and peer.move_destination.tls for peer in peers)
+    secured = any(where and where.tls for where in peers.values())
     tls = client_context(_path(ours.ca), _path(ours.certificate), _path(ours.key)) if secured else None
     return {
-        peer.ae_title: Peer(where.host, where.port, peer.ae_title, ours.ae_title, tls if where.tls else None)
-        for peer in peers
-        if (where := peer.move_destination)
+        ae_title: Peer(where.host, where.port, ae_title, ours.ae_title, tls if where.tls else None)
+        for ae_title, where in peers.items()
+        if where
     }
 
 
@@ -354,10 +382,31 @@ def _work_limits(settings: Settings) -> WorkLimits:
     )
 
 
-def _store(settings: Settings, regions: Sequence[AnyRegion], observer: Observer) -> FederatedStore:
-    folder = Path(settings.store.folder) if settings.store.folder else None
-    queue = Queue(folder, max_bytes=settings.store.max_bytes)
-    return FederatedStore(regions, settings.store, queue, observer)
+def _queue(settings: Settings) -> Queue:
+    remember = settings.commitment.remember_seconds
+    return Queue(_path(settings.store.folder), max_bytes=settings.store.max_bytes, remember_seconds=remember)
+
+
+@asynccontextmanager
+async def _reporting(
+    settings: Settings, peers: Sequence[PeerProfile], custody: Custody, observer: Observer, limits: Limits
+) -> AsyncIterator[Reporter | None]:
+    """Tell the peers that may ask what is safe, as long as the context lasts."""
+    asking = [peer for peer in peers if "commit" in peer.services]
+    if not asking:
+        yield None
+        return
+    if not settings.store.folder:
+        raise ConfigError(
+            f'peer {asking[0].name}: "services" holds "commit", which "store.folder" is needed for: name a folder'
+        )
+    addresses = _addresses(settings, {peer.ae_title: peer.commitment or peer.move_destination for peer in asking})
+    told = {peer.ae_title: Addressee(peer.id, addresses.get(peer.ae_title)) for peer in asking}
+    compose = partial(report, ae_title=settings.dimse.ae_title)
+    requests = Commitments(Path(settings.store.folder))
+    reporter = Reporter(requests, custody, told, compose, settings.commitment, observer, limits)
+    async with reporter.running():
+        yield reporter
 
 
 def _web(settings: Settings) -> WebSettings:

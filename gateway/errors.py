@@ -408,6 +408,14 @@ class Inadmissible(RequestError):
         self.status = status
 
 
+class NotCoercible(RequestError):
+    """An instance cannot be given the identifiers that its receiver asks for, so it is not sent there."""
+
+    slug = "not-coercible"
+    http_status = 409
+    dimse_status = 0x0110
+
+
 class UnsolicitedStore(RequestError):
     """A C-STORE that belongs to no retrieve of ours."""
 

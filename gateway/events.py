@@ -172,6 +172,23 @@ class PeerOperation(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CommitmentReported(Event):
+    """A peer was told which of its instances are safe (PS3.4 J.3.3).
+
+    Attributes:
+        peer: the peer's name.
+        outcome: "complete"; or the slug of the error for which it is tried no more, or "refused" by the peer.
+        committed: instances for which the province answers.
+        failed: those for which it does not.
+    """
+
+    peer: str
+    outcome: str
+    committed: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
 class IdentityConflict(Event):
     """Two regions give one Study Instance UID to patients that do not cross-reference (trap 2)."""
 

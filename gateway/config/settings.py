@@ -161,6 +161,15 @@ class StoreSettings(Section):
     body_seconds: Seconds
 
 
+class CommitmentSettings(Section):
+    """Storage Commitment; times in seconds."""
+
+    remember_seconds: Seconds
+    retry_seconds: Seconds
+    longest_retry_seconds: Seconds
+    give_up_seconds: Seconds
+
+
 class IssuerSettings(Section):
     """One issuer of Patient IDs under all its names."""
 
@@ -202,6 +211,7 @@ class Settings(Section):
     workers: WorkersSettings
     spool: SpoolSettings
     store: StoreSettings
+    commitment: CommitmentSettings
     identity: IdentitySettings
     access: AccessSettings
     ops: OpsSettings

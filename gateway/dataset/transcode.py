@@ -11,13 +11,13 @@ _OPEN_ITEM: Final = ITEM + UNDEFINED.to_bytes(4, "little")
 _EMPTY_ITEM: Final = ITEM + bytes(4)
 
 
-class _Writer:
-    """Writes Explicit or Implicit VR Little Endian while a Reader walks the Data Set."""
+class ElementWriter:
+    """Writes Explicit or Implicit VR Little Endian while a Reader walks the Data Set: its sink (PS3.5 A.1, A.2)."""
 
-    __slots__ = ("_chunks", "_explicit", "_out", "_undefined", "large_from")
+    __slots__ = ("_chunks", "_out", "_undefined", "explicit", "large_from")
 
     def __init__(self, *, explicit: bool) -> None:
-        self._explicit = explicit
+        self.explicit = explicit
         self.large_from = 16 * 1024
         self._chunks: list[Buffer] = []
         self._out = bytearray()
@@ -35,15 +35,18 @@ class _Writer:
             self._out.clear()
 
     def value(self, key: str, vr: str, data: bytes) -> None:
-        self._out += element_header(key, vr, len(data), explicit=self._explicit)
+        """Write an element."""
+        self._out += element_header(key, vr, len(data), explicit=self.explicit)
         self._out += data
 
     def large(self, key: str, vr: str, length: int | None) -> bool:
+        """Write the header of a value that comes in pieces."""
         self._undefined = length is None
-        self._out += element_header(key, vr, UNDEFINED if length is None else length, explicit=self._explicit)
+        self._out += element_header(key, vr, UNDEFINED if length is None else length, explicit=self.explicit)
         return True
 
     def piece(self, data: memoryview) -> None:
+        """Write the next bytes of it, large ones without a copy."""
         if len(data) < self.large_from:
             self._out += data
         else:
@@ -51,23 +54,29 @@ class _Writer:
             self._chunks.append(data)
 
     def end_large(self) -> None:
+        """End it."""
         if self._undefined:
             self._out += SEQUENCE_END
 
     def begin_sequence(self, key: str) -> None:
+        """Write the header of a Sequence."""
         # Headers grow on the way, so that no length inside is known before its end.
-        self._out += element_header(key, "SQ", UNDEFINED, explicit=self._explicit)
+        self._out += element_header(key, "SQ", UNDEFINED, explicit=self.explicit)
 
     def end_sequence(self) -> None:
+        """End it."""
         self._out += SEQUENCE_END
 
     def begin_item(self) -> None:
+        """Begin an item."""
         self._out += _OPEN_ITEM
 
     def end_item(self) -> None:
+        """End it."""
         self._out += ITEM_END
 
     def empty_items(self, count: int) -> None:
+        """Write items without elements."""
         self._out += _EMPTY_ITEM * count
 
 
@@ -97,7 +106,7 @@ class Reencoder:
         *,
         limits: DatasetLimits = DatasetLimits(),  # noqa: B008 - frozen
     ) -> None:
-        self._writer = _Writer(explicit=target_uid != IMPLICIT_VR_LE)
+        self._writer = ElementWriter(explicit=target_uid != IMPLICIT_VR_LE)
         self._reader = Reader(transfer_syntax_uid, self._writer, limits)
 
     def feed(self, fragment: Buffer) -> list[Buffer]:

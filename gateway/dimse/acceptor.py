@@ -48,7 +48,7 @@ class Caller:
 
 
 Service: TypeAlias = Callable[[Association, Inbound], Awaitable[None]]
-"""Serves one request: a whole message, or for C-STORE an ``IncomingStore``."""
+"""Serves one request, a whole message or for C-STORE an ``IncomingStore``; or takes the response to one of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +213,9 @@ class Acceptor:
             await services.get(CommandField.C_STORE_RQ, _refuse_store)(association, inbound)
             return
         command = inbound.command
+        if command.is_response and command.command_field in services:
+            await services[command.command_field](association, inbound)  # to what a service sent on its own account
+            return
         if command.is_response or command.message_id is None:
             raise RemoteProtocolError("a message that is not a request")
         service = services.get(command.command_field, _refuse)

@@ -109,6 +109,11 @@ class Association:
         return self.connection.is_established and not (self._busy or self._inbox or self.inside_message)
 
     @property
+    def idle(self) -> bool:
+        """Whether it is clean and every request of the peer is answered: what we send now cuts into nothing."""
+        return self.clean and not self.requested and self._unanswered is None
+
+    @property
     def draining(self) -> bool:
         """Whether an abandoned operation is coming to its end."""
         return self._sink is not None and not self.closed

@@ -3,13 +3,16 @@
 import asyncio
 import random
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from gateway.config.settings import StoreSettings
+from gateway.dataset.sink import Buffer
+from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE, transfer_syntax
 from gateway.deadline import Deadline
 from gateway.errors import (
     Busy,
@@ -17,6 +20,7 @@ from gateway.errors import (
     DimseFailure,
     GatewayError,
     LimitExceeded,
+    NotAcceptable,
     NotStorable,
     OpenCircuit,
     QueueFull,
@@ -24,10 +28,11 @@ from gateway.errors import (
     Rejected,
     Saturated,
     Unreachable,
+    WorkFailed,
 )
 from gateway.events import DeliveryQuarantined, Observer, RegionOperation
 from gateway.region.profile import Profile
-from gateway.region.storing import Outgoing
+from gateway.region.storing import TRANSFER_SYNTAX_NOT_SUPPORTED, Outgoing
 from gateway.spool.ledger import Delivery, Kept
 from gateway.spool.queue import Queue
 
@@ -35,6 +40,11 @@ POLL_SECONDS: Final = 1.0
 """How soon the command line's changes to the queue are seen."""
 BATCH: Final = 64
 CONNECT_SECONDS: Final = 30.0
+MOST_DECODED: Final = 256 << 20
+"""Bytes of a compressed instance that is held to be decoded."""
+
+Decode: TypeAlias = Callable[[bytes, str, str], Awaitable[bytes]]
+"""Turns a Data Set from one Transfer Syntax into another, in a worker process; raises GatewayError."""
 
 _OUT_OF_RESOURCES: Final = 0xA700
 _PASSING: Final = frozenset({0x0110, 0x0210, 0x0213})
@@ -121,12 +131,15 @@ class _Pause:
 class Courier:
     """Brings instances to one region, a few at a time."""
 
-    def __init__(self, region: Target, queue: Queue, settings: StoreSettings, observer: Observer) -> None:
+    def __init__(
+        self, region: Target, queue: Queue, settings: StoreSettings, observer: Observer, decode: Decode | None = None
+    ) -> None:
         self._region = region
         self._name = region.profile.id
         self._queue = queue
         self._settings = settings
         self._observer = observer
+        self._decode = decode
         self._jobs: asyncio.Queue[Parcel | Delivery] = asyncio.Queue()
         self._under_way: set[str] = set()
         self._pause = _Pause(settings.retry_seconds, settings.longest_retry_seconds)
@@ -163,6 +176,7 @@ class Courier:
                 if version != former:
                     self._pause.until = 0.0
                 await self._hand_on()
+                await self._queue.remember()
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._news.wait()
@@ -226,6 +240,7 @@ class Courier:
         began = time.monotonic()
         try:
             outcome = Outcome(State.DELIVERED, await self._store(kept))
+            self._queue.note(kept, self._name)
         except GatewayError as error:
             outcome = judged(error)
         except OSError as error:  # the file: dropped from the command line, or damaged
@@ -250,11 +265,34 @@ class Courier:
         return outcome
 
     async def _store(self, kept: Kept) -> int:
-        outgoing = Outgoing(
-            kept.sop_class_uid, kept.sop_instance_uid, kept.transfer_syntax_uid, partial(self._queue.read, kept.file)
-        )
+        """Store an instance as it is; decoded, where the region takes it in no other way."""
+        try:
+            return await self._send(kept, kept.transfer_syntax_uid, partial(self._queue.read, kept.file))
+        except NotStorable as refusal:
+            decoded = await self._decoded(kept, refusal)
+        return await self._send(kept, EXPLICIT_VR_LE, partial(_once, decoded))
+
+    async def _send(self, kept: Kept, transfer_syntax_uid: str, data: Callable[[], AsyncIterator[Buffer]]) -> int:
+        outgoing = Outgoing(kept.sop_class_uid, kept.sop_instance_uid, transfer_syntax_uid, data)
         deadline = Deadline.after(CONNECT_SECONDS)
         return await self._region.store(outgoing, deadline, stall_seconds=self._settings.stall_seconds)
+
+    async def _decoded(self, kept: Kept, refusal: NotStorable) -> bytes:
+        """Return an instance without compression; raise the refusal where that cannot be had."""
+        is_compressed = transfer_syntax(kept.transfer_syntax_uid).encapsulated
+        if not is_compressed or refusal.status != TRANSFER_SYNTAX_NOT_SUPPORTED or self._decode is None:
+            raise refusal
+        if kept.size > MOST_DECODED:
+            raise refusal
+        whole = b"".join([piece async for piece in self._queue.read(kept.file)])
+        try:
+            return await self._decode(whole, kept.transfer_syntax_uid, EXPLICIT_VR_LE)
+        except (DatasetError, LimitExceeded, NotAcceptable, WorkFailed) as error:
+            raise refusal from error
+
+
+async def _once(data: bytes) -> AsyncIterator[Buffer]:
+    yield data
 
 
 def judged(error: GatewayError) -> Outcome:

@@ -202,6 +202,29 @@ class Patients:
             raise IdentityUnavailable("the identity source does not say which identifiers are of one patient")
         return {x: found[name] | {name} for x, name in named.items()}
 
+    def same_issuer(self, one: str, other: str) -> bool:
+        """Whether two names are of one issuer."""
+        return self._issuers.name(one) == self._issuers.name(other)
+
+    async def number(self, row: Row, namespace: str, issuer: str, deadline: Deadline) -> tuple[str, str]:
+        """Return the issuer of a row's Patient ID, and the patient's number at another, empty where it is not known.
+
+        Args:
+            row: what states a Patient ID.
+            namespace: whose that is where the row does not say.
+            issuer: whose number is wanted; of several of one patient the first in their order is returned.
+            deadline: for the identity source.
+
+        Raises:
+            IdentityUnavailable: it did not answer.
+        """
+        wanted = self._issuers.name(issuer)
+        own = PatientIdentifier(self._issuers.stated(row) or self._issuers.name(namespace), text(row, PATIENT_ID))
+        if own.issuer == wanted or not own.value:
+            return own.issuer, own.value
+        patient = await self._source.identifiers(own, deadline)
+        return own.issuer, min((x.value for x in patient if x.issuer == wanted), default="")
+
     async def _resolve(self, asked: Asked, deadline: Deadline) -> list[frozenset[PatientIdentifier]]:
         """Find the patients whom a number may mean: in its issuer's domain, else the provincial, else everywhere."""
         first = asked.issuer or self.provincial

@@ -10,7 +10,7 @@ from gateway.config.settings import StoreSettings
 from gateway.errors import ConfigError, Inadmissible, QueueFull
 from gateway.events import Observer, unobserved
 from gateway.federation.admission import SOP_CLASS, SOP_INSTANCE, STUDY, Admission, Announced, is_uid, required_keys
-from gateway.federation.delivery import Courier, Outcome, Parcel, State, Target
+from gateway.federation.delivery import Courier, Decode, Outcome, Parcel, State, Target
 from gateway.federation.routing import Routing, Source
 from gateway.spool.ledger import Kept
 from gateway.spool.queue import Queue
@@ -264,9 +264,21 @@ class FederatedStore:
     """Takes instances in for the regions; a context as long as it delivers."""
 
     def __init__(
-        self, regions: Sequence[Target], settings: StoreSettings, queue: Queue, observer: Observer = unobserved
+        self,
+        regions: Sequence[Target],
+        settings: StoreSettings,
+        queue: Queue,
+        observer: Observer = unobserved,
+        decode: Decode | None = None,
     ) -> None:
         """Check the settings against the regions.
+
+        Args:
+            regions: where instances can go.
+            settings: where they go, and when an answer is given.
+            queue: where they are until then.
+            observer: is told of what happens.
+            decode: decompresses what a region takes in no other way; without it, that is refused.
 
         Raises:
             ConfigError: they do not fit.
@@ -277,7 +289,7 @@ class FederatedStore:
         self._queue = queue
         self._routing = Routing(settings, [region.profile.name for region in regions])
         self._admission = Admission(queue, required_keys(settings), settings.max_part_bytes)
-        self._couriers = {region.profile.id: Courier(region, queue, settings, observer) for region in regions}
+        self._couriers = {region.profile.id: Courier(region, queue, settings, observer, decode) for region in regions}
 
     @property
     def queue(self) -> Queue:

@@ -139,7 +139,7 @@ class Sending:
         yield f"--{self._boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
         yield file_meta(instance.sop_class_uid, instance.sop_instance_uid, target)
         try:
-            async for piece in instance.data() if as_it_is else reencoded(instance):
+            async for piece in instance.data() if as_it_is else reencoded(instance, EXPLICIT_VR_LE):
                 self._moved()
                 yield bytes(piece)  # asked for when the last one was taken
         except (GatewayError, OSError) as error:

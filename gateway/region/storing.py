@@ -7,10 +7,11 @@ from typing import Final, TypeAlias
 
 from gateway.dataset.sink import Buffer
 from gateway.dataset.transcode import Reencoder
-from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE, transfer_syntax
+from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE, IMPLICIT_VR_LE, transfer_syntax
 from gateway.deadline import Deadline
 from gateway.dimse.association import Association
 from gateway.dimse.pool import AssociationPool
+from gateway.dimse.sop_classes import VERIFICATION
 from gateway.dimse.store import store
 from gateway.errors import NotStorable, Rejected, Stalled
 from gateway.wire.negotiation import ProposedContext
@@ -19,8 +20,8 @@ SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
 TRANSFER_SYNTAX_NOT_SUPPORTED: Final = 0xC122
 """Failure Reasons (PS3.18 Table I.2-1)."""
 
-MOST_PAIRS: Final = 60
-"""Of SOP Class and Transfer Syntax, each with two Presentation Contexts at the most, on one association."""
+MOST_PAIRS: Final = 42
+"""Of SOP Class and Transfer Syntax, each with three Presentation Contexts at the most, on one association."""
 LONGEST: Final = 6 * 3600.0
 """Seconds for one instance that goes on moving."""
 
@@ -38,6 +39,8 @@ class Outgoing:
     transfer_syntax_uid: str
     data: Callable[[], AsyncIterator[Buffer]]
 
+
+_VERIFICATION: Final = ProposedContext(VERIFICATION, (IMPLICIT_VR_LE,))
 
 Pair: TypeAlias = tuple[str, str]
 
@@ -77,20 +80,22 @@ class Storing:
         proposed = (
             ProposedContext(sop_class, (syntax,)) for sop_class, stored in self._pairs for syntax in _offers(stored)
         )
-        return tuple(dict.fromkeys(proposed))
+        # With something that every region accepts, the refusal of a class is no refusal of ours.
+        return (_VERIFICATION, *dict.fromkeys(proposed))
 
 
 def _offers(stored: str) -> tuple[str, ...]:
-    """Return the Transfer Syntaxes in which something can be sent, the one that it has first."""
-    if transfer_syntax(stored).encapsulated or stored == EXPLICIT_VR_LE:
-        return (stored,)
-    return (stored, EXPLICIT_VR_LE)
+    """Return the Transfer Syntaxes that are proposed for something, the one that it has first.
+
+    For what is compressed the others tell, before it is decoded, whether that would help.
+    """
+    return tuple(dict.fromkeys((stored, EXPLICIT_VR_LE, IMPLICIT_VR_LE)))
 
 
 async def _send(association: Association, instance: Outgoing, stall_seconds: float) -> int:
     target = _target(association, instance)
     loop = asyncio.get_running_loop()
-    data = instance.data() if target == instance.transfer_syntax_uid else reencoded(instance)
+    data = instance.data() if target == instance.transfer_syntax_uid else reencoded(instance, target)
     try:
         async with asyncio.timeout(stall_seconds) as patience:
 
@@ -107,13 +112,14 @@ async def _send(association: Association, instance: Outgoing, stall_seconds: flo
 
 
 def _target(association: Association, instance: Outgoing) -> str:
-    for offer in _offers(instance.transfer_syntax_uid):
+    stored = instance.transfer_syntax_uid
+    for offer in (stored,) if transfer_syntax(stored).encapsulated else _offers(stored):
         try:
             return association.context(instance.sop_class_uid, transfer_syntax=offer).transfer_syntax
         except Rejected:
             continue
     accepted = {context.abstract_syntax for context in association.contexts.values()}
-    name = transfer_syntax(instance.transfer_syntax_uid).name
+    name = transfer_syntax(stored).name
     if instance.sop_class_uid in accepted:
         raise NotStorable(
             f"{association.called_ae_title} does not take {name}, and no other Transfer Syntax can be made of it",
@@ -125,9 +131,9 @@ def _target(association: Association, instance: Outgoing) -> str:
     )
 
 
-async def reencoded(instance: Outgoing) -> AsyncIterator[Buffer]:
-    """Yield its Data Set in Explicit VR Little Endian."""
-    reencoder = Reencoder(instance.transfer_syntax_uid)
+async def reencoded(instance: Outgoing, target: str) -> AsyncIterator[Buffer]:
+    """Yield its Data Set in another uncompressed Transfer Syntax."""
+    reencoder = Reencoder(instance.transfer_syntax_uid, target)
     async for piece in instance.data():
         for chunk in reencoder.feed(piece):
             yield chunk

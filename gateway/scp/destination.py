@@ -10,7 +10,7 @@ from gateway.dimse.association import Association
 from gateway.dimse.requestor import Peer, connect
 from gateway.errors import GatewayError, Rejected
 from gateway.federation.flights import Instance
-from gateway.scp.outgoing import Recode, send
+from gateway.scp.outgoing import Forms, send
 from gateway.wire.limits import Limits
 from gateway.wire.negotiation import ProposedContext
 
@@ -30,11 +30,11 @@ class Destination:
         down: why no association can be had; nothing more need be tried.
     """
 
-    def __init__(self, peer: Peer, limits: Limits, recode: Recode | None) -> None:
+    def __init__(self, peer: Peer, limits: Limits, forms: Forms) -> None:
         self.down: GatewayError | None = None
         self._peer = peer
         self._limits = limits
-        self._recode = recode
+        self._forms = forms
         self._kinds: dict[tuple[str, str], None] = {}
         self._association: Association | None = None
 
@@ -50,7 +50,7 @@ class Destination:
     async def send(self, instance: Instance, originator: tuple[str, int]) -> int:
         """Send one instance for a C-MOVE, and return the C-STORE's status; raise as ``outgoing.send``."""
         association = await self._for(instance)
-        return await send(association, instance, self._recode, originator)
+        return await send(association, instance, self._forms, originator)
 
     async def _for(self, instance: Instance) -> Association:
         wanted = instance.sop_class_uid, instance.transfer_syntax_uid

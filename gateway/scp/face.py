@@ -1,7 +1,7 @@
 """The DIMSE face: what each peer is served, by its profile."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.dimse.acceptor import Service, Terms, storing
@@ -12,6 +12,7 @@ from gateway.dimse.sop_classes import (
     PATIENT_ROOT_GET,
     PATIENT_ROOT_MOVE,
     STORAGE,
+    STORAGE_COMMITMENT,
     STUDY_ROOT_FIND,
     STUDY_ROOT_GET,
     STUDY_ROOT_MOVE,
@@ -19,11 +20,13 @@ from gateway.dimse.sop_classes import (
 )
 from gateway.events import Observer
 from gateway.region.inbox import Inbox
+from gateway.scp.commitment import CommitmentService
 from gateway.scp.gate import Gate
 from gateway.scp.identifier import GRANTED
-from gateway.scp.outgoing import Recode
+from gateway.scp.outgoing import Forms
 from gateway.scp.profile import PeerProfile
 from gateway.scp.query import Query
+from gateway.scp.reporter import Reporter
 from gateway.scp.retrieve import Retrieve
 from gateway.scp.storage import Storage, Store
 from gateway.wire.command import CommandField
@@ -40,6 +43,7 @@ SOP_CLASSES: Mapping[str, frozenset[str]] = {
     "move": frozenset({STUDY_ROOT_MOVE, PATIENT_ROOT_MOVE}),
     "get": frozenset({STUDY_ROOT_GET, PATIENT_ROOT_GET}),
     "store": STORAGE,
+    "commit": frozenset({STORAGE_COMMITMENT}),
 }
 
 
@@ -67,8 +71,9 @@ class Face:
     Attributes:
         destinations: where each peer that takes instances is called, by AE title.
         gate: decides what each peer may.
-        recode: decodes what a peer cannot take as it is stored.
+        forms: what may be made of instances for each peer, by AE title.
         store: takes contributions; None where there is nowhere for them to go.
+        reporter: tells peers what is safe; None where nobody may ask.
     """
 
     search: "FederatedSearch"
@@ -79,8 +84,9 @@ class Face:
     limits: Limits
     settings: FaceSettings
     gate: Gate
-    recode: Recode | None = None
+    forms: Mapping[str, Forms] = field(default_factory=dict)
     store: Store | None = None
+    reporter: Reporter | None = None
 
     @staticmethod
     def of_regions(inbox: Inbox) -> Terms:
@@ -99,6 +105,8 @@ class Face:
             granted.add("store")
         else:
             granted.discard("store")
+        if self.reporter is None:
+            granted.discard("commit")
         served = frozenset[str]().union(*(SOP_CLASSES.get(name, frozenset()) for name in granted))
         policy = AcceptancePolicy(
             served,
@@ -113,6 +121,8 @@ class Face:
             ("move", CommandField.C_MOVE_RQ),
             ("get", CommandField.C_GET_RQ),
             ("store", CommandField.C_STORE_RQ),
+            ("commit", CommandField.N_ACTION_RQ),
+            ("commit", CommandField.N_EVENT_REPORT_RSP),
         )
         return Terms(policy, {command: services[command] for name, command in fields if name in granted})
 
@@ -132,11 +142,16 @@ class Face:
             settings.first_instance_seconds,
             settings.strict,
             self.gate,
-            self.recode,
+            self.forms,
         )
-        return {
+        services: dict[int, Service] = {
             CommandField.C_ECHO_RQ: serve_echo,
             CommandField.C_FIND_RQ: query.serve,
             CommandField.C_MOVE_RQ: retrieve.move,
             CommandField.C_GET_RQ: retrieve.get,
         }
+        if self.reporter is not None:
+            commitment = CommitmentService(peer, self.gate, self.reporter, self.observer)
+            services[CommandField.N_ACTION_RQ] = commitment.request
+            services[CommandField.N_EVENT_REPORT_RSP] = commitment.reported
+        return services

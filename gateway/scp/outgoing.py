@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from gateway.dataset import transfer_syntax as ts
+from gateway.dataset.rewriting import Rewriter
 from gateway.dataset.transcode import Reencoder
 from gateway.deadline import Deadline
 from gateway.dimse.association import Association
@@ -16,40 +18,61 @@ from gateway.wire.pdu import Buffer
 Recode: TypeAlias = Callable[[bytes, str, str], Awaitable[bytes]]
 """Turns a Data Set from one Transfer Syntax into another by decoding its pixels; raises GatewayError."""
 
+Coerce: TypeAlias = Callable[[Instance, str], Awaitable[Rewriter | None]]
+"""Returns what changes an instance that is sent in a Transfer Syntax, None where nothing is to be changed."""
+
 STORE_SECONDS: Final = 3600.0
 """For one instance, however large and however slow its region is: a peer that is gone is found out by TCP."""
 
 _EXPLICIT_FIRST: Final = (ts.EXPLICIT_VR_LE, ts.IMPLICIT_VR_LE)
 _REENCODED: Final = frozenset({ts.IMPLICIT_VR_LE, ts.EXPLICIT_VR_LE, ts.EXPLICIT_VR_BE, ts.DEFLATED_EXPLICIT_VR_LE})
 """Transfer Syntaxes between which no pixel is decoded."""
+_NOT_REWRITTEN: Final = frozenset({ts.EXPLICIT_VR_BE, ts.DEFLATED_EXPLICIT_VR_LE})
+"""What is rewritten is never sent in these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """What may be made of instances on their way.
+
+    Attributes:
+        recode: decodes what the peer cannot take as it is stored; without it, such instances fail.
+        coerce: gives them the identifiers that the peer knows; without it, they are left as they are.
+    """
+
+    recode: Recode | None = None
+    coerce: Coerce | None = None
 
 
 async def send(
-    association: Association, instance: Instance, recode: Recode | None, originator: tuple[str, int] | None = None
+    association: Association, instance: Instance, forms: Forms, originator: tuple[str, int] | None = None
 ) -> int:
     """Send one instance while it arrives, as it is stored where the peer takes that; return the C-STORE's status.
 
     Raises:
+        NotCoercible, IdentityUnavailable: it cannot be given the peer's identifiers.
         Rejected: no Presentation Context can take it.
         DimseFailure: the peer refused it.
         GatewayError: its region, the association or the decoding failed; the association may be over.
     """
-    target = _target(association, instance, can_decode=recode is not None)
+    target = _target(association, instance, forms)
+    rewriter = None if forms.coerce is None else await forms.coerce(instance, target)
     uids = instance.sop_class_uid, instance.sop_instance_uid, target
-    async with aclosing(_pieces(instance, target, recode)) as data:
+    pieces = _pieces(instance, target, forms.recode)
+    async with aclosing(pieces if rewriter is None else _rewritten(pieces, rewriter)) as data:
         return await store(association, *uids, data, Deadline.after(STORE_SECONDS), move_originator=originator)
 
 
-def _target(association: Association, instance: Instance, *, can_decode: bool) -> str:
+def _target(association: Association, instance: Instance, forms: Forms) -> str:
     accepted = {
         context.transfer_syntax
         for context in association.contexts.values()
         if context.abstract_syntax == instance.sop_class_uid
     }
     source = instance.transfer_syntax_uid
-    if source in accepted:
+    if source in accepted and (forms.coerce is None or source not in _NOT_REWRITTEN):
         return source
-    if source in _REENCODED or can_decode:
+    if source in _REENCODED or forms.recode is not None:
         for uid in _EXPLICIT_FIRST:
             if uid in accepted:
                 return uid
@@ -72,6 +95,15 @@ async def _pieces(instance: Instance, target: str, recode: Recode | None) -> Asy
                 yield piece
     for piece in () if reencoder is None else reencoder.finish():
         yield piece
+
+
+async def _rewritten(pieces: AsyncGenerator[Buffer, None], rewriter: Rewriter) -> AsyncGenerator[Buffer, None]:
+    async with aclosing(pieces):
+        async for piece in pieces:
+            for changed in rewriter.feed(piece):
+                yield changed
+    for changed in rewriter.finish():
+        yield changed
 
 
 def _reencoded(explicit: bytes, target: str) -> Iterable[Buffer]:

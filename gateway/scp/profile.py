@@ -2,7 +2,7 @@
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field
 
@@ -10,6 +10,9 @@ from gateway.config.settings import AETitle, Host, Integer
 from gateway.config.toml import Section, check, read
 from gateway.errors import ConfigError
 from gateway.region.profile import CharacterSetTerm, Name
+
+_LONGEST_PREFIX: Final = 8
+"""Characters, of the 16 that an Accession Number has."""
 
 Service: TypeAlias = Literal["echo", "find", "get", "move", "store", "commit"]
 
@@ -22,8 +25,14 @@ def _network(value: str) -> str:
     return value
 
 
+def _prefix(value: str) -> str:
+    if not value.isascii() or not value.isprintable() or "\\" in value or len(value) > _LONGEST_PREFIX:
+        raise ValueError(f"has at most {_LONGEST_PREFIX} printable ASCII characters and no backslash")
+    return value
+
+
 class MoveDestination(Section):
-    """Where a peer takes the instances that C-MOVE sends to its AE title."""
+    """Where a peer is called under its AE title: to be sent instances, or told of Storage Commitment."""
 
     host: Host
     port: Annotated[Integer, Field(ge=1, le=65535)]
@@ -40,14 +49,17 @@ class PeerProfile(Section):
         addresses: IP addresses and networks that it calls from.
         services: what it may ask for.
         move_destination: where it takes instances; without it, none are sent to it.
+        commitment: where it is told what is safe, if that is not where it takes instances (PS3.4 J.3.3).
         may_move_to: AE titles of other peers to which it may have instances sent.
         certificates: names of which its certificate must bear one, as Common Name or alternative name; with any, it
             is let in by TLS alone.
         character_set: in which it reads text; several values joined by a backslash.
-        issuer_of_patient_id: the namespace of the Patient IDs that it asks for without naming one.
+        issuer_of_patient_id: the namespace of the Patient IDs that it asks for without naming one; its own.
         organisation: under whose authority it acts.
         role: of those who work at it.
         purpose: what they use the data for, a Purpose of Use code; empty for the gateway's default.
+        coerce: what is sent to it carries its own Patient ID, where it came from another namespace.
+        accession_prefix: with ``coerce``, what stands before the Accession Number of such an instance.
     """
 
     name: Name
@@ -56,6 +68,7 @@ class PeerProfile(Section):
     addresses: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(min_length=1)]
     services: tuple[Service, ...] = ("echo", "find", "get", "move")
     move_destination: MoveDestination | None = None
+    commitment: MoveDestination | None = None
     may_move_to: tuple[AETitle, ...] = ()
     certificates: tuple[str, ...] = ()
     character_set: CharacterSetTerm = "ISO_IR 100"
@@ -63,6 +76,8 @@ class PeerProfile(Section):
     organisation: str = ""
     role: str = ""
     purpose: str = ""
+    coerce: Annotated[bool, Field(strict=True)] = False
+    accession_prefix: Annotated[str, AfterValidator(_prefix)] = ""
 
     @property
     def id(self) -> str:
@@ -111,6 +126,8 @@ def load(folder: Path) -> list[PeerProfile]:
 
 def _conflicts(peer: PeerProfile, others: list[PeerProfile]) -> list[str]:
     conflicts = []
+    if peer.coerce and not (peer.issuer_of_patient_id and peer.issuer_of_patient_id.isascii()):
+        conflicts.append('"coerce" needs "issuer_of_patient_id": name, in ASCII, the issuer of the peer\'s Patient IDs')
     if any(peer.id == other.id for other in others):
         conflicts.append(f'"name" {peer.name!r} is taken by another profile: give each peer its own')
     if any(peer.ae_title == other.ae_title for other in others):

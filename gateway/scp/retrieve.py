@@ -24,7 +24,7 @@ from gateway.scp import identifier
 from gateway.scp.destination import Destination
 from gateway.scp.gate import Gate
 from gateway.scp.interruption import beside, interruptible
-from gateway.scp.outgoing import Recode, send
+from gateway.scp.outgoing import Forms, send
 from gateway.scp.profile import PeerProfile
 from gateway.scp.query import Answer, failure, missing
 from gateway.wire.limits import Limits
@@ -106,7 +106,7 @@ class Retrieve:
         seconds: for a search, and for the first instance.
         strict: a missing region makes a warning of what is otherwise a Success.
         gate: decides what the peer may.
-        recode: decodes what a peer cannot take as it is stored; without it, such instances fail.
+        forms: what may be made of instances for each of the peers, by AE title.
     """
 
     search: "FederatedSearch"
@@ -118,7 +118,7 @@ class Retrieve:
     seconds: float
     strict: bool
     gate: Gate
-    recode: Recode | None = None
+    forms: Mapping[str, Forms]
 
     async def move(self, association: Association, inbound: Inbound) -> None:
         """Answer one C-MOVE over an association of our own with its destination, which is never any but a known one."""
@@ -134,7 +134,8 @@ class Retrieve:
             self._told("move", MOVE_DESTINATION_UNKNOWN, began, 0)
             return
         originator = association.calling_ae_title, answer.message_id
-        async with Destination(destination, self.limits, self.recode) as target:
+        forms = self.forms.get(destination.called_ae_title, Forms())
+        async with Destination(destination, self.limits, forms) as target:
             operation = _Operation(
                 self, association, inbound, answer, permit, lambda instance: target.send(instance, originator)
             )
@@ -150,8 +151,9 @@ class Retrieve:
         permit = await self._permitted("get", association, answer, began)
         if permit is None:
             return
+        forms = self.forms.get(self.peer.ae_title, Forms())
         operation = _Operation(
-            self, association, inbound, answer, permit, lambda instance: send(association, instance, self.recode)
+            self, association, inbound, answer, permit, lambda instance: send(association, instance, forms)
         )
         operation.is_over = lambda: association.closed
         status = await operation.run()

@@ -1,4 +1,4 @@
-"""What the queue knows of each instance that waits for a region: an SQLite file (PS3.4 B.2.3).
+"""What the queue knows of each instance that waits for a region, or that one has: an SQLite file (PS3.4 B.2.3).
 
 It is written by one gateway and may be read, and mended, from the command line meanwhile.
 """
@@ -15,6 +15,7 @@ from gateway.errors import ConfigError
 
 NAME: Final = "queue.sqlite"
 WAITING: Final = "waiting"
+DELIVERED: Final = "delivered"
 QUARANTINED: Final = "quarantined"
 
 _BUSY_SECONDS: Final = 10.0
@@ -31,6 +32,11 @@ CREATE TABLE IF NOT EXISTS delivery (
 );
 CREATE INDEX IF NOT EXISTS by_region ON delivery (region, state, next_at);
 CREATE INDEX IF NOT EXISTS by_file ON delivery (file);
+CREATE TABLE IF NOT EXISTS delivered (
+    sop_instance_uid TEXT NOT NULL, region TEXT NOT NULL, sop_class_uid TEXT NOT NULL, at REAL NOT NULL,
+    PRIMARY KEY (sop_instance_uid, region)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_time ON delivered (at);
 """
 
 
@@ -78,6 +84,21 @@ class Delivery:
     kept_at: float
     next_at: float
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Where an instance is that was taken in.
+
+    Attributes:
+        state: "waiting" or "quarantined" in the queue, or "delivered".
+        file: the name of its file and its size, in the queue; empty and 0 once it is delivered.
+    """
+
+    sop_class_uid: str
+    state: str
+    file: str = ""
+    size: int = 0
 
 
 _KEPT: Final = tuple(field.name for field in fields(Kept))
@@ -211,6 +232,30 @@ class Ledger:
         """Take out what was delivered; return the files that nobody needs any more."""
         found = self._database.execute("SELECT number FROM delivery WHERE file = ? AND region = ?", (file, region))
         return self.remove([number for (number,) in found.fetchall()])
+
+    def note(self, delivered: Iterable[tuple[str, str, str]], *, seconds: float) -> None:
+        """Remember for so long that instances were delivered: SOP Instance UID, region and SOP Class UID of each."""
+        now = time.time()
+        with self._transaction() as cursor:
+            rows = ((*row, now) for row in delivered)
+            cursor.executemany("INSERT OR REPLACE INTO delivered VALUES (?, ?, ?, ?)", rows)
+            cursor.execute("DELETE FROM delivered WHERE at < ?", (now - seconds,))
+
+    def holdings(self, uids: Iterable[str]) -> dict[str, list[Holding]]:
+        """Return what is known of each of these SOP Instances, waiting or delivered."""
+        found: dict[str, list[Holding]] = {}
+        for uid in uids:
+            waiting = self._database.execute(
+                "SELECT sop_class_uid, state, file, size FROM instance JOIN delivery USING (file) "
+                "WHERE sop_instance_uid = ?",
+                (uid,),
+            )
+            known = [Holding(*row) for row in waiting]
+            had = self._database.execute("SELECT sop_class_uid FROM delivered WHERE sop_instance_uid = ?", (uid,))
+            known += [Holding(sop_class, DELIVERED) for (sop_class,) in had]
+            if known:
+                found[uid] = known
+        return found
 
     def files(self) -> set[str]:
         """Return the names of all files that are needed."""

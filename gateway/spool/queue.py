@@ -13,10 +13,12 @@ from typing import Final, TypeVar
 
 from gateway.errors import ConfigError, QueueFull
 from gateway.spool.arrival import Arrival, read, storage_error
-from gateway.spool.ledger import Delivery, Kept, Ledger
+from gateway.spool.ledger import DELIVERED, Delivery, Holding, Kept, Ledger
 
 INSTANCES: Final = "instances"
 LOCK: Final = "lock"
+
+WEEK: Final = 7 * 86400.0
 
 _THREADS: Final = 4
 
@@ -34,10 +36,12 @@ class Queue:
         size: bytes that are held, delivered soon or not.
     """
 
-    def __init__(self, folder: Path | None, *, max_bytes: int) -> None:
+    def __init__(self, folder: Path | None, *, max_bytes: int, remember_seconds: float = WEEK) -> None:
         self.durable = folder is not None
         self.size = 0
         self._max_bytes = max_bytes
+        self._remember_seconds = remember_seconds
+        self._delivered: list[tuple[str, str, str]] = []
         self._folder = folder
         self._instances = Path()
         self._ledger: Ledger | None = None
@@ -74,6 +78,8 @@ class Queue:
 
     async def aclose(self) -> None:
         """Finish what is being written, and close the folder."""
+        with suppress(QueueFull):  # what is not noted is not claimed
+            await self.remember()
         for threads in (self._writer, self._files):
             await asyncio.to_thread(threads.shutdown)
         self._stack.close()
@@ -159,6 +165,41 @@ class Queue:
         if self._ledger is None:
             return []
         return await self._write(lambda ledger: ledger.due(region, longest=longest, limit=limit))
+
+    def note(self, kept: Kept, region: str) -> None:
+        """Remember that a region has an instance, from the next ``remember`` on across a restart, too."""
+        if self._ledger is not None:
+            self._delivered.append((kept.sop_instance_uid, region, kept.sop_class_uid))
+
+    async def remember(self) -> None:
+        """Write down what was noted.
+
+        Raises:
+            QueueFull: it cannot be written, and is forgotten.
+        """
+        noted, self._delivered = self._delivered, []
+        if noted:
+            await self._write(lambda ledger: ledger.note(noted, seconds=self._remember_seconds))
+
+    async def holdings(self, uids: Collection[str]) -> dict[str, list[Holding]]:
+        """Return what is known of SOP Instances that were taken in; one whose file is not whole is not held.
+
+        Raises:
+            QueueFull: the ledger cannot be read.
+        """
+        if self._ledger is None:
+            return {}
+        await self.remember()
+        return await self._write(lambda ledger: self._whole(ledger.holdings(uids)))
+
+    def _whole(self, found: dict[str, list[Holding]]) -> dict[str, list[Holding]]:
+        return {uid: [x for x in held if x.state == DELIVERED or self._is_whole(x)] for uid, held in found.items()}
+
+    def _is_whole(self, holding: Holding) -> bool:
+        try:
+            return (self._instances / holding.file).stat().st_size == holding.size
+        except OSError:
+            return False
 
     async def delivered(self, kept: Kept, region: str) -> None:
         """Take out what a region has."""

@@ -1,4 +1,4 @@
-"""The Command Set and its codec: Implicit VR Little Endian, group 0000 (PS3.7 6.3, 9.3, Annex E)."""
+"""The Command Set and its codec: Implicit VR Little Endian, group 0000 (PS3.7 6.3, 9.3, 10.3, Annex E)."""
 
 import struct
 from enum import IntEnum
@@ -27,11 +27,15 @@ class CommandField(IntEnum):
     C_MOVE_RSP = 0x8021
     C_ECHO_RQ = 0x0030
     C_ECHO_RSP = 0x8030
+    N_EVENT_REPORT_RQ = 0x0100
+    N_EVENT_REPORT_RSP = 0x8100
+    N_ACTION_RQ = 0x0130
+    N_ACTION_RSP = 0x8130
     C_CANCEL_RQ = 0x0FFF
 
 
 class Command(NamedTuple):
-    """A Command Set (PS3.7 9.3); an element that is absent or empty is None."""
+    """A Command Set (PS3.7 9.3, 10.3); an element that is absent or empty is None."""
 
     command_field: int
     command_data_set_type: int = NO_DATA_SET
@@ -49,6 +53,10 @@ class Command(NamedTuple):
     number_of_warning_suboperations: int | None = None
     move_originator_ae_title: str | None = None
     move_originator_message_id: int | None = None
+    requested_sop_class_uid: str | None = None
+    requested_sop_instance_uid: str | None = None
+    event_type_id: int | None = None
+    action_type_id: int | None = None
 
     @property
     def has_data_set(self) -> bool:
@@ -64,6 +72,7 @@ class Command(NamedTuple):
 # Element number, VR and field, in ascending order: the order in which they are sent.
 _ELEMENTS: Final = (
     (0x0002, "UI", "affected_sop_class_uid"),
+    (0x0003, "UI", "requested_sop_class_uid"),
     (0x0100, "US", "command_field"),
     (0x0110, "US", "message_id"),
     (0x0120, "US", "message_id_being_responded_to"),
@@ -73,6 +82,9 @@ _ELEMENTS: Final = (
     (0x0900, "US", "status"),
     (0x0902, "LO", "error_comment"),
     (0x1000, "UI", "affected_sop_instance_uid"),
+    (0x1001, "UI", "requested_sop_instance_uid"),
+    (0x1002, "US", "event_type_id"),
+    (0x1008, "US", "action_type_id"),
     (0x1020, "US", "number_of_remaining_suboperations"),
     (0x1021, "US", "number_of_completed_suboperations"),
     (0x1022, "US", "number_of_failed_suboperations"),
@@ -105,7 +117,7 @@ def encode(command: Command) -> bytes:
 
 
 def decode(data: Buffer) -> Command:
-    """Read a Command Set; elements that DIMSE-C does not use are passed over.
+    """Read a Command Set; elements that we have no service for are passed over.
 
     Raises:
         RemoteProtocolError: it is malformed, or lacks its Command Field or Command Data Set Type.

@@ -8,7 +8,14 @@ CANCEL: Final = 0xFE00
 PENDING: Final = 0xFF00
 PENDING_WITH_WARNING: Final = 0xFF01
 PROCESSING_FAILURE: Final = 0x0110
+NO_SUCH_SOP_INSTANCE: Final = 0x0112
+INVALID_ARGUMENT_VALUE: Final = 0x0115
+NO_SUCH_SOP_CLASS: Final = 0x0118
+CLASS_INSTANCE_CONFLICT: Final = 0x0119
+NO_SUCH_ACTION: Final = 0x0123
+DUPLICATE_TRANSACTION_UID: Final = 0x0131
 UNRECOGNIZED_OPERATION: Final = 0x0211
+RESOURCE_LIMITATION: Final = 0x0213
 OUT_OF_RESOURCES: Final = 0xA700
 
 
@@ -34,7 +41,9 @@ _TEXTS: Final = {
     0x0120: "missing attribute",
     0x0121: "missing attribute value",
     0x0122: "SOP Class not supported",
+    0x0123: "no such action",
     0x0124: "not authorized",
+    0x0131: "duplicate Transaction UID",
     0x0210: "duplicate invocation",
     0x0211: "unrecognized operation",
     0x0212: "mistyped argument",

@@ -1,4 +1,4 @@
-"""(d): C-STORE into our acceptor, against pynetdicom's."""
+"""(d), (t): C-STORE into our acceptor, against pynetdicom's."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -37,13 +37,23 @@ def ingest(port: int, pid: int, clients: int, data: bytes) -> tuple[float, float
 
 
 def acceptors(setting: Setting) -> list[Figure]:
+    """Ingest by 4 associations and by one."""
+    return ingested("d", (4, 1))
+
+
+def eight_associations(setting: Setting) -> list[Figure]:
+    """Ingest by 8 associations."""
+    return ingested("t", (8,))
+
+
+def ingested(row: str, clients_at_once: tuple[int, ...]) -> list[Figure]:
     header = samples.ct_header()
     header.add_new(0x7FE00010, "OW", samples.pixels(1, samples.ROWS))
     data = samples.data_set(header)
     megabytes = INSTANCES * len(data) / 1e6
     figures = []
     with listening("tests.bench.sink", "gateway") as ours, listening("tests.bench.sink", "pynetdicom") as theirs:
-        for clients in (4, 1):
+        for clients in clients_at_once:
             taken = interleaved(
                 {
                     name: partial(ingest, server.port, server.pid, clients, data)
@@ -55,7 +65,7 @@ def acceptors(setting: Setting) -> list[Figure]:
             what = f"C-STORE of {INSTANCES} CT slices, {clients} client{'s' if clients > 1 else ''}"
             speed = {name: megabytes / seconds for name, seconds in wall.items()}
             figures += [
-                more("d", what, speed["gateway"], speed["pynetdicom"], "pynetdicom", "MB/s", 4),
-                share("d", f"{what}, CPU", cpu["gateway"], cpu["pynetdicom"], "pynetdicom", 1 / 3),
+                more(row, what, speed["gateway"], speed["pynetdicom"], "pynetdicom", "MB/s", 4),
+                share(row, f"{what}, CPU", cpu["gateway"], cpu["pynetdicom"], "pynetdicom", 1 / 3),
             ]
     return figures

@@ -17,6 +17,8 @@ STUDY_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 STUDY_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
+STORAGE_COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
 IMPLICIT_LE = "1.2.840.10008.1.2"
 EXPLICIT_LE = "1.2.840.10008.1.2.1"
 EXPLICIT_BE = "1.2.840.10008.1.2.2"
@@ -27,6 +29,8 @@ C_FIND_RQ, C_FIND_RSP = 0x0020, 0x8020
 C_MOVE_RQ, C_MOVE_RSP = 0x0021, 0x8021
 C_ECHO_RQ, C_ECHO_RSP = 0x0030, 0x8030
 C_CANCEL_RQ = 0x0FFF
+N_EVENT_REPORT_RQ, N_EVENT_REPORT_RSP = 0x0100, 0x8100
+N_ACTION_RQ, N_ACTION_RSP = 0x0130, 0x8130
 NO_DATA_SET, DATA_SET = 0x0101, 0x0001
 
 
@@ -184,6 +188,9 @@ ELEMENTS = {
     "status": (0x0900, "US"),
     "error_comment": (0x0902, "LO"),
     "affected_sop_instance_uid": (0x1000, "UI"),
+    "requested_sop_instance_uid": (0x1001, "UI"),
+    "event_type_id": (0x1002, "US"),
+    "action_type_id": (0x1008, "US"),
     "number_of_remaining_suboperations": (0x1020, "US"),
     "number_of_completed_suboperations": (0x1021, "US"),
     "number_of_failed_suboperations": (0x1022, "US"),

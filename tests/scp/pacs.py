@@ -1,7 +1,8 @@
 """A gateway over scripted regions, in this process, and what a PACS says to it."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,15 +43,25 @@ class Face:
         tls_port: where it does so with TLS.
         regions: what stands behind it.
         events: what it told its observer.
+        news: set by each of them.
     """
 
     port: int
     tls_port: int
     regions: Sequence[ScriptedRegion]
     events: list[Event] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def of(self, kind: type[Event]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
+
+    async def until(self, kind: type[Event], count: int = 1) -> Any:
+        """Wait until there were so many events of a kind, and return the last."""
+        async with asyncio.timeout(10.0):
+            while len(self.of(kind)) < count:
+                self.news.clear()
+                await self.news.wait()
+        return self.of(kind)[-1]
 
     @contextlib.asynccontextmanager
     async def associated(
@@ -68,11 +79,12 @@ async def face(
     peers: Sequence[PeerProfile] = (),
     spool: dict[str, int] | None = None,
     access: dict[str, Any] | None = None,
+    sections: Mapping[str, Mapping[str, Any]] | None = None,
     **dimse: Any,
 ) -> AsyncIterator[Face]:
-    """Run a gateway over regions for peers, with these settings of its DIMSE face."""
-    port, events = free_port(), list[Event]()
-    overrides: dict[str, dict[str, Any]] = {
+    """Run a gateway over regions for peers, with these settings of its DIMSE face, and of other sections."""
+    port, events, news = free_port(), list[Event](), asyncio.Event()
+    overrides: dict[str, Mapping[str, Any]] = {
         "access": access or {"mode": "open"},
         "http": {"port": 0},
         "ops": {"port": 0, "echo_seconds": 0.0},
@@ -80,10 +92,12 @@ async def face(
         "spool": spool or {},
         "search": {"soft_seconds": 1.0, "hard_seconds": 5.0},
         "retrieve": {"first_instance_seconds": 5.0, "quiet_seconds": 0.4},
+        **(sections or {}),
     }
 
     def observe(event: Event) -> None:
         events.append(event)
+        news.set()
 
     async with contextlib.AsyncExitStack() as stack:
         behind = regions or (ScriptedRegion("ARCHIVE", INSTANCES),)
@@ -93,7 +107,7 @@ async def face(
         gateway = await stack.enter_async_context(
             running(load(overrides=overrides), profiles, observe, peers=peers or [peer()])
         )
-        yield Face(gateway.dimse_port, gateway.tls_port, behind, events)
+        yield Face(gateway.dimse_port, gateway.tls_port, behind, events, news)
 
 
 def region_profile(region: ScriptedRegion, **more: Any) -> Profile:

@@ -18,6 +18,8 @@ from tests.dimse.callers import accepting
 from tests.dimse.scripts import CT, associated, soon
 from tests.kit import dicom, pdus
 from tests.kit.peers import DicomNode
+from tests.kit.region import ScriptedRegion
+from tests.kit.scripted import Message, ScriptedPeer
 from tests.region.witness import Witness
 from tests.scp.pacs import face, peer
 
@@ -99,3 +101,29 @@ async def test_where_nothing_takes_contributions_no_peer_may_store() -> None:
         with pytest.raises(Rejected, match="accepts none"):
             async with here.associated(CT):
                 pass
+
+
+async def test_what_a_peer_stores_goes_where_the_rule_of_its_organisation_says() -> None:
+    taken: list[str] = []
+
+    def region(name: str) -> ScriptedRegion:
+        async def take(region: ScriptedRegion, peer: ScriptedPeer, message: Message) -> None:
+            taken.append(name)
+            await peer.send(pdus.message(message.context_id, pdus.response(message.command)))
+
+        made = ScriptedRegion(name, [])
+        made.answers[pdus.C_STORE_RQ] = take
+        return made
+
+    rules = [{"regions": ["SECOND"], "organisation": ["General Hospital"]}]
+    peers = [
+        peer("WS", services=("store",), organisation="General Hospital"),
+        peer("OTHER", services=("store",)),
+    ]
+    sections = {"store": {"default": ["FIRST"], "rules": rules}}
+    async with face(region("FIRST"), region("SECOND"), peers=peers, sections=sections) as here:
+        for ae_title in ("WS", "OTHER"):
+            async with here.associated(CT, ae_title=ae_title) as association:
+                uids = pdus.CT_IMAGE, INSTANCE.SOPInstanceUID, pdus.EXPLICIT_LE
+                assert await store(association, *uids, [dicom.encode(INSTANCE)], soon()) == 0
+    assert taken == ["SECOND", "FIRST"]

@@ -2,10 +2,7 @@
 
 import asyncio
 import os
-import resource
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ from gateway.spool.catalog import Facts
 from gateway.spool.content import Content
 from gateway.spool.packs import Pack
 from gateway.spool.spool import Spool, Spooled
+from tests.kit.full_disk import no_file_longer_than
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
 SECONDS = 20
@@ -63,17 +61,6 @@ def names(folder: Path) -> list[str]:
 
 def files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.pack"))
-
-
-@contextmanager
-def no_file_longer_than(size: int) -> Iterator[None]:
-    """Let the kernel refuse to write: what a full disk does, too, is an OSError of the write."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 # --- at rest

@@ -1,5 +1,6 @@
 """A federation that stores into regions on strings, behind a running web server."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from gateway.access.decision import Decisions
 from gateway.config.settings import load
 from gateway.deadline import Deadline
 from gateway.events import Event
+from gateway.federation.delivery import Decode
 from gateway.federation.store import FederatedStore
 from gateway.region.profile import Profile
 from gateway.region.storing import Outgoing
@@ -76,6 +78,12 @@ class Origin:
         fields = {"Content-Type": f'multipart/related; type="{root}"; boundary=frontier', **headers}
         return await self.client.post(path, content=multipart(parts), headers=fields)
 
+    async def drained(self, seconds: float = 10.0) -> None:
+        """Wait until everything is delivered."""
+        async with asyncio.timeout(seconds):
+            while self.queue.size:  # noqa: ASYNC110 - the queue tells nobody
+                await asyncio.sleep(0.01)
+
     async def post_one(self, content: bytes, content_type: str = FILE, path: str = "/studies") -> Response:
         return await self.client.post(path, content=content, headers={"Content-Type": content_type})
 
@@ -99,6 +107,7 @@ async def origin(
     limits: HttpLimits | None = None,
     upload: UploadLimits | None = None,
     cors_origins: tuple[str, ...] = (),
+    decode: Decode | None = None,
     **values: Any,
 ) -> AsyncIterator[Origin]:
     """Serve a store over fake regions on a port of its own."""
@@ -109,7 +118,7 @@ async def origin(
 
     settings = store_settings(**values)
     queue = Queue(folder, max_bytes=settings.max_bytes)
-    async with FederatedStore(regions, settings, queue, observe).running() as store:
+    async with FederatedStore(regions, settings, queue, observe, decode).running() as store:
         web = WebSettings(upload=upload or UploadLimits(), cors_origins=cors_origins)
         search, retrieve, workers = cast("Any", FakeSearch()), cast("Any", FakeRetrieve()), cast("Any", SameProcess())
         app = create_app(search, retrieve, workers, web, observe, store=store, decisions=Decisions("open"))

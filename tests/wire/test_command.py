@@ -117,6 +117,34 @@ THEIRS: dict[str, tuple[Any, Any]] = {
         dimse_messages.C_GET_RSP,
         primitive(P.C_GET, MessageIDBeingRespondedTo=3, AffectedSOPClassUID=GET, Status=0xB000, **COUNTERS),
     ),
+    "N_ACTION_RQ": (
+        dimse_messages.N_ACTION_RQ,
+        primitive(
+            P.N_ACTION, MessageID=4, RequestedSOPClassUID=pdus.STORAGE_COMMITMENT, ActionTypeID=1,
+            RequestedSOPInstanceUID=pdus.STORAGE_COMMITMENT_INSTANCE, **with_data("ActionInformation"),
+        ),
+    ),
+    "N_ACTION_RSP": (
+        dimse_messages.N_ACTION_RSP,
+        primitive(
+            P.N_ACTION, MessageIDBeingRespondedTo=4, AffectedSOPClassUID=pdus.STORAGE_COMMITMENT, ActionTypeID=1,
+            AffectedSOPInstanceUID=pdus.STORAGE_COMMITMENT_INSTANCE, Status=0x0213,
+        ),
+    ),
+    "N_EVENT_REPORT_RQ": (
+        dimse_messages.N_EVENT_REPORT_RQ,
+        primitive(
+            P.N_EVENT_REPORT, MessageID=5, AffectedSOPClassUID=pdus.STORAGE_COMMITMENT, EventTypeID=2,
+            AffectedSOPInstanceUID=pdus.STORAGE_COMMITMENT_INSTANCE, **with_data("EventInformation"),
+        ),
+    ),
+    "N_EVENT_REPORT_RSP": (
+        dimse_messages.N_EVENT_REPORT_RSP,
+        primitive(
+            P.N_EVENT_REPORT, MessageIDBeingRespondedTo=5, AffectedSOPClassUID=pdus.STORAGE_COMMITMENT, EventTypeID=1,
+            AffectedSOPInstanceUID=pdus.STORAGE_COMMITMENT_INSTANCE, Status=0,
+        ),
+    ),
     "C_CANCEL_RQ": (dimse_messages.C_CANCEL_RQ, primitive(P.C_CANCEL, MessageIDBeingRespondedTo=9)),
 }  # fmt: skip
 
@@ -140,6 +168,10 @@ def snake(keyword: str) -> str:
     known = {
         "AffectedSOPClassUID": "affected_sop_class_uid",
         "AffectedSOPInstanceUID": "affected_sop_instance_uid",
+        "RequestedSOPClassUID": "requested_sop_class_uid",
+        "RequestedSOPInstanceUID": "requested_sop_instance_uid",
+        "EventTypeID": "event_type_id",
+        "ActionTypeID": "action_type_id",
         "MessageID": "message_id",
         "MessageIDBeingRespondedTo": "message_id_being_responded_to",
         "MoveOriginatorApplicationEntityTitle": "move_originator_ae_title",
@@ -169,6 +201,10 @@ commands = st.builds(
     number_of_warning_suboperations=us,
     move_originator_ae_title=ae,
     move_originator_message_id=us,
+    requested_sop_class_uid=uid,
+    requested_sop_instance_uid=uid,
+    event_type_id=us,
+    action_type_id=us,
 )
 
 
