@@ -2,13 +2,15 @@
 
 import re
 import zoneinfo
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from gateway.config.settings import AETitle, Count, Host, Integer
-from gateway.config.toml import Section, check, read
+from gateway.config.paths import beside
+from gateway.config.settings import AETitle, Count, FilePath, Host, Integer
+from gateway.config.toml import Fault, Faulty, Section, check, line, read
 from gateway.dataset.charset import is_known
 from gateway.errors import ConfigError
 
@@ -81,9 +83,9 @@ class Profile(Section):
     ignores_accents: Annotated[bool, Field(strict=True)] = False
     result_cap: Annotated[Integer, Field(ge=0)] = 0
     tls: Annotated[bool, Field(strict=True)] = False
-    ca: str = ""
-    certificate: str = ""
-    key: str = ""
+    ca: FilePath = ""
+    certificate: FilePath = ""
+    key: FilePath = ""
 
     @property
     def id(self) -> str:
@@ -113,23 +115,29 @@ def load(folder: Path) -> list[Profile]:
     if not paths:
         raise ConfigError(f"{folder}: holds no region profile: put one *.toml file per region there")
     profiles: dict[str, Profile] = {}
-    faults: list[str] = []
+    faults: list[Fault] = []
     for path in paths:
         try:
-            profile = check(Profile, read(path), str(path))
-        except ConfigError as error:
-            faults.append(str(error))
+            profile = check(Profile, beside(Profile, read(path), folder), str(path), path)
+        except Faulty as error:
+            faults += error.faults
             continue
-        if profile.id in profiles:
-            faults.append(f'{path}: "name" {profile.name!r} is taken by another profile: give each region its own')
-        if profile.retrieve == "c-move" and not profile.move_destinations:
-            faults.append(f'{path}: "move_destinations" is empty: C-MOVE needs our AE title as this region knows it')
-        if any(profile.routes & other.routes for other in profiles.values()):
-            faults.append(
-                f'{path}: "ae_title" {profile.ae_title!r} is another region\'s, too, and so is a Move Destination: '
-                "what they send could not be told apart; give each region its own Move Destination"
-            )
+        faults += [Fault(str(path), line(path, [key]), text) for key, text in _conflicts(profile, profiles)]
         profiles[profile.id] = profile
     if faults:
-        raise ConfigError("\n".join(faults))
+        raise Faulty(faults)
     return list(profiles.values())
+
+
+def _conflicts(profile: Profile, others: Mapping[str, Profile]) -> Iterator[tuple[str, str]]:
+    """Yield the key and the text of what makes a profile useless, or another of those before it."""
+    if profile.id in others:
+        yield "name", f'"name" {profile.name!r} is taken by another profile: give each region its own'
+    if profile.retrieve == "c-move" and not profile.move_destinations:
+        yield "retrieve", '"move_destinations" is empty: C-MOVE needs our AE title as this region knows it'
+    if any(profile.routes & other.routes for other in others.values()):
+        text = (
+            f'"ae_title" {profile.ae_title!r} is another region\'s, too, and so is a Move Destination: '
+            "what they send could not be told apart; give each region its own Move Destination"
+        )
+        yield "move_destinations", text
