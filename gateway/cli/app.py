@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
-from gateway.cli import check, config, doctor, queue
+from gateway.cli import check, config, doctor, queue, region
 from gateway.cli import demo as embedded
 from gateway.cli.serve import serve_until_stopped
 from gateway.config import settings
@@ -35,6 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(queue.app)
+app.add_typer(region.app)
 app.add_typer(config.app)
 app.command("check")(check.command)
 app.command("doctor")(doctor.command)

@@ -57,7 +57,7 @@ async def examine(
     chosen: Settings, profiles: Sequence[Profile], seconds: float, *, quiet: bool = False
 ) -> dict[str, list[Step]]:
     """Examine regions side by side; return the steps of each."""
-    async with _listening(chosen, profiles) as (arrivals, deaf), asyncio.TaskGroup() as group:
+    async with listening_or_not(chosen, profiles) as (arrivals, deaf), asyncio.TaskGroup() as group:
         tasks = {
             one.id: group.create_task(_examined(Examination(one, chosen, arrivals, deaf, seconds), one, quiet=quiet))
             for one in profiles
@@ -77,7 +77,7 @@ async def _examined(examination: Examination, one: Profile, *, quiet: bool) -> l
 
 
 @asynccontextmanager
-async def _listening(chosen: Settings, profiles: Sequence[Profile]) -> AsyncIterator[tuple[Arrivals | None, str]]:
+async def listening_or_not(chosen: Settings, profiles: Sequence[Profile]) -> AsyncIterator[tuple[Arrivals | None, str]]:
     """Listen where the regions send to; or say why not."""
     context = listening(chosen, profiles)
     try:
