@@ -10,10 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from gateway.cli.charset import objection
+from gateway.cli.charset import objection, stated_terms
 from gateway.cli.diagnosis import Diagnosis, Host, is_of_tls, of_association, of_move, of_tcp, of_tls
 from gateway.cli.visit import (
-    CHARACTER_SET,
     PATIENT_NAME,
     REFERRER,
     STUDY,
@@ -275,7 +274,7 @@ class Examination:
         verdict = objection(self._seen.rows, self._profile.character_set)
         if verdict:
             raise _Failed(Diagnosis(verdict, ""))
-        stated = sorted({str((row.get(CHARACTER_SET, {}).get("Value") or ["none"])[0]) for row in self._seen.rows})
+        stated = sorted({stated_terms(row) or "none" for row in self._seen.rows})
         return f"stated: {', '.join(stated)}; profile: {self._profile.character_set}"
 
     # --- retrieves
