@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
-from gateway.cli import check, config, doctor, fetch, find, queue, region
+from gateway.cli import check, config, doctor, fetch, find, queue, region, send
 from gateway.cli import demo as embedded
 from gateway.cli.serve import serve_until_stopped
 from gateway.config import settings
@@ -41,6 +41,7 @@ app.command("check")(check.command)
 app.command("doctor")(doctor.command)
 app.command("find")(find.command)
 app.command("fetch")(fetch.command)
+app.command("send")(send.command)
 
 HttpPort = Annotated[int | None, typer.Option(help="Port of the DICOMweb face.")]
 DimsePort = Annotated[int | None, typer.Option(help="Port of the DIMSE face.")]
