@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
-from gateway.cli import check, config, doctor, fetch, find, queue, region, send
+from gateway.cli import check, config, conformance, doctor, fetch, find, queue, region, send
 from gateway.cli import demo as embedded
 from gateway.cli.serve import serve_until_stopped
 from gateway.config import settings
@@ -38,6 +38,7 @@ app.add_typer(queue.app)
 app.add_typer(region.app)
 app.add_typer(config.app)
 app.command("check")(check.command)
+app.command("conformance")(conformance.command)
 app.command("doctor")(doctor.command)
 app.command("find")(find.command)
 app.command("fetch")(fetch.command)
