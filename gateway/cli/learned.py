@@ -3,8 +3,11 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from gateway.region.profile import Profile
+
+MOVE: Final = "Study Root MOVE"
 
 
 @dataclass(slots=True)
@@ -73,7 +76,8 @@ def improved(profile: Profile, learned: Learned) -> Profile:
         changes["max_associations"] = learned.associations
     if learned.c_move and learned.c_get is False:
         changes["retrieve"] = "c-move"
-    elif learned.c_get and learned.c_move is False:
+    elif learned.c_get and MOVE not in learned.sop_classes:
+        # A C-MOVE that is offered and fails may fail for a port of ours: the gateway tries it for itself.
         changes["retrieve"] = "c-get"
     return profile.model_copy(update=changes)
 

@@ -9,7 +9,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from gateway.cli.charset import LATIN_1, PLAIN, UTF_8, is_utf_8, letters, stated_terms
-from gateway.cli.learned import Learned
+from gateway.cli.learned import MOVE, Learned
 from gateway.cli.visit import PATIENT_NAME, STUDY, STUDY_DATE, Arrivals, Found, Visit, first
 from gateway.dataset.charset import character_set
 from gateway.dataset.query import Row, Selection
@@ -33,7 +33,7 @@ MOST_ROWS: Final = 2000
 NAMES: Final = {
     VERIFICATION: "Verification",
     STUDY_ROOT_FIND: "Study Root FIND",
-    STUDY_ROOT_MOVE: "Study Root MOVE",
+    STUDY_ROOT_MOVE: MOVE,
     PATIENT_ROOT_FIND: "Patient Root FIND",
     STUDY_ROOT_GET: "Study Root GET",
 }

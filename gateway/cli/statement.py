@@ -49,8 +49,8 @@ def facts(settings: Settings) -> dict[str, Any]:
         "dicomweb": _resources(),
         "transfer_syntaxes": {
             "registered": _syntaxes(TRANSFER_SYNTAXES),
-            "decoded": _syntaxes(DECODABLE),
-            "encoded": _syntaxes(TRANSCODABLE_TO),
+            "decoded": _syntaxes(sorted(DECODABLE)),
+            "encoded": _syntaxes(sorted(TRANSCODABLE_TO)),
         },
         "character_sets": CHARACTER_SETS,
     }

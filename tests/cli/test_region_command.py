@@ -144,6 +144,23 @@ def test_what_is_written_loads_back_as_it_was_decided(tmp_path: Path) -> None:
     assert back.character_set == "ISO_IR 192"
 
 
+@pytest.mark.parametrize(
+    ("offered", "c_get", "c_move", "retrieve"),
+    [
+        (["Study Root MOVE"], True, True, "auto"),
+        (["Study Root MOVE"], True, False, "auto"),
+        (["Study Root MOVE"], False, True, "c-move"),
+        (["Study Root GET"], True, None, "c-get"),
+        ([], None, None, "auto"),
+    ],
+)
+def test_a_retrieve_service_is_ruled_out_only_where_the_archive_does_not_have_it(
+    offered: list[str], c_get: bool | None, c_move: bool | None, retrieve: str
+) -> None:
+    learned = Learned(sop_classes=offered, c_get=c_get, c_move=c_move)
+    assert improved(profile(104, move_destinations=("GATEWAY",)), learned).retrieve == retrieve
+
+
 @contextlib.contextmanager
 def archive_that_moves(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     """Run an archive that knows us at the port of a settings file."""
