@@ -17,7 +17,7 @@ from gateway.access.token import Tokens
 from gateway.config.access import AccessSettings
 from gateway.config.settings import IdentitySettings, Settings
 from gateway.dataset.jobs import get_ready, transcode_instance
-from gateway.dimse.acceptor import Acceptor
+from gateway.dimse.acceptor import CALLING_AE_TITLE_NOT_RECOGNIZED, Acceptor
 from gateway.dimse.requestor import Peer
 from gateway.dimse.tls import client_context, server_context
 from gateway.errors import ConfigError
@@ -104,25 +104,14 @@ async def running(
     Raises:
         ConfigError: a port cannot be listened on, a certificate or the identity source cannot be used, or a peer is us.
     """
-    limits = Limits(
-        max_pdu_length=settings.dimse.maximum_pdu_length,
-        max_associations=settings.dimse.max_associations,
-        max_associations_per_peer=settings.dimse.max_associations_per_peer,
-    )
+    limits = _limits(settings)
     issuers = Issuers(Issuer(x.issuer, x.oid, x.uri) for x in settings.identity.issuers)
     profiles = [_in_our_words(profile, issuers) for profile in profiles]
     operations = Operations(settings, profiles, observer)
     observer = operations
     async with AsyncExitStack() as stack:
         source = await stack.enter_async_context(identity_source(settings.identity, issuers, profiles))
-        patients = Patients(
-            source,
-            issuers,
-            profiles,
-            observer,
-            provincial="" if settings.identity.source == "none" else settings.identity.provincial_issuer,
-            show_provincial=settings.identity.present == "provincial",
-        )
+        patients = _patients(settings, source, issuers, profiles, observer)
         decisions = _decisions(settings.access, patients, recorder, directives)
         tokens = await stack.enter_async_context(_tokens(settings))
         inbox = Inbox(observer)
@@ -233,6 +222,72 @@ def _forms(
     coercions = {peer.ae_title: Coercion(peer, patients, namespaces, title) for peer in peers if peer.coerce}
     titles = {*(peer.ae_title for peer in peers), LOOPBACK.ae_title}
     return {x: Forms(recode, coercions[x].of if x in coercions else None) for x in titles}
+
+
+@dataclass(frozen=True, slots=True)
+class Province:
+    """The regions as one archive, for a command that asks it and ends.
+
+    Attributes:
+        regions: the regions behind it, in order.
+    """
+
+    archive: Archive
+    regions: tuple[AnyRegion, ...]
+
+
+@asynccontextmanager
+async def province(
+    settings: Settings, profiles: Sequence[Profile], observer: Observer = unobserved, *, receiving: bool = False
+) -> AsyncIterator[Province]:
+    """Have the province without a face of its own; ``receiving`` listens for what C-MOVEs bring.
+
+    Raises:
+        ConfigError: the DIMSE port cannot be listened on, a certificate or the identity source cannot be used.
+    """
+    limits = _limits(settings)
+    issuers = Issuers(Issuer(x.issuer, x.oid, x.uri) for x in settings.identity.issuers)
+    profiles = [_in_our_words(profile, issuers) for profile in profiles]
+    async with AsyncExitStack() as stack:
+        source = await stack.enter_async_context(identity_source(settings.identity, issuers, profiles))
+        patients = _patients(settings, source, issuers, profiles, observer)
+        inbox = Inbox(observer)
+        regions = tuple(_region(profile, settings, inbox, observer, limits) for profile in profiles)
+        for region in regions:
+            stack.push_async_callback(region.aclose)
+        if receiving:
+            known = {route for profile in profiles for route in profile.routes}
+            terms = Face.of_regions(inbox)
+            acceptor = Acceptor(
+                accept=lambda x: (
+                    terms if (x.calling_ae_title, x.called_ae_title) in known else CALLING_AE_TITLE_NOT_RECOGNIZED
+                ),
+                limits=limits,
+            )
+            stack.push_async_callback(acceptor.aclose, 2.0)
+            await _open_to_peers(settings, acceptor)
+        yield Province(await stack.enter_async_context(_archive(settings, regions, patients, observer, "")), regions)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_pdu_length=settings.dimse.maximum_pdu_length,
+        max_associations=settings.dimse.max_associations,
+        max_associations_per_peer=settings.dimse.max_associations_per_peer,
+    )
+
+
+def _patients(
+    settings: Settings, source: IdentitySource, issuers: Issuers, profiles: Sequence[Profile], observer: Observer
+) -> Patients:
+    return Patients(
+        source,
+        issuers,
+        profiles,
+        observer,
+        provincial="" if settings.identity.source == "none" else settings.identity.provincial_issuer,
+        show_provincial=settings.identity.present == "provincial",
+    )
 
 
 def _recoder(workers: Workers) -> Recode:

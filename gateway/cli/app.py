@@ -1,4 +1,4 @@
-"""``gateway serve``, ``gateway demo`` and ``gateway queue``."""
+"""The ``gateway`` command: ``serve`` and ``demo``, and what the other modules of this package add."""
 
 import os
 import sys
@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
+from gateway.cli import check, config, conformance, doctor, fetch, find, queue, region, send
 from gateway.cli import demo as embedded
-from gateway.cli import queue
 from gateway.cli.serve import serve_until_stopped
 from gateway.config import settings
 from gateway.errors import ConfigError, GatewayError
@@ -35,6 +35,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(queue.app)
+app.add_typer(region.app)
+app.add_typer(config.app)
+app.command("check")(check.command)
+app.command("conformance")(conformance.command)
+app.command("doctor")(doctor.command)
+app.command("find")(find.command)
+app.command("fetch")(fetch.command)
+app.command("send")(send.command)
 
 HttpPort = Annotated[int | None, typer.Option(help="Port of the DICOMweb face.")]
 DimsePort = Annotated[int | None, typer.Option(help="Port of the DIMSE face.")]

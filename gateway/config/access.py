@@ -5,6 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
 
+from gateway.config.paths import FilePath
 from gateway.config.toml import Section
 
 Algorithm: TypeAlias = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
@@ -56,9 +57,9 @@ class TokenIssuer(Section):
     audiences: Annotated[tuple[str, ...], Field(min_length=1)]
     algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("RS256",)
     jwks_url: Annotated[str, AfterValidator(_jwks_url)] = ""
-    jwks_file: str = ""
+    jwks_file: FilePath = ""
     private_hosts: tuple[str, ...] = ()
-    ca: str = ""
+    ca: FilePath = ""
     patient_issuer: str = ""
     claims: ClaimSettings = ClaimSettings()
     scopes: ScopeSettings = ScopeSettings()

@@ -1,7 +1,9 @@
-"""The gateway's settings: shipped defaults, a file over them, the command line over both."""
+"""The gateway's settings: shipped defaults, a file over them, the environment over that, the command line over all."""
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,6 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from gateway.config.access import AccessSettings
+from gateway.config.environment import from_environment
+from gateway.config.paths import FilePath, beside
 from gateway.config.toml import Section, check, read
 
 
@@ -48,6 +52,7 @@ Integer = Annotated[int, Field(strict=True)]
 Port = Annotated[Integer, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Count = Annotated[Integer, Field(ge=1)]
+"""A path that is meant from the folder of the file that it stands in; empty for none."""
 
 
 class HttpSettings(Section):
@@ -58,8 +63,8 @@ class HttpSettings(Section):
     public_url: Annotated[str, AfterValidator(_public_url)]
     default_transfer_syntax: Literal["explicit", "stored"]
     cors_origins: tuple[Annotated[str, AfterValidator(_origin)], ...]
-    certificate: str
-    key: str
+    certificate: FilePath
+    key: FilePath
 
 
 class DimseSettings(Section):
@@ -75,9 +80,9 @@ class DimseSettings(Section):
     missing_regions: Literal["lenient", "strict"]
     plain: Annotated[bool, Field(strict=True)]
     tls_port: Port
-    certificate: str
-    key: str
-    ca: str
+    certificate: FilePath
+    key: FilePath
+    ca: FilePath
 
 
 class SearchSettings(Section):
@@ -116,7 +121,7 @@ class WorkersSettings(Section):
 class SpoolSettings(Section):
     """Retrieved instances at rest; times in seconds."""
 
-    folder: str
+    folder: FilePath
     max_bytes: Annotated[Integer, Field(ge=1 << 20)]
     memory_bytes: Annotated[Integer, Field(ge=1 << 20)]
     seconds: Seconds
@@ -146,7 +151,7 @@ class StoreSettings(Section):
     default: tuple[str, ...]
     rules: tuple[StoreRule, ...]
     required: tuple[str, ...]
-    folder: str
+    folder: FilePath
     answer: Literal["delivered", "durable"]
     answer_seconds: Seconds
     stall_seconds: Seconds
@@ -182,9 +187,9 @@ class IdentitySettings(Section):
     """Which identifiers are of one patient; times in seconds."""
 
     source: Literal["none", "csv", "pixm"]
-    crosswalk: str
+    crosswalk: FilePath
     pixm_url: Annotated[str, AfterValidator(_web_address)]
-    pixm_token_file: str
+    pixm_token_file: FilePath
     pixm_seconds: Seconds
     provincial_issuer: str
     present: Literal["provincial", "local"]
@@ -217,19 +222,63 @@ class Settings(Section):
     ops: OpsSettings
 
 
-def load(path: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
-    """Read the settings: defaults, then the file, then overrides by section.
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Values of one origin, by section.
+
+    Attributes:
+        source: what they come from, in words.
+        file: the same where it is a file of the operator's.
+    """
+
+    source: str
+    values: Mapping[str, Any]
+    file: Path | None = None
+
+
+def layers(
+    path: Path | None = None,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> list[Layer]:
+    """Return what is said of the settings, the lowest first: defaults, file, environment, command line.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    with resources.as_file(resources.files("gateway.config") / "defaults.toml") as defaults:
+        found = [Layer("default", read(defaults))]
+    if path is not None:
+        found.append(Layer(str(path), beside(Settings, read(path), path.parent), path))
+    environ = os.environ if environ is None else environ
+    return [*found, *from_environment(environ, found[0].values, Layer), Layer("command line", overrides or {})]
+
+
+def joined(found: Iterable[Layer]) -> Settings:
+    """Make the settings of layers; each is checked by itself, too, so that nothing wrong is hidden by another.
+
+    Raises:
+        ConfigError: a layer is wrong; the text names file, key and remedy.
+    """
+    values: dict[str, Any] = {}
+    for layer in found:
+        merged = _merged(values, layer.values)
+        check(Settings, merged, layer.source, layer.file)
+        values = merged
+    return Settings.model_validate(values)
+
+
+def load(
+    path: Path | None = None,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read the settings: defaults, then the file, then ``GATEWAY_SECTION__KEY``, then overrides by section.
 
     Raises:
         ConfigError: the file or an override is wrong; the text names file, key and remedy.
     """
-    with resources.as_file(resources.files("gateway.config") / "defaults.toml") as defaults:
-        values = read(defaults)
-    if path is not None:
-        chosen = read(path)
-        check(Settings, _merged(values, chosen), str(path))
-        values = _merged(values, chosen)
-    return check(Settings, _merged(values, overrides or {}), "command line")
+    return joined(layers(path, overrides, environ))
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 import asyncio
 import errno
 import socket
-from collections.abc import Iterable
-from typing import Final, Protocol, cast
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Protocol, cast
 
 from gateway.dimse.buffers import Buffers
 from gateway.dimse.progress import Progress
@@ -149,6 +149,12 @@ class Connection(asyncio.BufferedProtocol):
         """Give up a connection that was not made."""
         if self._transport is None:
             self.drop()
+
+    @property
+    def certificate(self) -> Mapping[str, Any] | None:
+        """The peer's certificate, None where there is none that was checked."""
+        secured = None if self._transport is None else self._transport.get_extra_info("ssl_object")
+        return None if secured is None else secured.getpeercert() or None
 
     @property
     def certificate_names(self) -> frozenset[str] | None:

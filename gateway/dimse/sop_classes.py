@@ -34,3 +34,8 @@ STORAGE: Final = _storage()
 
 COMMON_STORAGE: Final = frozenset(str(context.abstract_syntax) for context in StoragePresentationContexts)
 """The 120 of them that are in use, few enough for the Presentation Contexts of one association."""
+
+
+def name_of(uid: str) -> str:
+    """Return the name of a UID in PS3.6 Table A-1; the UID itself where it has none."""
+    return str(UID_dictionary.get(uid, (uid,))[0])

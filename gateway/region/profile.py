@@ -3,15 +3,16 @@
 import ipaddress
 import re
 import zoneinfo
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from gateway.config.paths import FilePath, beside
 from gateway.config.settings import AETitle, Count, Host, Integer
-from gateway.config.toml import Section, check, read
+from gateway.config.toml import Fault, Faulty, Section, check, line, read
 from gateway.dataset.charset import is_known
 from gateway.errors import ConfigError
 
@@ -91,7 +92,7 @@ class Profile(Section):
     host: Host = ""
     port: Annotated[Integer, Field(ge=1, le=65535)] = 0
     dicomweb: Annotated[str, AfterValidator(_dicomweb)] = ""
-    token_file: str = ""
+    token_file: FilePath = ""
     retrieve: Literal["auto", "c-get", "c-move"] = "auto"
     move_destinations: tuple[AETitle, ...] = ()
     max_associations: Count = 4
@@ -103,9 +104,9 @@ class Profile(Section):
     ignores_accents: Annotated[bool, Field(strict=True)] = False
     result_cap: Annotated[Integer, Field(ge=0)] = 0
     tls: Annotated[bool, Field(strict=True)] = False
-    ca: str = ""
-    certificate: str = ""
-    key: str = ""
+    ca: FilePath = ""
+    certificate: FilePath = ""
+    key: FilePath = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -178,25 +179,31 @@ def load(folder: Path) -> list[Profile]:
     if not paths:
         raise ConfigError(f"{folder}: holds no region profile: put one *.toml file per region there")
     profiles: dict[str, Profile] = {}
-    faults: list[str] = []
+    faults: list[Fault] = []
     for path in paths:
         try:
-            profile = check(Profile, read(path), str(path))
-        except ConfigError as error:
-            faults.append(str(error))
+            profile = check(Profile, beside(Profile, read(path), folder), str(path), path)
+        except Faulty as error:
+            faults += error.faults
             continue
-        if profile.id in profiles:
-            faults.append(f'{path}: "name" {profile.name!r} is taken by another profile: give each region its own')
-        if profile.retrieve == "c-move" and not profile.move_destinations:
-            faults.append(f'{path}: "move_destinations" is empty: C-MOVE needs our AE title as this region knows it')
-        if any(profile.ae_title == x.ae_title and (profile.dicomweb or x.dicomweb) for x in profiles.values()):
-            faults.append(f'{path}: "ae_title" {profile.ae_title!r} is another region\'s, too: give each its own')
-        if any(profile.routes & other.routes for other in profiles.values()):
-            faults.append(
-                f'{path}: "ae_title" {profile.ae_title!r} is another region\'s, too, and so is a Move Destination: '
-                "what they send could not be told apart; give each region its own Move Destination"
-            )
+        faults += [Fault(str(path), line(path, [key]), text) for key, text in _conflicts(profile, profiles)]
         profiles[profile.id] = profile
     if faults:
-        raise ConfigError("\n".join(faults))
+        raise Faulty(faults)
     return list(profiles.values())
+
+
+def _conflicts(profile: Profile, others: Mapping[str, Profile]) -> Iterator[tuple[str, str]]:
+    """Yield the key and the text of what makes a profile useless, or another of those before it."""
+    if profile.id in others:
+        yield "name", f'"name" {profile.name!r} is taken by another profile: give each region its own'
+    if profile.retrieve == "c-move" and not profile.move_destinations:
+        yield "retrieve", '"move_destinations" is empty: C-MOVE needs our AE title as this region knows it'
+    if any(profile.ae_title == x.ae_title and (profile.dicomweb or x.dicomweb) for x in others.values()):
+        yield "ae_title", f'"ae_title" {profile.ae_title!r} is another region\'s, too: give each its own'
+    if any(profile.routes & other.routes for other in others.values()):
+        text = (
+            f'"ae_title" {profile.ae_title!r} is another region\'s, too, and so is a Move Destination: '
+            "what they send could not be told apart; give each region its own Move Destination"
+        )
+        yield "move_destinations", text

@@ -1,13 +1,14 @@
 """A peer's profile: one small TOML file about an AE that uses the gateway as its archive."""
 
 import ipaddress
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field
 
 from gateway.config.settings import AETitle, Host, Integer
-from gateway.config.toml import Section, check, read
+from gateway.config.toml import Fault, Faulty, Section, check, line, read
 from gateway.errors import ConfigError
 from gateway.region.profile import CharacterSetTerm, Name
 
@@ -103,33 +104,39 @@ def load(folder: Path) -> list[PeerProfile]:
     if not paths:
         raise ConfigError(f"{folder}: holds no peer profile: put one *.toml file per peer there")
     peers: list[PeerProfile] = []
-    faults: list[str] = []
+    faults: list[Fault] = []
+    of: dict[str, Path] = {}
     for path in paths:
         try:
-            peer = check(PeerProfile, read(path), str(path))
-        except ConfigError as error:
-            faults.append(str(error))
+            peer = check(PeerProfile, read(path), str(path), path)
+        except Faulty as error:
+            faults += error.faults
             continue
-        faults += [f"{path}: {fault}" for fault in _conflicts(peer, peers)]
+        faults += [Fault(str(path), line(path, [key]), text) for key, text in _conflicts(peer, peers)]
         peers.append(peer)
+        of[peer.name] = path
     known = {peer.ae_title for peer in peers if peer.move_destination}
     faults += [
-        f'{peer.name}: "may_move_to" names {title!r}, which no peer with a "move_destination" is called'
+        Fault(
+            str(of[peer.name]),
+            line(of[peer.name], ["may_move_to"]),
+            f'"may_move_to" names {title!r}, which no peer with a "move_destination" is called',
+        )
         for peer in peers
         for title in peer.may_move_to
         if title not in known
     ]
     if faults:
-        raise ConfigError("\n".join(faults))
+        raise Faulty(faults)
     return peers
 
 
-def _conflicts(peer: PeerProfile, others: list[PeerProfile]) -> list[str]:
-    conflicts = []
+def _conflicts(peer: PeerProfile, others: list[PeerProfile]) -> Iterator[tuple[str, str]]:
+    """Yield the key and the text of what makes a peer useless, or two peers one."""
     if peer.coerce and not (peer.issuer_of_patient_id and peer.issuer_of_patient_id.isascii()):
-        conflicts.append('"coerce" needs "issuer_of_patient_id": name, in ASCII, the issuer of the peer\'s Patient IDs')
+        text = '"coerce" needs "issuer_of_patient_id": name, in ASCII, the issuer of the peer\'s Patient IDs'
+        yield "coerce", text
     if any(peer.id == other.id for other in others):
-        conflicts.append(f'"name" {peer.name!r} is taken by another profile: give each peer its own')
+        yield "name", f'"name" {peer.name!r} is taken by another profile: give each peer its own'
     if any(peer.ae_title == other.ae_title for other in others):
-        conflicts.append(f'"ae_title" {peer.ae_title!r} is another peer\'s, too: they could not be told apart')
-    return conflicts
+        yield "ae_title", f'"ae_title" {peer.ae_title!r} is another peer\'s, too: they could not be told apart'

@@ -43,7 +43,9 @@ def routes(
             methods=SEARCH_METHODS,
         ),
         *_retrieved(answered, retrieve, study, series, instance),
-        *answered.by(retrieve.uri, retrieve.of_uri, *(f"{path}/wado" for path in {root, root.rpartition("/")[0]})),
+        *answered.by(
+            retrieve.uri, retrieve.of_uri, *(f"{path}/wado" for path in dict.fromkeys((root, root.rpartition("/")[0])))
+        ),
     ]
 
 

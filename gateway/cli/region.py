@@ -1,0 +1,137 @@
+"""``gateway region``: the archives behind the gateway, one by one."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.doctor import Config, Names, Regions, Wait, listening_or_not, named
+from gateway.cli.learned import Learned, improved, toml
+from gateway.cli.output import Exit, Json, print_json, print_table, run, tell
+from gateway.cli.probe import Probe
+from gateway.cli.visit import Visit
+from gateway.config import settings
+from gateway.config.settings import Settings
+from gateway.config.toml import check
+from gateway.dimse.echo import echo
+from gateway.errors import ConfigError, GatewayError
+from gateway.region import profile
+from gateway.region.profile import Profile
+
+app = typer.Typer(name="region", help="The archives behind the gateway.", no_args_is_help=True, add_completion=False)
+
+Target = Annotated[str, typer.Argument(help="HOST:PORT, or the name of a region in --regions.")]
+Folder = Annotated[Path | None, typer.Option("--regions", help="Folder of region profiles, for a TARGET by name.")]
+AeTitle = Annotated[str, typer.Option(help="AE title of the archive, for a TARGET by address.")]
+Name = Annotated[str, typer.Option(help="Name of the region; its AE title when not given.")]
+Destinations = Annotated[
+    list[str] | None, typer.Option("--move-destination", help="Our AE title as it is registered there; repeatable.")
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write; standard output when not given.")]
+
+
+@app.command("list")
+def list_(regions: Regions, as_json: Json = False) -> None:
+    """Show the regions of a folder, in their order, which ranks them."""
+    profiles = profile.load(regions)
+    if as_json:
+        print_json([one.model_dump(mode="json") for one in profiles])
+        return
+    columns = ("region", "AE title", "address", "retrieve", "our AE titles there", "TLS", "title")
+    print_table(columns, [_row(one) for one in profiles])
+
+
+def _row(one: Profile) -> tuple[str, ...]:
+    address = f"{one.host}:{one.port}"
+    ours = ", ".join(one.move_destinations)
+    return one.name, one.ae_title, address, one.retrieve, ours, "yes" if one.tls else "no", one.title
+
+
+@app.command("echo")
+def echo_(
+    regions: Regions, names: Names = None, config: Config = None, wait: Wait = 10.0, as_json: Json = False
+) -> None:
+    """Ask each region for a C-ECHO; exit code 3 when some do not answer, 4 when none does."""
+    chosen = settings.load(config)
+    profiles = named(profile.load(regions), names or ())
+    answers = run(_echoes(chosen, profiles, wait), cancelled="not every region was asked")
+    if as_json:
+        print_json(answers)
+    else:
+        for one in answers:
+            print(f"{one['region']}: " + (one["error"] or f"answers in {one['milliseconds']} ms"))
+    failed = sum(bool(one["error"]) for one in answers)
+    raise typer.Exit(Exit.COMPLETE if not failed else Exit.NONE if failed == len(answers) else Exit.PARTIAL)
+
+
+async def _echoes(chosen: Settings, profiles: Sequence[Profile], seconds: float) -> list[dict[str, Any]]:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_one_echo(Visit(x, chosen.dimse.ae_title, seconds))) for x in profiles]
+    return [task.result() for task in tasks]
+
+
+async def _one_echo(visit: Visit) -> dict[str, Any]:
+    began, said = time.monotonic(), ""
+    try:
+        visit.secure()
+        async with await visit.associate() as association:
+            await echo(association, visit.deadline)
+            spent = time.monotonic() - began
+    except GatewayError as error:
+        said, spent = str(error), time.monotonic() - began
+    return {"region": visit.profile.id, "milliseconds": round(1000 * spent), "error": said}
+
+
+@app.command("profile")
+def profile_(
+    target: Target,
+    *,
+    regions: Folder = None,
+    ae_title: AeTitle = "",
+    name: Name = "",
+    move_destination: Destinations = None,
+    config: Config = None,
+    output: Output = None,
+    wait: Wait = 10.0,
+    as_json: Json = False,
+) -> None:
+    """Learn what an archive can do, with a few harmless questions, and write it as a region profile."""
+    chosen = settings.load(config)
+    if regions is not None:
+        [known] = named(profile.load(regions), [target])
+    else:
+        known = _assumed(target, ae_title, name, move_destination or ())
+    learned = run(_probed(chosen, known, wait), cancelled="nothing was written")
+    found = improved(known, learned)
+    text = toml(found, learned, f"{datetime.now(UTC):%Y-%m-%d}")
+    if output is not None:
+        output.write_text(text, encoding="utf-8")
+        tell(f"written to {output}")
+    if as_json:
+        print_json({"profile": found.model_dump(mode="json"), "learned": asdict(learned)})
+    elif output is None:
+        print(text, end="")
+
+
+async def _probed(chosen: Settings, known: Profile, seconds: float) -> Learned:
+    async with listening_or_not(chosen, [known]) as (arrivals, why):
+        if why and known.move_destinations:
+            tell(why)
+        visit = Visit(known, chosen.dimse.ae_title, seconds)
+        return await Probe(visit, arrivals).run(lambda what: tell(f"{known.id}: {what}"))
+
+
+def _assumed(target: str, ae_title: str, name: str, destinations: Sequence[str]) -> Profile:
+    """Return the profile of an archive of which only its address is known."""
+    host, _, port = target.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ConfigError(f"{target!r} is not HOST:PORT; to probe a region by its name, add --regions FOLDER")
+    if not ae_title:
+        raise ConfigError("an archive is called by its AE title: add --ae-title")
+    values = {"name": name or ae_title, "ae_title": ae_title, "host": host.strip("[]"), "port": int(port)}
+    return check(Profile, {**values, "move_destinations": tuple(destinations)}, "command line")

@@ -1,0 +1,63 @@
+"""The conformance statement says what the code does: it is made from it, and the committed one is the current one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from gateway.cli.app import app
+from gateway.dimse.sop_classes import STORAGE
+
+COMMITTED = Path(__file__).parents[2] / "gateway/docs/conformance.md"
+
+
+def conformance(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["conformance", *map(str, arguments)], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def facts() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(conformance("--json").stdout)
+    return found
+
+
+def test_the_committed_statement_is_the_current_one() -> None:
+    assert conformance().stdout == COMMITTED.read_text(encoding="utf-8"), (
+        "write it again: gateway conformance --output gateway/docs/conformance.md"
+    )
+
+
+def test_it_does_not_depend_on_who_writes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = conformance().stdout
+    monkeypatch.setenv("GATEWAY_DIMSE__AE_TITLE", "ELSEWHERE")
+    assert conformance().stdout == before
+
+
+def test_that_of_an_installation_has_its_settings(tmp_path: Path) -> None:
+    (tmp_path / "gateway.toml").write_text('[dimse]\nae_title = "ONTARIO"\nmaximum_pdu_length = 65536\n')
+    text = conformance("--config", tmp_path / "gateway.toml").stdout
+    assert "| AE title (configurable) | ONTARIO |" in text
+    assert "65536 bytes" in text
+
+
+def test_roles_are_those_in_which_the_gateway_speaks(facts: dict[str, Any]) -> None:
+    roles = {one["name"]: (one["scu"], one["scp"]) for one in facts["network_services"]}
+    assert roles["Study Root Query/Retrieve Information Model - MOVE"] == (True, True)
+    assert roles["Patient Root Query/Retrieve Information Model - MOVE"] == (False, True)
+    assert {one["uid"] for one in facts["storage_sop_classes"]} == STORAGE
+
+
+def test_every_resource_names_the_transaction_that_answers_it(facts: dict[str, Any]) -> None:
+    resources = {one["path"]: one for one in facts["dicomweb"]}
+    assert all(one["transactions"] for one in resources.values())
+    frames = resources["/dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{frames}"]
+    assert frames["transactions"] == ["Retrieve: frames"]
+    assert "POST" in resources["/dicom-web/studies"]["methods"]
+    assert any("Store" in told for told in resources["/dicom-web/studies"]["transactions"])
+
+
+def test_it_can_be_written_to_a_file(tmp_path: Path) -> None:
+    assert conformance("--output", tmp_path / "out.md").stdout == ""
+    assert (tmp_path / "out.md").read_text(encoding="utf-8") == COMMITTED.read_text(encoding="utf-8")
