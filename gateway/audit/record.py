@@ -1,0 +1,113 @@
+"""What the audit log records, and the protocol by which the rest of the gateway has it recorded."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class Event(StrEnum):
+    """What happened; PS3.15 A.5.3 and IHE BALP have a message for each."""
+
+    SEARCH = "search"
+    RETRIEVE_BEGIN = "retrieve-begin"
+    RETRIEVE = "retrieve"
+    METADATA = "metadata"
+    RENDERED = "rendered"
+    STORE = "store"
+    EXPORT = "export"
+    """Instances are released to another organisation's node, such as a Move Destination."""
+    IMPORT = "import"
+    DENIED = "denied"
+    """Who was known and was not allowed: no scope, another patient's token, an unsolicited C-STORE."""
+    UNAUTHENTICATED = "unauthenticated"
+    """A token or a calling AE title that was not accepted."""
+    CONSENT = "consent"
+    """A consent directive was applied: outcome "denied" where it withheld something."""
+    DIRECTIVE = "directive"
+    """A consent directive was placed, changed or revoked."""
+    OVERRIDE_START = "override-start"
+    OVERRIDE_END = "override-end"
+    START = "start"
+    STOP = "stop"
+    CONFIGURATION = "configuration"
+    LOG_READ = "log-read"
+    CORRECTION = "correction"
+    RETENTION = "retention"
+    """The oldest segments of the log were removed, as the configuration has it."""
+    RECOVERY = "recovery"
+    """The log was found with an unfinished end, and goes on."""
+
+
+class Outcome(StrEnum):
+    """What became of it."""
+
+    SUCCESS = "success"
+    PARTIAL = "partial"
+    """Something was released, not all that was asked for."""
+    DENIED = "denied"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One thing that somebody did, or tried.
+
+    Attributes:
+        event: what happened.
+        outcome: what became of it.
+        subject: who acted: the token's subject, or the peer's name.
+        issuer: who vouches for the subject: the token's issuer; empty for a DIMSE peer.
+        organisation: id of the organisation under whose authority they acted.
+        organisation_name: its name, for people.
+        person: the person's number at their college or the like, such as "cpso:123".
+        roles: their roles.
+        purpose: purpose of use, a v3-ActReason code such as TREAT.
+        token_id: the token's jti.
+        channel: "web", "dimse", "cli", or empty for the gateway itself.
+        address: from which network address.
+        patients: whose records: identifiers as (issuer, value).
+        studies: Study Instance UIDs.
+        instances: how many SOP Instances were released or taken in.
+        query: what was asked; an attribute value of a patient may be in it, so that it goes nowhere else.
+        request_id: as the answer's X-Request-Id has it.
+        reason: why it was denied, overridden or failed; the details of an event of the log itself.
+        directive: id of the consent directive that decided.
+    """
+
+    event: Event
+    outcome: Outcome = Outcome.SUCCESS
+    subject: str = ""
+    issuer: str = ""
+    organisation: str = ""
+    organisation_name: str = ""
+    person: str = ""
+    roles: tuple[str, ...] = ()
+    purpose: str = ""
+    token_id: str = ""
+    channel: str = ""
+    address: str = ""
+    patients: tuple[tuple[str, str], ...] = ()
+    studies: tuple[str, ...] = ()
+    instances: int = 0
+    query: str = ""
+    request_id: str = ""
+    reason: str = ""
+    directive: str = ""
+
+
+class Auditor(Protocol):
+    """Keeps records."""
+
+    async def record(self, record: Record) -> None:
+        """Return when the record is on disk; only then may what it tells of be released.
+
+        Raises:
+            AuditUnavailable: it cannot be recorded, so nothing may be released.
+        """
+
+
+class Unrecorded:
+    """An auditor that keeps nothing: only for a gateway in open mode, which has no patients of this world."""
+
+    async def record(self, record: Record) -> None:
+        """Keep nothing."""
