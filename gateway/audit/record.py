@@ -1,8 +1,11 @@
 """What the audit log records, and the protocol by which the rest of the gateway has it recorded."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+
+from gateway.dataset.patient import PatientIdentifier
 
 
 class Event(StrEnum):
@@ -111,3 +114,84 @@ class Unrecorded:
 
     async def record(self, record: Record) -> None:
         """Keep nothing."""
+
+
+class Actor(Protocol):
+    """Who acts, as far as the log tells of them: what access knows of a caller has it all."""
+
+    @property
+    def subject(self) -> str:
+        """Who it is."""
+
+    @property
+    def issuer(self) -> str:
+        """Who vouches for it."""
+
+    @property
+    def organisation(self) -> str:
+        """Under whose authority it acts."""
+
+    @property
+    def organisation_name(self) -> str:
+        """The same, for people."""
+
+    @property
+    def person(self) -> str:
+        """Its registration."""
+
+    @property
+    def roles(self) -> Collection[str]:
+        """What it is there."""
+
+    @property
+    def purpose(self) -> str:
+        """What for."""
+
+    @property
+    def token_id(self) -> str:
+        """By which token."""
+
+    @property
+    def channel(self) -> str:
+        """Through which face."""
+
+    @property
+    def address(self) -> str:
+        """From where."""
+
+
+def record_of(
+    actor: Actor,
+    event: Event,
+    outcome: Outcome = Outcome.SUCCESS,
+    *,
+    patients: Iterable[PatientIdentifier] = (),
+    studies: Iterable[str] = (),
+    instances: int = 0,
+    query: str = "",
+    request_id: str = "",
+    reason: str = "",
+    directive: str = "",
+) -> Record:
+    """Make the record of what an actor did; patients and studies are put in order, each once."""
+    return Record(
+        event,
+        outcome,
+        subject=actor.subject,
+        issuer=actor.issuer,
+        organisation=actor.organisation,
+        organisation_name=actor.organisation_name,
+        person=actor.person,
+        roles=tuple(sorted(actor.roles)),
+        purpose=actor.purpose,
+        token_id=actor.token_id,
+        channel=actor.channel,
+        address=actor.address,
+        patients=tuple(sorted({(x.issuer, x.value) for x in patients})),
+        studies=tuple(dict.fromkeys(studies)),
+        instances=instances,
+        query=query,
+        request_id=request_id,
+        reason=reason,
+        directive=directive,
+    )
