@@ -7,7 +7,6 @@ line before. Both stand at fixed places, so that checking needs no JSON::
 """
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -78,13 +77,28 @@ class Checked:
     previous: str
 
 
-def encode(record: Record, at: float, writer: str, head: Link) -> tuple[bytes, Link]:
+def dump(record: Record) -> bytes:
+    """Encode a record as JSON; what is no Unicode text is written with backslashes."""
+    try:
+        return orjson.dumps(record)
+    except TypeError:
+        # A lone surrogate, which a hostile request can bring: it is recorded all the same.
+        return orjson.dumps({name: _text(getattr(record, name)) for name in Record.__slots__})
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return [_text(one) for one in value] if isinstance(value, tuple) else value
+
+
+def encode(record: bytes, at: float, writer: str, head: Link) -> tuple[bytes, Link]:
     """Make the line that follows ``head``, with its end of line; ``at`` is in seconds since 1970."""
     told = datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds")[:-6]
     seq = head.seq + 1
     payload = b'"previous":"%b","seq":%d,"at":"%bZ","writer":%b,"record":%b}\n' % (
         *(head.digest.encode(), seq, told.encode()),
-        *(orjson.dumps(writer), orjson.dumps(record)),
+        *(orjson.dumps(writer), record),
     )
     digest = _digest(payload)
     return b"%b%b%b%b" % (_BEGIN, digest.encode(), _AFTER, payload), Link(seq, digest)
@@ -103,9 +117,18 @@ def check(line: bytes) -> Checked | None:
         return None
 
 
+def following(line: bytes, head: Link) -> str:
+    """Return the digest of a line that is whole and stands right behind ``head``; it is empty for any other one."""
+    payload = line[_PAYLOAD:]
+    digest = _digest(payload)
+    is_next = payload.startswith(b'"previous":"%b","seq":%d,' % (head.digest.encode(), head.seq + 1))
+    is_whole = line.startswith(b"%b%b%b" % (_BEGIN, digest.encode(), _AFTER)) and payload.endswith(b"\n")
+    return digest if is_next and is_whole else ""
+
+
 def decode(line: bytes) -> Entry:
     """Read a line that was checked."""
-    document: Mapping[str, Any] = orjson.loads(line)
+    document: dict[str, Any] = orjson.loads(line)
     values = dict(document["record"])
     record = Record(
         Event(values.pop("event")),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gateway.audit.chain import GENESIS, Checked, Entry, Link, check, decode
+from gateway.audit.chain import GENESIS, Entry, Link, check, decode
 
 _NAME: Final = re.compile(r"(\d{15})\.jsonl", re.ASCII)
 LONGEST_LINE: Final = 1 << 24
@@ -75,12 +75,6 @@ def tail(path: Path, start: int = 0) -> Tail:
                 head, end = checked.link, end + len(rest)
                 rest.clear()
     return Tail(head, end, bytes(rest))
-
-
-def first_line(path: Path) -> Checked | None:
-    """Check the first line of a segment."""
-    with path.open("rb") as file:
-        return check(file.readline(LONGEST_LINE))
 
 
 def entries(folder: Path, after: Cursor = Cursor()) -> Iterator[tuple[Entry, Cursor]]:
