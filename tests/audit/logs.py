@@ -1,6 +1,8 @@
 """Audit logs for tests: written at once, or by a running log."""
 
+import asyncio
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway.audit.anchor import Anchor, Anchors
@@ -50,3 +52,9 @@ def write(
 DENIED = dataclasses.replace(
     SEARCH, event=Event.DENIED, outcome=Outcome.DENIED, reason="the token has no scope retrieve", query=""
 )
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - files tell nobody
+            await asyncio.sleep(0.005)
