@@ -75,6 +75,7 @@ class Record:
         request_id: as the answer's X-Request-Id has it.
         reason: why it was denied, overridden or failed; the details of an event of the log itself.
         directive: id of the consent directive that decided.
+        destination: where instances were sent, when that is not to the caller: an AE title.
     """
 
     event: Event
@@ -96,6 +97,7 @@ class Record:
     request_id: str = ""
     reason: str = ""
     directive: str = ""
+    destination: str = ""
 
 
 class Auditor(Protocol):
@@ -172,6 +174,7 @@ def record_of(
     request_id: str = "",
     reason: str = "",
     directive: str = "",
+    destination: str = "",
 ) -> Record:
     """Make the record of what an actor did; patients and studies are put in order, each once."""
     return Record(
@@ -194,4 +197,5 @@ def record_of(
         request_id=request_id,
         reason=reason,
         directive=directive,
+        destination=destination,
     )

@@ -9,6 +9,7 @@ from gateway.audit.anchor import Anchor, Anchors
 from gateway.audit.chain import dump
 from gateway.audit.record import Event, Outcome, Record
 from gateway.audit.writer import LogWriter, Rotation
+from gateway.events import Event as Happening
 
 REPLICA = "gw1"
 
@@ -52,6 +53,19 @@ def write(
 DENIED = dataclasses.replace(
     SEARCH, event=Event.DENIED, outcome=Outcome.DENIED, reason="the token has no scope retrieve", query=""
 )
+
+
+class Seen:
+    """An observer that keeps what it sees."""
+
+    def __init__(self) -> None:
+        self.events: list[Happening] = []
+
+    def __call__(self, event: Happening) -> None:
+        self.events.append(event)
+
+    def has(self, kind: type[Happening]) -> bool:
+        return any(isinstance(event, kind) for event in self.events)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:

@@ -22,8 +22,7 @@ from gateway.audit.writer import LogWriter, Rotation
 from gateway.dataset.patient import PatientIdentifier
 from gateway.errors import AuditUnavailable, ConfigError
 from gateway.events import AuditAnchorFailed, AuditFailed, Observer, unobserved
-from gateway.events import Event as Happening
-from tests.audit.logs import DENIED, REPLICA, SEARCH, searches, until, write
+from tests.audit.logs import DENIED, REPLICA, SEARCH, Seen, searches, until, write
 
 
 def kept(folder: Path) -> list[Record]:
@@ -106,8 +105,8 @@ def no_file_grows_beyond(size: int) -> Iterator[None]:
 
 
 async def test_a_full_disk_refuses_and_the_log_is_whole_once_there_is_room_again(tmp_path: Path) -> None:
-    seen: list[Happening] = []
-    async with running(tmp_path / "log", observe=seen.append) as log:
+    seen = Seen()
+    async with running(tmp_path / "log", observe=seen) as log:
         await log.record(SEARCH)
         size = segments(tmp_path / "log" / REPLICA)[0][1].stat().st_size
         with no_file_grows_beyond(size + 100):
@@ -117,7 +116,7 @@ async def test_a_full_disk_refuses_and_the_log_is_whole_once_there_is_room_again
             assert not log.is_writable
         await log.record(DENIED)
         assert log.is_writable
-    assert any(isinstance(event, AuditFailed) for event in seen)
+    assert seen.has(AuditFailed)
     records = kept(tmp_path / "log")
     assert [record.event for record in records] == [Event.SEARCH, Event.RECOVERY, Event.DENIED, Event.STOP]
     verdict = verify(tmp_path / "log" / REPLICA)
@@ -202,10 +201,10 @@ async def test_the_head_is_anchored_while_it_runs_and_at_its_end(tmp_path: Path)
 
 
 async def test_an_anchor_that_cannot_be_written_is_told_and_stops_nothing(tmp_path: Path) -> None:
-    seen: list[Happening] = []
-    async with running(tmp_path / "log", anchors=Anchors(tmp_path / "none" / "anchors"), observe=seen.append) as log:
+    seen = Seen()
+    async with running(tmp_path / "log", anchors=Anchors(tmp_path / "none" / "anchors"), observe=seen) as log:
         await log.record(SEARCH)
-    assert any(isinstance(event, AuditAnchorFailed) for event in seen)
+    assert seen.has(AuditAnchorFailed)
 
 
 async def test_the_chain_goes_on_over_segments_and_lives(tmp_path: Path) -> None:
