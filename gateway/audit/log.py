@@ -21,6 +21,7 @@ MOST_WAITING: Final = 100_000
 RETRY_SECONDS: Final = 5.0
 """After a write that failed, when nobody asks for another one."""
 
+_STOPPED: Final = Record(Event.STOP)
 _WRITABLE_AGAIN: Final = dump(Record(Event.RECOVERY, reason="the log can be written again"))
 
 
@@ -63,8 +64,11 @@ class AuditLog:
         anchors: Anchors | None = None,
         upkeep: Upkeep = Upkeep(),
         observe: Observer = unobserved,
+        stopped: Record | None = _STOPPED,
     ) -> None:
+        """Make a log of a writer's records; ``stopped`` is the last of them."""
         self._writer = writer
+        self._stopped = stopped
         self._anchors = anchors
         self._upkeep = upkeep
         self._observe = observe
@@ -93,7 +97,7 @@ class AuditLog:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["AuditLog"]:
-        """Write as long as the context lasts; a record of the stop is its last.
+        """Write as long as the context lasts.
 
         Raises:
             ConfigError: the log cannot be written.
@@ -117,7 +121,8 @@ class AuditLog:
 
     async def _close(self, writing: asyncio.Task[None]) -> None:
         loop = asyncio.get_running_loop()
-        self._waiting.append(_Waiting(time.time(), dump(Record(Event.STOP)), loop.create_future()))
+        if self._stopped is not None:
+            self._waiting.append(_Waiting(time.time(), dump(self._stopped), loop.create_future()))
         self._closing = True
         self._wanted.set()
         await writing

@@ -199,3 +199,45 @@ def record_of(
         directive=directive,
         destination=destination,
     )
+
+
+class Recorder:
+    """Has what an actor did recorded, in the words of this module."""
+
+    def __init__(self, auditor: Auditor) -> None:
+        self._auditor = auditor
+
+    async def __call__(
+        self,
+        actor: Actor,
+        event: str,
+        outcome: str = "success",
+        *,
+        patients: Iterable[PatientIdentifier] = (),
+        studies: Iterable[str] = (),
+        instances: int = 0,
+        query: str = "",
+        request_id: str = "",
+        reason: str = "",
+        directive: str = "",
+        destination: str = "",
+    ) -> None:
+        """Return once it is recorded.
+
+        Raises:
+            AuditUnavailable: it cannot be, so that nothing may be released.
+        """
+        record = record_of(
+            actor,
+            Event(event),
+            Outcome(outcome),
+            patients=patients,
+            studies=studies,
+            instances=instances,
+            query=query,
+            request_id=request_id,
+            reason=reason,
+            directive=directive,
+            destination=destination,
+        )
+        await self._auditor.record(record)

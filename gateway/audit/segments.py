@@ -78,7 +78,13 @@ def tail(path: Path, start: int = 0) -> Tail:
 
 
 def entries(folder: Path, after: Cursor = Cursor()) -> Iterator[tuple[Entry, Cursor]]:
-    """Yield each whole line of a writer behind a place, with the place behind it.
+    """Yield each whole line of a writer behind a place, with the place behind it."""
+    for entry, _, behind in located(folder, after):
+        yield entry, behind
+
+
+def located(folder: Path, after: Cursor) -> Iterator[tuple[Entry, int, Cursor]]:
+    """Yield each whole line of a writer behind a place, with its offset and the place behind it.
 
     What is not whole is passed over where whole lines follow it, and waited for where it is the end: a line may be
     under way.
@@ -92,7 +98,7 @@ def entries(folder: Path, after: Cursor = Cursor()) -> Iterator[tuple[Entry, Cur
             while line := file.readline(LONGEST_LINE):
                 offset += len(line)
                 if check(line) is not None:
-                    yield decode(line), Cursor(first, offset)
+                    yield decode(line), offset - len(line), Cursor(first, offset)
 
 
 def entry_at(folder: Path, segment: int, offset: int) -> Entry | None:

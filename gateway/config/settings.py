@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from gateway.config.audit import AuditSettings
 from gateway.config.toml import Section, check, read
 
 
@@ -187,6 +188,7 @@ class Settings(Section):
     spool: SpoolSettings
     store: StoreSettings
     identity: IdentitySettings
+    audit: AuditSettings
 
 
 def load(path: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
