@@ -117,13 +117,19 @@ def check(line: bytes) -> Checked | None:
         return None
 
 
-def following(line: bytes, head: Link) -> str:
-    """Return the digest of a line that is whole and stands right behind ``head``; it is empty for any other one."""
+def following(line: bytes, previous: bytes, seq: int) -> bytes:
+    """Return the digest of a line that is whole and stands right behind another; it is empty for any other one.
+
+    Args:
+        line: with its end of line.
+        previous: the digest of the line before.
+        seq: the number that the line must have.
+    """
     payload = line[_PAYLOAD:]
-    digest = _digest(payload)
-    is_next = payload.startswith(b'"previous":"%b","seq":%d,' % (head.digest.encode(), head.seq + 1))
-    is_whole = line.startswith(b"%b%b%b" % (_BEGIN, digest.encode(), _AFTER)) and payload.endswith(b"\n")
-    return digest if is_next and is_whole else ""
+    digest = _digest(payload).encode()
+    is_next = payload.startswith(b'"previous":"%b","seq":%d,' % (previous, seq))
+    is_whole = line.startswith(b"%b%b%b" % (_BEGIN, digest, _AFTER)) and payload.endswith(b"\n")
+    return digest if is_next and is_whole else b""
 
 
 def decode(line: bytes) -> Entry:

@@ -1,6 +1,7 @@
 """Finding the first record of a log that is not as it was written."""
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Final
 from gateway.audit.anchor import Anchor, Anchors
 from gateway.audit.chain import GENESIS, Checked, Link, check, decode, following
 from gateway.audit.record import Event
-from gateway.audit.segments import LONGEST_LINE, segments
+from gateway.audit.segments import segments
 
 _UNFINISHED: Final = re.compile(r"unfinished: (\d+) bytes, SHA-256 ([0-9a-f]{64})")
 _MISSING: Final = re.compile(r"missing: (\d+) to (\d+), anchored at (\S+)")
@@ -80,9 +81,15 @@ class _Walk:
         self._first = 0
         self._damaged: Fault | None = None
         self._anchors = anchors
-        self._anchor = next(anchors, None)
+        self._anchor: Anchor | None = None
+        self._next_anchor: float = math.inf
+        self._take_anchor()
         self._file = folder
         self._line = 0
+
+    def _take_anchor(self) -> None:
+        self._anchor = next(self._anchors, None)
+        self._next_anchor = self._anchor.link.seq if self._anchor else math.inf
 
     def run(self) -> None:
         """Check everything.
@@ -109,15 +116,25 @@ class _Walk:
         self._end()
 
     def _segment(self, path: Path) -> None:
+        """Check one segment: most lines simply follow, and only the others are looked at closely."""
         with path.open("rb") as file:
-            while line := file.readline(LONGEST_LINE):
+            seq, previous = self.head.seq, self.head.digest.encode()
+            for line in file:
                 self._line += 1
-                if self._damaged is None and (digest := following(line, self.head)):
-                    self._advance(Link(self.head.seq + 1, digest))
-                elif not self._look_closer(line):
+                digest = following(line, previous, seq + 1)
+                of_the_log = _RECOVERY in line or _RETENTION in line
+                if digest and self._damaged is None and seq + 1 < self._next_anchor and not of_the_log:
+                    seq, previous = seq + 1, digest
                     continue
-                if _RECOVERY in line or _RETENTION in line:
+                self._reached(seq, previous)
+                if self._look_closer(line) and of_the_log:
                     self._heed(line)
+                seq, previous = self.head.seq, self.head.digest.encode()
+            self._reached(seq, previous)
+
+    def _reached(self, seq: int, digest: bytes) -> None:
+        self.records += seq - self.head.seq
+        self.head = Link(seq, digest.decode())
 
     def _look_closer(self, line: bytes) -> bool:
         """Whether a line that does not simply follow is whole nevertheless and rightly there."""
@@ -145,7 +162,8 @@ class _Walk:
         self.head = link
         self.records += 1
         while self._anchor is not None and self._anchor.link.seq <= link.seq:
-            anchor, self._anchor = self._anchor, next(self._anchors, None)
+            anchor = self._anchor
+            self._take_anchor()
             self.compared += anchor.link.seq == link.seq
             if anchor.link.seq == link.seq and anchor.link.digest != link.digest:
                 raise self._broken(

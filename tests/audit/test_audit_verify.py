@@ -188,6 +188,17 @@ def test_a_log_that_was_written_anew_with_right_digests_is_not_what_was_anchored
     assert "written anew" in fault.why
 
 
+def test_anchors_of_what_was_removed_hide_no_later_one(tmp_path: Path, original: list[list[bytes]]) -> None:
+    path = tmp_path / "anchors.jsonl"
+    told = ((3, original[0][2][11:75]), (12, b"0" * 64), (COUNT, original[-1][-1][11:75]))
+    path.write_bytes(b"".join(b'{"writer":"gw1","at":"T","seq":%d,"digest":"%b"}\n' % one for one in told))
+    folder = lay(tmp_path / "log", original)
+    (folder / "000000000000001.jsonl").unlink()
+    fault = verify(folder, Anchors(path)).fault
+    assert fault is not None
+    assert (fault.seq, fault.line) == (12, 4)
+
+
 def test_an_unfinished_last_line_is_no_tampering_and_the_next_life_accounts_for_it(tmp_path: Path) -> None:
     folder = write(tmp_path / "log", searches(3))
     path = segments(folder)[-1][1]
