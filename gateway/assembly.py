@@ -7,16 +7,26 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 
 from gateway.access.decision import Decisions
 from gateway.access.decision import Limits as RateLimits
 from gateway.access.keys import issuer_keys
 from gateway.access.permit import Directives, Recorder
+from gateway.access.principal import Transaction
 from gateway.access.token import Tokens
+from gateway.audit.configuration import note_configuration
+from gateway.audit.desk import PrivacyDesk
+from gateway.audit.record import Auditor
+from gateway.audit.record import Recorder as Recording
+from gateway.audit.running import Audit, auditing, check_kept, replica
+from gateway.audit.source import AuditSource
 from gateway.config.access import AccessSettings
 from gateway.config.settings import IdentitySettings, Settings
+from gateway.config.toml import Section
 from gateway.dataset.jobs import get_ready, transcode_instance
+from gateway.dataset.patient import PatientIdentifier
+from gateway.deadline import Deadline
 from gateway.dimse.acceptor import CALLING_AE_TITLE_NOT_RECOGNIZED, Acceptor
 from gateway.dimse.requestor import Peer
 from gateway.dimse.tls import client_context, server_context
@@ -53,6 +63,8 @@ from gateway.spool.queue import Queue
 from gateway.spool.spool import Spool
 from gateway.web.app import Archive, WebSettings, create_app
 from gateway.web.pages import page_app, page_routes
+from gateway.web.fhir_audit import AuditApi
+from gateway.web.policy import Guarded
 from gateway.web.server import WebServer
 from gateway.web.upload import UploadLimits
 from gateway.wire.limits import Limits
@@ -70,6 +82,7 @@ class Gateway:
         tls_port: where it does so with TLS; 0 where it does not.
         regions: the regions behind it, in order.
         ops_port: where operators find probes, status and metrics.
+        audit: the audit log and its feeds; None where nothing is recorded.
     """
 
     http_port: int
@@ -77,6 +90,7 @@ class Gateway:
     tls_port: int
     regions: tuple[AnyRegion, ...]
     ops_port: int = 0
+    audit: Audit | None = None
 
 
 @asynccontextmanager
@@ -110,8 +124,13 @@ async def running(
     operations = Operations(settings, profiles, observer)
     observer = operations
     async with AsyncExitStack() as stack:
+        audit = await stack.enter_async_context(_auditing(settings, profiles, peers, observer))
+        if audit:
+            operations.probes.require("audit", partial(_audit_fault, audit))
         source = await stack.enter_async_context(identity_source(settings.identity, issuers, profiles))
         patients = _patients(settings, source, issuers, profiles, observer)
+        if recorder is None and audit:
+            recorder = Recording(audit.auditor)
         decisions = _decisions(settings.access, patients, recorder, directives)
         tokens = await stack.enter_async_context(_tokens(settings))
         inbox = Inbox(observer)
@@ -153,6 +172,7 @@ async def running(
         acceptor = Acceptor(accept=_admission(settings, profiles, peers, face), limits=limits)
         stack.push_async_callback(acceptor.aclose, 2.0)
         dimse_port, tls_port = await _open_to_peers(settings, acceptor)
+        privacy = _privacy_routes(privacy_desk(settings, source, issuers, audit.auditor), decisions) if audit else ()
         app = create_app(
             province.search,
             province.retrieve,
@@ -163,14 +183,14 @@ async def running(
             regions=alone,
             decisions=decisions,
             tokens=tokens,
-            pages=[*page_routes(operations.pages()), *pages],
+            pages=[*page_routes(operations.pages()), *privacy, *pages],
         )
         server = WebServer(app, settings.http.host, settings.http.port, certificate=_https(settings))
         http_port = await _listening(server.start(), settings.http.port)
         stack.push_async_callback(server.aclose, 2.0)
         stack.callback(operations.drain)
         operations.probes.started()
-        yield Gateway(http_port, dimse_port, tls_port, tuple(regions), ops_port)
+        yield Gateway(http_port, dimse_port, tls_port, tuple(regions), ops_port, audit)
 
 
 def _region(profile: Profile, settings: Settings, inbox: Inbox, observer: Observer, limits: Limits) -> AnyRegion:
@@ -288,6 +308,53 @@ def _patients(
         provincial="" if settings.identity.source == "none" else settings.identity.provincial_issuer,
         show_provincial=settings.identity.present == "provincial",
     )
+
+
+def audit_source(settings: Settings) -> AuditSource:
+    """Return how the gateway names itself in the audit log and in its feeds."""
+    systems = {x.issuer: Issuer(x.issuer, x.oid, x.uri).system for x in settings.identity.issuers}
+    url = settings.http.public_url
+    return AuditSource(replica(settings.audit), settings.audit.site, url, settings.dimse.ae_title, systems)
+
+
+def privacy_desk(settings: Settings, source: IdentitySource, issuers: Issuers, auditor: Auditor) -> PrivacyDesk:
+    """Make what answers privacy officers from the log of the settings."""
+
+    async def linked(patient: PatientIdentifier) -> frozenset[PatientIdentifier]:
+        return await source.identifiers(patient, Deadline.after(settings.search.hard_seconds))
+
+    folder = Path(settings.audit.folder)
+    return PrivacyDesk(folder, auditor, audit_source(settings), named=issuers.name, linked=linked)
+
+
+def _audit_fault(audit: Audit) -> str:
+    return "" if audit.log.is_writable else "the audit log cannot be written: nothing is released"
+
+
+def _privacy_routes(desk: PrivacyDesk, decisions: Decisions) -> list[BaseRoute]:
+    return [
+        Route(path, Guarded(handler, Transaction.PRIVACY, decisions), methods=methods)
+        for path, handler, methods in AuditApi(desk).routes()
+    ]
+
+
+@asynccontextmanager
+async def _auditing(
+    settings: Settings, profiles: Sequence[Profile], peers: Sequence[PeerProfile], observer: Observer
+) -> AsyncIterator[Audit | None]:
+    """Keep the audit log as long as the context lasts, if there is one, beginning with what it was started with."""
+    if settings.access.mode == "tokens":
+        check_kept(settings.audit)
+    if not settings.audit.folder:
+        yield None
+        return
+    told = f"{len(profiles)} regions, {len(peers)} peers"
+    async with auditing(settings.audit, audit_source(settings), observer, started=told) as audit:
+        parts = {name: section.model_dump_json() for name, section in settings if isinstance(section, Section)}
+        parts |= {f"region {profile.name}": profile.model_dump_json() for profile in profiles}
+        parts |= {f"peer {peer.name}": peer.model_dump_json() for peer in peers}
+        await note_configuration(Path(settings.audit.folder), audit.auditor, parts)
+        yield audit
 
 
 def _recoder(workers: Workers) -> Recode:

@@ -110,6 +110,7 @@ class Recorder(Protocol):
         principal: Principal,
         event: str,
         outcome: str = "success",
+        /,
         *,
         patients: Iterable[PatientIdentifier] = (),
         studies: Iterable[str] = (),

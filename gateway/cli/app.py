@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
-from gateway.cli import check, config, conformance, doctor, fetch, find, queue, region, send
+from gateway.cli import audit, check, config, conformance, doctor, fetch, find, queue, region, send
 from gateway.cli import demo as embedded
 from gateway.cli.serve import serve_until_stopped
 from gateway.config import settings
@@ -43,6 +43,7 @@ app.command("doctor")(doctor.command)
 app.command("find")(find.command)
 app.command("fetch")(fetch.command)
 app.command("send")(send.command)
+app.add_typer(audit.app)
 
 HttpPort = Annotated[int | None, typer.Option(help="Port of the DICOMweb face.")]
 DimsePort = Annotated[int | None, typer.Option(help="Port of the DIMSE face.")]

@@ -93,7 +93,8 @@ def _admitting(settings: Settings, told: Report, folder: Path, *, is_open: bool)
         return settings, {}
     issuer = DemoIssuer()
     changes = {"mode": "tokens", "issuers": (issuer.settings(folder),), "cookie": access.cookie or COOKIE}
-    known = settings.model_copy(update={"access": access.model_copy(update=changes)})
+    audit = settings.audit.model_copy(update={"folder": settings.audit.folder or str(folder / "audit")})
+    known = settings.model_copy(update={"access": access.model_copy(update=changes), "audit": audit})
     there = roles(told["issuer"], told["health_card_number"])
     return known, {name: Visitor(role.title, issuer.token(name, role)) for name, role in there.items()}
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from gateway.config.access import AccessSettings
+from gateway.config.audit import AuditSettings
 from gateway.config.environment import from_environment
 from gateway.config.paths import FilePath, beside
 from gateway.config.toml import Section, check, read
@@ -220,6 +221,7 @@ class Settings(Section):
     identity: IdentitySettings
     access: AccessSettings
     ops: OpsSettings
+    audit: AuditSettings
 
 
 @dataclass(frozen=True, slots=True)

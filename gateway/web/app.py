@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.federation.store import FederatedStore
     from gateway.federation.workers import Workers
 
-METHODS = ("GET", "HEAD", "POST")
+METHODS = ("GET", "HEAD", "POST", "PUT")
 REQUEST_FIELDS = (
     *("Accept", "Authorization", "Content-Type", "Prefer", "Range", "If-None-Match", "If-Range"),
     *("X-Request-Id", "traceparent"),

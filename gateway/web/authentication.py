@@ -12,7 +12,6 @@ from gateway.errors import GatewayError, Unauthenticated
 
 PRINCIPAL: Final = "gateway.principal"
 REFUSAL: Final = "gateway.refusal"
-REQUEST_ID: Final = "gateway.request_id"
 
 SAFE: Final = frozenset({"GET", "HEAD"})
 """Methods for which a cookie will do; whatever changes something needs the field, which no other site can set."""

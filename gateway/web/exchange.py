@@ -12,11 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.dataset.dictionary import keyword_of
 from gateway.errors import RequestError
 from gateway.events import REQUEST, Observer, Request, RequestHandled
+from gateway.web.authentication import PRINCIPAL
 from gateway.web.parameters import CONTROLS, MOST_PARAMETERS, tag_path
 from gateway.web.streaming import SENT
-
-PRINCIPAL: Final = "gateway.principal"
-"""Where in the scope is who asks, if that is known."""
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 CLIENT_LEFT: Final = 499

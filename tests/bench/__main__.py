@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import convert, federation, ingest, pacs, retrieve, search, status, stream, viewer
+from tests.bench import audit, convert, federation, ingest, pacs, retrieve, search, status, stream, viewer
 from tests.bench.figures import Figure, table
 from tests.bench.setting import Setting
 
@@ -38,6 +38,8 @@ ROWS: dict[str, Callable[[Setting], list[Figure]]] = {
     "s": pacs.find,
     "t": ingest.eight_associations,
     "w": status.status_page,
+    "x": audit.kept,
+    "y": audit.checked,
 }
 
 

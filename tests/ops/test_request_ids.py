@@ -85,7 +85,8 @@ async def test_who_asks_is_told_as_a_digest() -> None:
     class Principal:
         subject = CANARY
 
-    from gateway.web.exchange import PRINCIPAL, Exchanges  # noqa: PLC0415
+    from gateway.web.authentication import PRINCIPAL  # noqa: PLC0415
+    from gateway.web.exchange import Exchanges  # noqa: PLC0415
 
     told: list[RequestHandled] = []
 
