@@ -62,8 +62,8 @@ from gateway.spool.commitments import Commitments
 from gateway.spool.queue import Queue
 from gateway.spool.spool import Spool
 from gateway.web.app import Archive, WebSettings, create_app
-from gateway.web.pages import page_app, page_routes
 from gateway.web.fhir_audit import AuditApi
+from gateway.web.pages import page_app, page_routes
 from gateway.web.policy import Guarded
 from gateway.web.server import WebServer
 from gateway.web.upload import UploadLimits
