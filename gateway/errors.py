@@ -395,11 +395,52 @@ class UnsolicitedStore(RequestError):
 
 
 class AccessDenied(GatewayError):
-    """The caller may not do this."""
+    """The caller may not do this (PS3.7 Annex C, Refused: Not authorized)."""
 
     slug = "access-denied"
     http_status = 403
     dimse_status = 0x0124
+
+
+class Unauthenticated(AccessDenied):
+    """The caller does not say who it is, or not so that it can be believed (RFC 6750 3.1).
+
+    Attributes:
+        code: ``error`` of the challenge: "invalid_token" or "insufficient_scope"; empty where no token was given.
+        scope: the scope that would be enough.
+    """
+
+    slug = "unauthenticated"
+    http_status = 401
+
+    def __init__(self, message: str, *, code: str = "", scope: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.scope = scope
+
+
+class AccessClosed(AccessDenied):
+    """Nobody is let in: it was not configured who may."""
+
+    slug = "access-not-configured"
+    http_status = 503
+
+
+class TooManyRequests(GatewayError):
+    """A caller asks more often than it may (RFC 6585 4).
+
+    Attributes:
+        seconds: after which it may ask again.
+    """
+
+    slug = "too-many-requests"
+    http_status = 429
+    dimse_status = 0xA700
+    retryable = True
+
+    def __init__(self, message: str, *, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class IdentityUnavailable(GatewayError):

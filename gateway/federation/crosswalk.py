@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from gateway.dataset.patient import PatientIdentifier
 from gateway.deadline import Deadline
 from gateway.errors import ConfigError
-from gateway.federation.identity import PatientIdentifier
 from gateway.federation.issuers import Issuers
 
 HEADER: Final = ("health_card_number", "issuer", "patient_id", "issuer_of_patient_id")

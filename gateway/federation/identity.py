@@ -6,10 +6,10 @@ Without proof that the patients are one, rows are never merged (traps 2 and 4).
 
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
+from gateway.dataset.patient import PatientIdentifier
 from gateway.dataset.query import Attribute, Row, TagPath
 
 PATIENT_NAME, PATIENT_ID, ISSUER = "00100010", "00100020", "00100021"
@@ -24,19 +24,6 @@ RETURN_KEYS: frozenset[TagPath] = frozenset(
     {(ISSUER,), (OTHER_PATIENT_IDS, PATIENT_ID), (OTHER_PATIENT_IDS, ISSUER), (ORIGINAL_ATTRIBUTES,)}
 )
 """What else tells whose a study is; archives read a file a row for it, so it is asked only where it matters."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class PatientIdentifier:
-    """A Patient ID and the namespace in which it is one patient's (PS3.3 C.7.1.1).
-
-    Attributes:
-        issuer: as Issuer of Patient ID (0010,0021) has it.
-        value: the Patient ID (0010,0020).
-    """
-
-    issuer: str
-    value: str
 
 
 Links: TypeAlias = Mapping[PatientIdentifier, frozenset[PatientIdentifier]]

@@ -5,12 +5,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from gateway.dataset.patient import PatientIdentifier
 from gateway.dataset.query import Level, Query, Row, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
 from gateway.deadline import Deadline
 from gateway.federation import identity
 from gateway.federation.asking import MOST_UIDS, Answer, Regions
-from gateway.federation.identity import UNLINKED, Links, PatientIdentifier
+from gateway.federation.identity import UNLINKED, Links
 from gateway.federation.kept import Kept
 from gateway.federation.merge import Holder, one_patient
 from gateway.federation.paging import first

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
+from gateway.dataset.patient import PatientIdentifier
 from gateway.dataset.query import Query, Row, TagPath
 from gateway.deadline import Deadline
 from gateway.errors import IdentityUnavailable
@@ -21,7 +22,6 @@ from gateway.federation.identity import (
     UNIVERSAL_ENTITY_ID,
     UNIVERSAL_ENTITY_ID_TYPE,
     Links,
-    PatientIdentifier,
     demographics_differ,
     demographics_warning,
     long_string,

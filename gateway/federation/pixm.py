@@ -10,10 +10,10 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
+from gateway.dataset.patient import PatientIdentifier
 from gateway.deadline import Deadline
 from gateway.errors import ConfigError, IdentityUnavailable
 from gateway.federation.crosswalk import is_patient_id
-from gateway.federation.identity import PatientIdentifier
 from gateway.federation.issuers import Issuers
 
 OPERATION: Final = "Patient/$ihe-pix"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from gateway.dataset.patient import PatientIdentifier
 from gateway.dataset.query import Level, Query, Row, TagPath
 from gateway.errors import IdentityUnavailable, RequestError
 from gateway.federation.identity import (
@@ -11,7 +12,6 @@ from gateway.federation.identity import (
     ISSUER_QUALIFIERS,
     PATIENT_ID,
     UNIVERSAL_ENTITY_ID,
-    PatientIdentifier,
     long_string,
     text,
 )

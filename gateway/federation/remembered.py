@@ -4,9 +4,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from gateway.dataset.patient import PatientIdentifier
 from gateway.deadline import Deadline
 from gateway.errors import IdentityUnavailable
-from gateway.federation.identity import PatientIdentifier
 from gateway.federation.kept import Kept
 from gateway.federation.patients import IdentitySource
 

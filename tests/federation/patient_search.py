@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.dataset.matching import matcher
+from gateway.dataset.patient import PatientIdentifier
 from gateway.dataset.query import Level, Query, Row
 from gateway.deadline import Deadline
 from gateway.errors import IdentityUnavailable
-from gateway.federation.identity import PatientIdentifier, identifiers, text
+from gateway.federation.identity import identifiers, text
 from gateway.federation.issuers import Issuers
 from gateway.federation.merge import merge
 from gateway.federation.paging import ordered

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dataset.patient import PatientIdentifier
 from gateway.deadline import Deadline
 from gateway.errors import ConfigError
 from gateway.federation.crosswalk import Crosswalk, _join, is_patient_id
-from gateway.federation.identity import PatientIdentifier
 from gateway.federation.issuers import Issuer, Issuers
 from tests.federation.test_identity import ids
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from gateway.dataset.patient import PatientIdentifier
 from gateway.dataset.query import Row
 from gateway.federation.identity import (
     Links,
-    PatientIdentifier,
     also_known_as,
     complete,
     demographics_differ,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dataset.patient import PatientIdentifier
 from gateway.dataset.query import Level, Row
-from gateway.federation.identity import PatientIdentifier
 from gateway.federation.merge import Merged, merge
 from gateway.federation.paging import first, ordered
 from gateway.region.profile import Profile

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dataset.patient import PatientIdentifier
 from gateway.dataset.query import Level, Query, Row
 from gateway.deadline import Deadline
 from gateway.errors import IdentityUnavailable, RequestError
 from gateway.events import DemographicsDiffer, IdentitySourceFailed
-from gateway.federation.identity import PatientIdentifier, text
+from gateway.federation.identity import text
 from gateway.federation.issuers import Issuer, Issuers
 from gateway.federation.patients import NoIdentitySource
 from tests.federation.patient_search import Directory, PatientSearch

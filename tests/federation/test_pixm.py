@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 
 from gateway.config.settings import load
+from gateway.dataset.patient import PatientIdentifier
 from gateway.deadline import Deadline
 from gateway.errors import ConfigError, IdentityUnavailable
-from gateway.federation.identity import PatientIdentifier
 from gateway.federation.issuers import Issuer, Issuers
 from gateway.federation.pixm import MOST_BYTES, MOST_REQUESTS, PixManager, pix_manager
 from tests.federation.pix_server import PixServer, outcome, parameters

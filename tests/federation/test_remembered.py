@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from gateway.config.settings import load
+from gateway.dataset.patient import PatientIdentifier
 from gateway.deadline import Deadline
 from gateway.errors import ConfigError, IdentityUnavailable
-from gateway.federation.identity import PatientIdentifier
 from gateway.federation.remembered import PAUSE_SECONDS, Remembered
 from tests.federation.test_identity import ids
 

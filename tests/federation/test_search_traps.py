@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dataset.patient import PatientIdentifier
 from gateway.dataset.query import Level, Query, Row
 from gateway.deadline import Deadline
 from gateway.errors import NoRegionAnswered, Refused, RequestError
 from gateway.events import DemographicsDiffer, IdentityConflict
-from gateway.federation.identity import PatientIdentifier
 from gateway.federation.issuers import Issuers
 from gateway.federation.patients import Patients
 from tests.federation.scripted_province import STUDIES, Province, failing, holding, uids

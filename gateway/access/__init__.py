@@ -1,0 +1,1 @@
+"""Who may: tokens, consent and one decision for every channel."""
