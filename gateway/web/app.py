@@ -10,7 +10,9 @@ from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp
 
 from gateway.events import Observer, unobserved
+from gateway.web.capabilities import Capabilities
 from gateway.web.disconnect import CancelOnDisconnect
+from gateway.web.documentation import Documentation
 from gateway.web.locations import Locations
 from gateway.web.problem import ProblemBoundary
 from gateway.web.representative import Representatives
@@ -97,7 +99,11 @@ def create_app(
         *_resources(root, root, Archive(search, retrieve), workers, settings, store),
         region_routes(root, alone),
     ]
-    app = ProblemBoundary(Router(resources, redirect_slashes=False), observe=observe)
+    documentation = Documentation(resources, root, settings.public_url, tuple(regions))
+    resources += documentation.routes()
+    routing = Router(resources, redirect_slashes=False)
+    described = Capabilities(routing, resources, root, lambda: documentation.document)
+    app = ProblemBoundary(described, observe=observe)
     return _cors(CancelOnDisconnect(app), settings.cors_origins)
 
 

@@ -1,8 +1,9 @@
 """Which resource is answered by which transaction (PS3.18 10.4.1, 10.6.1)."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import TypeAlias
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -18,6 +19,8 @@ from gateway.web.store import Store
 
 REGIONS = "/regions"
 SEARCH_METHODS = ("GET", "POST")
+
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 def routes(root: str, search: Search, retrieve: Retrieve, store: Store | None = None) -> list[BaseRoute]:
@@ -74,18 +77,29 @@ def region_routes(root: str, regions: Mapping[str, Sequence[BaseRoute]]) -> Moun
 
 
 def _answered(
-    handler: Callable[[Request], Awaitable[Response]], *paths: str, methods: Sequence[str] = ("GET",)
+    handler: Handler,
+    *paths: str,
+    methods: Sequence[str] = ("GET",),
+    transactions: Mapping[str, Sequence[Handler]] | None = None,
 ) -> list[Route]:
-    return [Route(path, _Endpoint(handler), methods=methods) for path in paths]
+    endpoint = Endpoint(handler, transactions or {})
+    return [Route(path, endpoint, methods=methods) for path in paths]
 
 
 @dataclass(frozen=True, slots=True)
-class _Endpoint:
-    """A handler as an ASGI application, without the exception handlers that starlette would wrap around each."""
+class Endpoint:
+    """A handler as an ASGI application, without the exception handlers that starlette would wrap around each.
 
-    handler: Callable[[Request], Awaitable[Response]]
+    Attributes:
+        handler: answers.
+        transactions: what it leaves the answer to, by method, where it only divides.
+    """
+
+    handler: Handler
+    transactions: Mapping[str, Sequence[Handler]] = field(default_factory=dict)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
         response = await self.handler(Request(scope, receive))
         await response(scope, receive, send)
 
@@ -103,9 +117,11 @@ def _stored(search: Search, retrieve: Retrieve, store: Store | None, studies: st
     async def to_study(request: Request) -> Response:
         return await (store.instances(request) if request.method == "POST" else retrieve.instances(request))
 
+    of_studies = {"GET": (search.studies,), "POST": (store.instances, search.studies)}
+    of_study = {"GET": (retrieve.instances,), "POST": (store.instances,)}
     return [
-        *_answered(to_studies, studies, methods=SEARCH_METHODS),
-        *_answered(to_study, study, methods=SEARCH_METHODS),
+        *_answered(to_studies, studies, methods=SEARCH_METHODS, transactions=of_studies),
+        *_answered(to_study, study, methods=SEARCH_METHODS, transactions=of_study),
     ]
 
 
