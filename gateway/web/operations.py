@@ -89,7 +89,7 @@ def _searching(name: str, level: Level, *within: Level) -> Operation:
         "Search",
         "PS3.18 10.6",
         types,
-        parameters=lambda: search_parameters(level, within=within),
+        parameters=lambda: [*search_parameters(level, within=within), *common_parameters(types)],
         errors=_SEARCH,
         body=(FORM,),
     )
@@ -117,15 +117,17 @@ def _retrieving(
     section: str = "PS3.18 10.4",
     statuses: Mapping[int, str] = _PARTIAL,
 ) -> Operation:
+    known = tuple(dict.fromkeys(types))
+
     def parameters() -> list[JsonObject]:
         own = [parameter for part in more for parameter in part()]
-        return [*own, *common_parameters(), *fields("Prefer", "Range")]
+        return [*own, *common_parameters(known), *fields("Prefer", "Range")]
 
     return Operation(
         name,
         "Retrieve",
         section,
-        tuple(dict.fromkeys(types)),
+        known,
         parameters=parameters,
         errors=_RETRIEVE,
         statuses=statuses,
@@ -176,7 +178,7 @@ OPERATIONS: Final[Mapping[Callable[..., Any], Operation]] = MappingProxyType(
             "PS3.18 10.5",
             ANSWER_TYPES,
             schema="StoreResponse",
-            parameters=common_parameters,
+            parameters=lambda: common_parameters(ANSWER_TYPES),
             errors=_STORE,
             statuses=_STORED,
             fields=(WARNING,),

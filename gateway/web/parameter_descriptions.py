@@ -54,10 +54,7 @@ _CONTROLS: Final[_Table] = {
     "multiplevaluematching": (_BOOLEAN, "false", "A key may have several values, with backslashes between them."),
 }
 
-_ELSEWHERE: Final[_Table] = {
-    "accept": (_TEXT, None, "Media types, before and within those of the Accept field; no wildcards."),
-    "charset": (_TEXT, "utf-8", "Character sets the caller takes; every answer is in UTF-8."),
-}
+_CHARSET: Final = {"type": "string", "enum": ["utf-8"]}, "utf-8", "Character sets the caller takes: UTF-8 among them."
 
 _RENDERED: Final[_Table] = {
     "viewport": (
@@ -81,7 +78,7 @@ _URI: Final[_Table] = {
     "seriesUID": _PATH["series"],
     "objectUID": _PATH["instance"],
     "contentType": (_TEXT, "image/jpeg", "Media types, with commas; without any, image/jpeg."),
-    "charset": _ELSEWHERE["charset"],
+    "charset": _CHARSET,
     "transferSyntax": (_TEXT, None, f"With contentType={DICOM}: a Transfer Syntax UID, or * for the stored one."),
     "anonymize": ({"type": "string", "enum": ["no"]}, "no", "Nothing is anonymized here."),
     "annotation": _RENDERED["annotation"],
@@ -141,14 +138,19 @@ def search_parameters(level: Level, *, within: Iterable[Level] = ()) -> list[Jso
         *map(_key, paths),
         _any_attribute(),
         *_described(_CONTROLS, CONTROLS),
-        *common_parameters(),
         *fields("Prefer"),
     ]
 
 
-def common_parameters() -> list[JsonObject]:
-    """Describe what every DICOMweb resource takes in its query component."""
-    return _described(_ELSEWHERE, sorted(ELSEWHERE))
+def common_parameters(types: Iterable[str]) -> list[JsonObject]:
+    """Describe what every DICOMweb resource takes in its query component.
+
+    Args:
+        types: media types that the resource is answered as.
+    """
+    schema = {"type": "string", "enum": [name for name in dict.fromkeys(types) if "*" not in name]}
+    text = "A media type, before and within those of the Accept field; no wildcards."
+    return _described({"accept": (schema, None, text), "charset": _CHARSET}, sorted(ELSEWHERE))
 
 
 def rendered_parameters() -> list[JsonObject]:
