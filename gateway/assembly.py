@@ -22,6 +22,8 @@ from gateway.federation.routing import Source
 from gateway.federation.search import FederatedSearch, SearchLimits
 from gateway.federation.store import FederatedStore
 from gateway.federation.workers import Workers, WorkLimits
+from gateway.ops.operations import Operations, certificate_ends
+from gateway.ops.status import Sources
 from gateway.region.inbox import Inbox
 from gateway.region.node import Region
 from gateway.region.profile import Profile
@@ -33,6 +35,7 @@ from gateway.scp.storage import Intake, Store
 from gateway.spool.queue import Queue
 from gateway.spool.spool import Spool
 from gateway.web.app import Archive, WebSettings, create_app
+from gateway.web.pages import page_app
 from gateway.web.server import WebServer
 from gateway.web.upload import UploadLimits
 from gateway.wire.limits import Limits
@@ -47,12 +50,14 @@ class Gateway:
         dimse_port: where the DIMSE face listens; 0 where it does only with TLS.
         tls_port: where it does so with TLS; 0 where it does not.
         regions: the regions behind it, in order.
+        ops_port: where operators find probes, status and metrics.
     """
 
     http_port: int
     dimse_port: int
     tls_port: int
     regions: tuple[Region, ...]
+    ops_port: int = 0
 
 
 @asynccontextmanager
@@ -75,6 +80,8 @@ async def running(
     )
     issuers = Issuers(Issuer(x.issuer, x.oid, x.uri) for x in settings.identity.issuers)
     profiles = [_in_our_words(profile, issuers) for profile in profiles]
+    operations = Operations(settings, profiles, observer)
+    observer = operations
     async with AsyncExitStack() as stack:
         source = await stack.enter_async_context(identity_source(settings.identity, issuers, profiles))
         patients = Patients(
@@ -97,6 +104,11 @@ async def running(
             for region in regions
         }
         store = await stack.enter_async_context(_store(settings, regions, observer).running())
+        retrieves = [archive.retrieve for archive in (province, *alone.values())]
+        faces = {"http": settings.http.certificate, "dimse": settings.dimse.certificate}
+        sources = Sources(regions, retrieves, store.queue, certificate_ends(faces))
+        await stack.enter_async_context(operations.watching(sources, regions))
+        ops_port = await _open_to_operators(settings, operations, stack)
         workers = await stack.enter_async_context(Workers(_work_limits(settings), get_ready))
         face = Face(
             province.search,
@@ -113,12 +125,21 @@ async def running(
         stack.push_async_callback(acceptor.aclose, 2.0)
         dimse_port, tls_port = await _open_to_peers(settings, acceptor)
         app = create_app(
-            province.search, province.retrieve, workers, _web(settings), observer, store=store, regions=alone
+            province.search,
+            province.retrieve,
+            workers,
+            _web(settings),
+            observer,
+            store=store,
+            regions=alone,
+            pages=operations.pages(),
         )
         server = WebServer(app, settings.http.host, settings.http.port, certificate=_https(settings))
         http_port = await _listening(server.start(), settings.http.port)
         stack.push_async_callback(server.aclose, 2.0)
-        yield Gateway(http_port, dimse_port, tls_port, tuple(regions))
+        stack.callback(operations.drain)
+        operations.probes.started()
+        yield Gateway(http_port, dimse_port, tls_port, tuple(regions), ops_port)
 
 
 def _recoder(workers: Workers) -> Recode:
@@ -187,6 +208,15 @@ async def _open_to_peers(settings: Settings, acceptor: Acceptor) -> tuple[int, i
         tls = server_context(Path(dimse.certificate), Path(dimse.key or dimse.certificate), _path(dimse.ca))
         tls_port = await _listening(acceptor.start(dimse.host, dimse.tls_port, tls), dimse.tls_port)
     return plain_port, tls_port
+
+
+async def _open_to_operators(settings: Settings, operations: Operations, stack: AsyncExitStack) -> int:
+    """Listen for operators, from before the faces open until after they are closed, and return the port."""
+    ops = settings.ops
+    server = WebServer(page_app(operations.admin_pages(), operations), ops.host, ops.port)
+    port = await _listening(server.start(), ops.port)
+    stack.push_async_callback(server.aclose, 0.5)
+    return port
 
 
 def _https(settings: Settings) -> tuple[Path, Path] | None:

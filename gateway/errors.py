@@ -17,6 +17,8 @@ class GatewayError(Exception):
     retryable: ClassVar[bool] = False
     federation_status: str = ""
     """Each region's state, as the ``Federation-Status`` header has it, where regions were asked."""
+    code: str = ""
+    """What tells errors of one slug apart, in few characters that no peer has chosen: a status, a reason, a word."""
 
 
 # --- the Upper Layer and DIMSE protocols
@@ -77,6 +79,10 @@ class Unreachable(RegionError):
     http_status = 504
     retryable = True
 
+    def __init__(self, message: str, *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
 
 class Reset(RegionError):
     """The TCP connection was reset by the region."""
@@ -130,6 +136,7 @@ class Rejected(RegionError):
         self.result = result
         self.source = source
         self.reason = reason
+        self.code = f"{source}/{reason}"
 
 
 class Busy(Rejected):
@@ -155,6 +162,7 @@ class DimseFailure(RegionError):
         super().__init__(message)
         self.status = status
         self.comment = comment
+        self.code = f"{status:04X}"
 
 
 class OpenCircuit(RegionError):

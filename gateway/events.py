@@ -4,8 +4,34 @@ The core emits frozen events to an ``Observer``; logs, metrics and audit attach 
 carry no attribute value of a patient and no identifier of a study.
 """
 
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+
+@dataclass(slots=True)
+class Request:
+    """The request that the gateway is working for; what is done for it happens in its context.
+
+    Attributes:
+        id: as its caller gave it, or made up.
+        trace_id: of the trace that it belongs to, 32 hexadecimal digits (W3C Trace Context 3.2.2.3).
+        span_id: of its own span, 16 hexadecimal digits.
+        parent_id: of the caller's span; empty where the trace begins with us.
+        sampled: whether the caller wants the trace recorded.
+        problem: slug of the error that answers it.
+    """
+
+    id: str
+    trace_id: str = ""
+    span_id: str = ""
+    parent_id: str = ""
+    sampled: bool = True
+    problem: str = ""
+
+
+REQUEST: Final[ContextVar[Request | None]] = ContextVar("request", default=None)
+"""What is being worked for in this task and those it starts; None for what the gateway does by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +49,9 @@ class RegionOperation(Event):
         outcome: "complete", or the slug of the error that ended it.
         seconds: how long it took.
         count: rows or instances that arrived.
+        first_seconds: how long the first match of a search took, or the answer that there is none; None elsewhere.
+        size: bytes of the Data Sets of instances.
+        code: what the error says in its protocol: a DIMSE status "A801", a rejection "1/3", or a word of ours.
     """
 
     region: str
@@ -30,6 +59,70 @@ class RegionOperation(Event):
     outcome: str
     seconds: float
     count: int
+    first_seconds: float | None = None
+    size: int = 0
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveAnswered(Event):
+    """A region gave its final response to a C-MOVE or C-GET.
+
+    Attributes:
+        region: the region's name.
+        service: "c-move" or "c-get".
+        status: of the final response.
+        completed: sub-operations that it counts as done.
+        failed: those that it counts as failed.
+    """
+
+    region: str
+    service: str
+    status: int
+    completed: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveBegun(Event):
+    """A retrieve of ours found its instances.
+
+    Attributes:
+        source: "spool" where all was there, "joined" where another retrieve brings it, "region" where one set out.
+    """
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHandled(Event):
+    """An HTTP request has its response, or what there is of it.
+
+    Attributes:
+        request: its ids.
+        method: its method, one of those that there are, or "other".
+        route: the template of its path, with names for values; empty where there is no such resource.
+        region: of a resource of one region alone, its name.
+        keys: names, never values, of the attributes and parameters that it gives and that we know.
+        subject: digest of who asked; empty where nobody said who he is.
+        status: of the response; 499 where the client left before there was one.
+        seconds: until the end of the response.
+        first_seconds: until its first byte.
+        size: bytes of its body, before compression.
+        federation: the value of its Federation-Status field.
+    """
+
+    request: Request
+    method: str
+    route: str
+    region: str
+    keys: tuple[str, ...]
+    subject: str
+    status: int
+    seconds: float
+    first_seconds: float
+    size: int
+    federation: str
 
 
 @dataclass(frozen=True, slots=True)

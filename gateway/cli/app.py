@@ -38,6 +38,7 @@ app.add_typer(queue.app)
 
 HttpPort = Annotated[int | None, typer.Option(help="Port of the DICOMweb face.")]
 DimsePort = Annotated[int | None, typer.Option(help="Port of the DIMSE face.")]
+OpsPort = Annotated[int | None, typer.Option(help="Port of the address for operators.")]
 ConfigFile = Annotated[Path | None, typer.Option(help="Settings; defaults.toml lists them all.")]
 
 
@@ -48,9 +49,10 @@ def serve(
     config: ConfigFile = None,
     http_port: HttpPort = None,
     dimse_port: DimsePort = None,
+    ops_port: OpsPort = None,
 ) -> None:
     """Run the gateway in front of the regions of a folder, until Ctrl-C or SIGTERM."""
-    chosen = settings.load(config, _overrides(http_port, dimse_port))
+    chosen = settings.load(config, _overrides(http_port, dimse_port, ops_port))
     profiles = profile.load(regions)
     uvloop.run(serve_until_stopped(chosen, profiles, load_peers(peers) if peers else ()))
 
@@ -60,16 +62,17 @@ def demo(
     config: ConfigFile = None,
     http_port: HttpPort = None,
     dimse_port: DimsePort = None,
+    ops_port: OpsPort = None,
     region_base_port: Annotated[int, typer.Option(help="First of the four ports of the embedded archives.")] = 11201,
     scale: Annotated[Scale, typer.Option(help="How large its images are.")] = Scale.FULL,
 ) -> None:
     """Bring up the embedded synthetic province and the gateway in front of it, until Ctrl-C or SIGTERM."""
-    chosen = settings.load(config, _overrides(http_port, dimse_port))
+    chosen = settings.load(config, _overrides(http_port, dimse_port, ops_port))
     uvloop.run(embedded.run(chosen, region_base_port, scale))
 
 
-def _overrides(http_port: int | None, dimse_port: int | None) -> dict[str, dict[str, Any]]:
-    chosen = {"http": {"port": http_port}, "dimse": {"port": dimse_port}}
+def _overrides(http_port: int | None, dimse_port: int | None, ops_port: int | None) -> dict[str, dict[str, Any]]:
+    chosen = {"http": {"port": http_port}, "dimse": {"port": dimse_port}, "ops": {"port": ops_port}}
     return {section: values for section, values in chosen.items() if values["port"] is not None}
 
 

@@ -55,13 +55,14 @@ async def run(settings: Settings, region_base_port: int, scale: str) -> None:
                     return
                 profiles = profile.load(Path(folder))
                 known = _open(_storing(_knowing(settings, report["identity"]), profiles[0].name, folder))
-                async with running(known, profiles, EventLog(sys.stderr)) as gateway:
-                    announce(settings, gateway)
-                    settle()
-                    number = report["identity"]["health_card_number"]
-                    _suggest(base_url(settings, gateway), report["split_study"], number)
-                    _suggest_dimse(settings, gateway.dimse_port, report["split_study"])
-                    await stop.wait()
+                with EventLog(sys.stderr) as log:
+                    async with running(known, profiles, log) as gateway:
+                        announce(settings, gateway)
+                        settle()
+                        number = report["identity"]["health_card_number"]
+                        _suggest(base_url(settings, gateway), report["split_study"], number)
+                        _suggest_dimse(settings, gateway.dimse_port, report["split_study"])
+                        await stop.wait()
 
 
 def _knowing(settings: Settings, told: Report) -> Settings:

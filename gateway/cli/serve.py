@@ -30,10 +30,11 @@ async def stop_signals() -> AsyncIterator[asyncio.Event]:
 
 async def serve_until_stopped(settings: Settings, profiles: Sequence[Profile], peers: Sequence[PeerProfile]) -> None:
     """Serve in front of the profiles' regions, for the peers, until SIGINT or SIGTERM."""
-    async with stop_signals() as stop, running(settings, profiles, EventLog(sys.stderr), peers=peers) as gateway:
-        announce(settings, gateway)
-        settle()
-        await stop.wait()
+    with EventLog(sys.stderr) as log:
+        async with stop_signals() as stop, running(settings, profiles, log, peers=peers) as gateway:
+            announce(settings, gateway)
+            settle()
+            await stop.wait()
 
 
 def settle() -> None:

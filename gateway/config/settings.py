@@ -176,6 +176,15 @@ class IdentitySettings(Section):
     issuers: tuple[IssuerSettings, ...]
 
 
+class OpsSettings(Section):
+    """What operators have; times in seconds."""
+
+    host: Host
+    port: Port
+    echo_seconds: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+    otlp_endpoint: Annotated[str, AfterValidator(_web_address)]
+
+
 class Settings(Section):
     """All of it, as ``defaults.toml`` lists and explains it."""
 
@@ -187,6 +196,7 @@ class Settings(Section):
     spool: SpoolSettings
     store: StoreSettings
     identity: IdentitySettings
+    ops: OpsSettings
 
 
 def load(path: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:

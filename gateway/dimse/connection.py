@@ -8,7 +8,7 @@ from typing import Final, Protocol, cast
 
 from gateway.dimse.buffers import Buffers
 from gateway.dimse.progress import Progress
-from gateway.dimse.tls import certificate_names
+from gateway.dimse.tls import certificate_end, certificate_names
 from gateway.errors import Aborted, Closed, GatewayError, RemoteProtocolError, Reset, Stalled, Truncated
 from gateway.wire.limits import Limits
 from gateway.wire.pdu import AssociateAccept, AssociateReject, AssociateRequest, Buffer
@@ -155,6 +155,12 @@ class Connection(asyncio.BufferedProtocol):
         """The names on the peer's certificate, None where it showed none."""
         secured = None if self._transport is None else self._transport.get_extra_info("ssl_object")
         return None if secured is None else certificate_names(secured)
+
+    @property
+    def certificate_end(self) -> float | None:
+        """When the peer's certificate ends, in seconds since 1970; None where it showed none."""
+        secured = None if self._transport is None else self._transport.get_extra_info("ssl_object")
+        return None if secured is None else certificate_end(secured)
 
     @property
     def is_closed(self) -> bool:

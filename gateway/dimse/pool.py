@@ -20,6 +20,23 @@ T = TypeVar("T")
 Contexts: TypeAlias = frozenset[ProposedContext]
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How the associations with a peer are used.
+
+    Attributes:
+        in_use: at work, being opened or being closed.
+        idle: kept for the next who comes.
+        waiting: operations that wait for one.
+        cap: the most that there may be.
+    """
+
+    in_use: int
+    idle: int
+    waiting: int
+    cap: int
+
+
 @dataclass(slots=True, eq=False)
 class _Waiter:
     contexts: Contexts
@@ -65,6 +82,18 @@ class AssociationPool:
         self._draining: set[Association] = set()
         self._closing: set[Association] = set()
         self._connected: set[Association] = set()
+        self._certificate_end: float | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """How its associations are used now."""
+        idle = len(self._idle)
+        return Usage(self._taken - idle, idle, len(self._waiting), self._size)
+
+    @property
+    def certificate_end(self) -> float | None:
+        """When the certificate that the peer showed last ends, in seconds since 1970; None where it showed none."""
+        return self._certificate_end
 
     @asynccontextmanager
     async def acquire(
@@ -228,6 +257,7 @@ class AssociationPool:
                 self._assign()
         self._connected.add(association)
         self._active.add(association)
+        self._certificate_end = association.connection.certificate_end
         association.on_change = lambda: self._changed(association)
         if self._is_closed:
             self.give_back(association)

@@ -87,14 +87,17 @@ async def _open(association: Association, peer: Peer, deadline: Deadline) -> Non
     except ssl.SSLError as error:
         raise Unreachable(
             f"{peer} does not agree on TLS with us ({error.reason or 'no reason given'}): check its certificate and "
-            "ours, and the authorities that each side trusts"
+            "ours, and the authorities that each side trusts",
+            code="certificate" if isinstance(error, ssl.SSLCertVerificationError) else "tls",
         ) from error
+    except socket.gaierror as error:
+        raise Unreachable(f"{peer} cannot be looked up: {error.strerror}", code="name") from error
     except OSError as error:
         if error.errno in _OURS:
             raise Saturated(f"this host has no means left to reach {peer}: {error.strerror}") from error
         raise Unreachable(f"{peer} cannot be reached: {error.strerror}") from error
     except ValueError as error:
-        raise Unreachable(f"{peer} cannot be looked up: its host is not a name") from error
+        raise Unreachable(f"{peer} cannot be looked up: its host is not a name", code="name") from error
     raise Refused(f"nothing listens as {peer}: check its host and port, and whether it is up") from refused
 
 

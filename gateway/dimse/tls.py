@@ -55,6 +55,16 @@ def certificate_names(secured: Any) -> frozenset[str] | None:
     return frozenset(common | {value for _, value in certificate.get("subjectAltName", ())})
 
 
+def certificate_end(secured: Any) -> float | None:
+    """Return when a peer's certificate ends, in seconds since 1970; None where it has none that was verified.
+
+    Args:
+        secured: the ``ssl.SSLObject`` of the connection.
+    """
+    certificate = secured.getpeercert()
+    return ssl.cert_time_to_seconds(certificate["notAfter"]) if certificate else None
+
+
 def _strict(context: ssl.SSLContext) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)

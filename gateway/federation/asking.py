@@ -98,6 +98,8 @@ async def ask(
     """
     answer = Answer(region.profile, [], set())
     began = time.monotonic()
+    first_at: float | None = None
+    code = ""
     try:
         async with aclosing(region.search(query, deadline)) as rows:
             async for row in rows:
@@ -107,6 +109,8 @@ async def ask(
                 if len(answer.rows) == limit:
                     answer.state = LIMITED
                     break
+                if first_at is None:
+                    first_at = time.monotonic()
                 answer.rows.append(row)
                 answer.unverified.update(verdict.unverified)
     except RequestError:
@@ -114,10 +118,19 @@ async def ask(
     except LimitExceeded:
         answer.state = LIMITED
     except GatewayError as error:
-        answer.state = error.slug
+        answer.state, code = error.slug, error.code
     seconds = time.monotonic() - began
-    observer(RegionOperation(region.profile.id, "search", answer.state, seconds, len(answer.rows)))
+    first_seconds = first_match(answer.state, began, first_at, seconds)
+    count = len(answer.rows)
+    observer(RegionOperation(region.profile.id, "search", answer.state, seconds, count, first_seconds, code=code))
     return answer
+
+
+def first_match(state: str, began: float, first_at: float | None, seconds: float) -> float | None:
+    """Return how long the first match took, or the answer that there is none; None where neither came."""
+    if first_at is not None:
+        return first_at - began
+    return seconds if state == COMPLETE else None
 
 
 async def ask_all(

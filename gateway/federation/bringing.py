@@ -137,11 +137,14 @@ class Bringing:
     async def _ask(self, name: str, selection: Selection, known: int) -> GatewayError | None:
         """Ask one region once; return what went wrong."""
         arrived: list[str] = []
+        size = 0
         region = self._regions[name]
 
         async def receive(store: IncomingStore, series: str | None) -> int:
+            nonlocal size
             status = await self._flight.receive(store, series, region.profile)
             arrived.append(store.sop_instance_uid)
+            size += self._flight.size(store.sop_instance_uid)
             return status
 
         failure: GatewayError | None = None
@@ -152,8 +155,9 @@ class Bringing:
             failure = shortfall(name, known, result, arrived)
         except GatewayError as error:
             failure = error
-        outcome = COMPLETE if failure is None else failure.slug
-        self._observer(RegionOperation(name, "retrieve", outcome, time.monotonic() - began, len(set(arrived))))
+        outcome, code = (COMPLETE, "") if failure is None else (failure.slug, failure.code)
+        seconds, count = time.monotonic() - began, len(set(arrived))
+        self._observer(RegionOperation(name, "retrieve", outcome, seconds, count, size=size, code=code))
         return failure
 
     def _tell(self, region: str, failure: GatewayError | None) -> None:

@@ -234,7 +234,13 @@ class Courier:
             )
         self._observer(
             RegionOperation(
-                self._name, "store", outcome.slug, time.monotonic() - began, int(outcome.slug == "complete")
+                self._name,
+                "store",
+                outcome.slug,
+                time.monotonic() - began,
+                int(outcome.slug == "complete"),
+                size=kept.size if outcome.slug == "complete" else 0,
+                code=f"{outcome.status:04X}" if outcome.slug == "failed" else "",
             )
         )
         if outcome.down:

@@ -1,6 +1,7 @@
 """Retrieves under way that any number of callers can join, late ones too."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
@@ -123,6 +124,8 @@ class Flight:
         absent: instances that were asked for and that no holder lists.
         delivered: whether a caller left with all he wanted while the rest was still to come.
         background: whether it set out for nobody.
+        began_at: when it set out, on the monotonic clock.
+        expected: how many instances it is to bring; None where nobody has counted.
     """
 
     def __init__(self, selection: Selection, spool: Spool, observer: Observer, *, background: bool = False) -> None:
@@ -136,6 +139,8 @@ class Flight:
         self.wanted = asyncio.Event()
         self.absent: set[str] = set()
         self.delivered = self.background = background
+        self.began_at = time.monotonic()
+        self.expected: int | None = None
         self.task: asyncio.Task[None] | None = None
         self.subscriptions: set[Subscription] = set()
         self._spool = spool
@@ -191,6 +196,17 @@ class Flight:
     def count(self, region: str) -> int:
         """Return how many instances of a region are here whole."""
         return sum(x.facts.region == region and x.content.complete for x in self._by_uid.values())
+
+    def size(self, uid: str) -> int:
+        """Return the bytes of an instance that are here."""
+        spooled = self._by_uid.get(uid)
+        return 0 if spooled is None else spooled.content.size
+
+    @property
+    def arrived(self) -> tuple[int, int]:
+        """How many instances are here whole, and the bytes of all that is here."""
+        contents = [spooled.content for spooled in self._by_uid.values()]
+        return sum(content.complete for content in contents), sum(content.size for content in contents)
 
     @property
     def held_up(self) -> bool:

@@ -12,11 +12,11 @@ from typing import Self
 from gateway.dataset.query import Selection
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError, IncompleteRetrieve, SpoolFull, Stalled
-from gateway.events import Observer
+from gateway.events import Observer, RetrieveBegun
 from gateway.federation.bringing import Bringing, RetrievableRegion
 from gateway.federation.completeness import COMPLETE, Completeness, RegionState, not_held
 from gateway.federation.flights import Flight, Instance, Subscription, wants
-from gateway.federation.locations import Planner
+from gateway.federation.locations import Plan, Planner
 from gateway.spool.spool import Spool, Spooled
 
 MOST_HOLDINGS = 4096
@@ -131,6 +131,16 @@ class FederatedRetrieve:
         self._tasks = asyncio.TaskGroup()
         self._watch: asyncio.Task[None] | None = None
 
+    @property
+    def under_way(self) -> Sequence[Flight]:
+        """The retrieves that go on now."""
+        return self._flights
+
+    @property
+    def spool(self) -> Spool:
+        """Where instances are kept for a while."""
+        return self._spool
+
     async def start(self) -> None:
         """Begin to serve; the task that starts it also closes it."""
         await self._tasks.__aenter__()
@@ -168,7 +178,12 @@ class FederatedRetrieve:
             NoRegionAnswered: none answered.
             SpoolFull: there is no room to begin another retrieve.
         """
-        flight = await self._from_spool(selection) or self._under_way(selection) or self._depart(selection)
+        flight, source = await self._from_spool(selection), "spool"
+        if flight is None:
+            flight, source = self._under_way(selection), "joined"
+        if flight is None:
+            flight, source = self._depart(selection), "region"
+        self._observer(RetrieveBegun(source))
         subscription = flight.subscribe(selection)
         try:
             await _planned(flight, deadline)
@@ -267,6 +282,7 @@ class FederatedRetrieve:
                 if state is not None and not state.missing:
                     spooled.confirmed_at = time.monotonic()
                 flight.publish(spooled)
+        flight.expected = _expected(plan, planner.instances if selection.series is None else None)
         flight.planned.set()
         bringing = Bringing(self._regions, planner, flight, self._observer, self._longest_seconds)
         await bringing.run(plan, [uid for uid in first if uid not in plan.confirmed])
@@ -314,6 +330,14 @@ class FederatedRetrieve:
                 before = asyncio.get_running_loop().time() - SLOW_SECONDS
                 for flight in self._flights:
                     flight.cut_slow(before)
+
+
+def _expected(plan: Plan, counted: int | None) -> int | None:
+    """Return how many instances a plan will have brought, as far as its holders have counted."""
+    known = sum(part.known for part in plan.parts) + len(plan.confirmed)
+    if not any(part.unlisted for part in plan.parts):
+        return known
+    return counted if counted is not None and counted >= known else None
 
 
 @contextmanager

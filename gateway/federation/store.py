@@ -279,6 +279,11 @@ class FederatedStore:
         self._admission = Admission(queue, required_keys(settings), settings.max_part_bytes)
         self._couriers = {region.profile.id: Courier(region, queue, settings, observer) for region in regions}
 
+    @property
+    def queue(self) -> Queue:
+        """What was taken in and is not delivered yet."""
+        return self._queue
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator["FederatedStore"]:
         """Deliver what waits, and what comes, as long as the context lasts."""

@@ -13,7 +13,7 @@ from gateway.dataset.required import UNIQUE_KEYS
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError, IdentityUnavailable, LimitExceeded, NoRegionAnswered, RequestError, Stalled
 from gateway.events import RegionOperation
-from gateway.federation.asking import Guard, Regions, SearchableRegion
+from gateway.federation.asking import Guard, Regions, SearchableRegion, first_match
 from gateway.federation.completeness import COMPLETE, LIMITED, Completeness, RegionState
 from gateway.federation.identity import BIRTH_DATE, ISSUER, OTHER_PATIENT_IDS, PATIENT_ID, PATIENT_NAME, SEX
 from gateway.federation.merge import RETRIEVE_AE_TITLE, Holder, one_patient
@@ -67,6 +67,7 @@ class RowStream:
         self._shown: set[str] = set()
         self._repeated: set[str] = set()
         self._owners: dict[str, Holder] = {}
+        self._first_at: dict[str, float] = {}
 
     @property
     def completeness(self) -> Completeness:
@@ -165,7 +166,7 @@ class RowStream:
         """Put a region's rows in front of the reader; its first one must come while our patience lasts."""
         began, id_, error = time.monotonic(), region.profile.id, None
         self.states[id_] = RegionState(id_, LIMITED, 0)
-        outcome = COMPLETE
+        outcome, code = COMPLETE, ""
         try:
             for query in queries:
                 await self._bring_one(region, query, admits)
@@ -176,10 +177,12 @@ class RowStream:
         except TimeoutError:
             outcome = Stalled.slug
         except GatewayError as failure:
-            outcome = failure.slug
+            outcome, code = failure.slug, failure.code
         count = self.states[id_].count
         self.states[id_] = RegionState(id_, outcome, count if count or outcome == COMPLETE else None)
-        self._regions.observer(RegionOperation(id_, "search", outcome, time.monotonic() - began, count or 0))
+        seconds = time.monotonic() - began
+        first_seconds = first_match(outcome, began, self._first_at.get(id_), seconds)
+        self._regions.observer(RegionOperation(id_, "search", outcome, seconds, count or 0, first_seconds, code=code))
         await self._arrivals.put(_Ended(error))
 
     async def _bring_one(self, region: SearchableRegion, query: Query, admits: Guard) -> None:
@@ -194,6 +197,8 @@ class RowStream:
                     continue
                 if count == self._regions.limit:
                     raise LimitExceeded("more matches than are taken from one region", limit="max_matches_per_region")
+                if not count:
+                    self._first_at[profile.id] = time.monotonic()
                 count += 1
                 self.states[profile.id] = RegionState(profile.id, LIMITED, count)
                 self._remarks.unverified(profile.id, verdict.unverified)

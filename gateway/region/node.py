@@ -13,7 +13,7 @@ from gateway.dataset.query import Level, Query, Row, Selection
 from gateway.dataset.zones import upstream
 from gateway.deadline import Deadline
 from gateway.dimse.echo import echo
-from gateway.dimse.pool import AssociationPool
+from gateway.dimse.pool import AssociationPool, Usage
 from gateway.dimse.requestor import Peer
 from gateway.dimse.sop_classes import COMMON_STORAGE
 from gateway.dimse.suboperations import SubOperations
@@ -56,7 +56,7 @@ class Region:
         self.breaker = Breaker(profile.id, changed=lambda state: observer(CircuitChanged(profile.id, state)))
         peer = Peer(profile.host, profile.port, profile.ae_title, settings.dimse.ae_title, _tls(profile))
         self._pool = AssociationPool(peer, size=profile.max_associations, limits=limits)
-        self._transfer = Transfer(profile, settings, self._pool, inbox, self._sop_classes)
+        self._transfer = Transfer(profile, settings, self._pool, inbox, self._sop_classes, observer)
         self._storing = Storing(self._pool)
         self._limits = settings.search
         self._finder = Finder(
@@ -72,6 +72,16 @@ class Region:
     def patience(self) -> float:
         """How many seconds to wait for a search, from how long the last ones took (trap 11)."""
         return self._latency.patience
+
+    @property
+    def associations(self) -> Usage:
+        """How its associations are used now."""
+        return self._pool.usage
+
+    @property
+    def certificate_end(self) -> float | None:
+        """When its certificate ends, in seconds since 1970, as it was shown last; None where there is none."""
+        return self._pool.certificate_end
 
     def walks(self, query: Query) -> bool:
         """Whether a query is answered level by level: it takes what it takes, and tells nothing of the region."""
@@ -133,6 +143,16 @@ class Region:
     async def verify(self, deadline: Deadline) -> None:
         """Ask for a C-ECHO (PS3.4 A.4), past the circuit breaker; raises RegionError when it does not come."""
         await self._pool.run(QUERY_CONTEXTS, deadline, lambda association: echo(association, deadline))
+
+    async def examine(self, deadline: Deadline) -> None:
+        """Verify it through its circuit breaker, which learns from that.
+
+        Raises:
+            OpenCircuit: it is to be left alone.
+            RegionError: no C-ECHO came back.
+        """
+        async with self._guarded(deadline):
+            await self.verify(deadline)
 
     async def aclose(self) -> None:
         """Release all associations."""

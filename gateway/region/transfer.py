@@ -16,6 +16,7 @@ from gateway.dimse.move import move
 from gateway.dimse.pool import AssociationPool
 from gateway.dimse.suboperations import SubOperations
 from gateway.errors import DimseFailure, Rejected
+from gateway.events import Observer, RetrieveAnswered, unobserved
 from gateway.region.contexts import GET, MOVE, QUERY_CONTEXTS, get_contexts
 from gateway.region.destinations import MoveDestinations
 from gateway.region.inbox import Inbox, Lease, Receiver, fits
@@ -36,8 +37,15 @@ class Transfer:
     """
 
     def __init__(
-        self, profile: Profile, settings: Settings, pool: AssociationPool, inbox: Inbox, sop_classes: SopClasses
+        self,
+        profile: Profile,
+        settings: Settings,
+        pool: AssociationPool,
+        inbox: Inbox,
+        sop_classes: SopClasses,
+        observer: Observer = unobserved,
     ) -> None:
+        self._observer = observer
         self._profile = profile
         self._ae_title = settings.dimse.ae_title
         self._quiet_seconds = settings.retrieve.quiet_seconds
@@ -70,7 +78,10 @@ class Transfer:
                 bring = self._move if service == MOVE else self._get
                 try:
                     result = await bring(selection, arriving, deadline, held_up)
+                    self._tell(service, result.status, result.sent, result.failed)
                 except (Rejected, DimseFailure) as error:
+                    if isinstance(error, DimseFailure):
+                        self._tell(service, error.status, 0, 0)
                     refused = not isinstance(error, DimseFailure) or error.status in CANNOT_SERVE
                     if arrived or not refused or service == services[-1]:
                         raise
@@ -80,6 +91,10 @@ class Transfer:
                 if arrived or not result.failed or service == services[-1]:
                     return result
         raise Rejected(f"region {self._profile.name}: no retrieve service is configured")
+
+    def _tell(self, service: str, status: int, completed: int, failed: int | None) -> None:
+        name = "c-move" if service == MOVE else "c-get"
+        self._observer(RetrieveAnswered(self._profile.id, name, status, completed, failed or 0))
 
     async def _move(
         self, selection: Selection, receive: Receiver, deadline: Deadline, held_up: Callable[[], bool]

@@ -216,6 +216,11 @@ class Ledger:
         """Return the names of all files that are needed."""
         return {file for (file,) in self._database.execute("SELECT file FROM instance")}
 
+    def counted(self) -> dict[tuple[str, str], int]:
+        """Return how many deliveries there are, by region and state."""
+        rows = self._database.execute("SELECT region, state, count(*) FROM delivery GROUP BY region, state")
+        return {(region, state): count for region, state, count in rows}
+
     def deliveries(self, *, state: str = "", region: str = "", numbers: Sequence[int] = ()) -> list[Delivery]:
         """Return the deliveries of a state, to a region, of these numbers, in the order of arrival."""
         rows = self._database.execute(

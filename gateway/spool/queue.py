@@ -182,6 +182,10 @@ class Queue:
         except sqlite3.Error as error:
             raise QueueFull(f"the ledger of the store queue cannot be written ({error})") from error
 
+    async def counted(self) -> dict[tuple[str, str], int]:
+        """Return how many deliveries there are, by region and state; none where nothing can be kept."""
+        return {} if self._ledger is None else await self._write(lambda ledger: ledger.counted())
+
     async def version(self) -> int:
         """Return a number that changes when the command line changes the queue."""
         return await self._write(lambda ledger: ledger.version)

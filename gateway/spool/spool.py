@@ -163,6 +163,11 @@ class Spool:
         return self._room.size
 
     @property
+    def path(self) -> Path:
+        """The folder of its files, once it is open."""
+        return self._folder.path
+
+    @property
     def is_full(self) -> bool:
         """Whether there was no room on the disk a moment ago (promise P03)."""
         return self._writer.is_full

@@ -13,7 +13,9 @@ from gateway.events import Observer, unobserved
 from gateway.web.capabilities import Capabilities
 from gateway.web.disconnect import CancelOnDisconnect
 from gateway.web.documentation import Documentation
+from gateway.web.exchange import Exchanges
 from gateway.web.locations import Locations
+from gateway.web.pages import Maker, page_routes
 from gateway.web.problem import ProblemBoundary
 from gateway.web.representative import Representatives
 from gateway.web.retrieve import Retrieve
@@ -29,10 +31,13 @@ if TYPE_CHECKING:
     from gateway.federation.workers import Workers
 
 METHODS = ("GET", "HEAD", "POST")
-REQUEST_FIELDS = ("Accept", "Authorization", "Content-Type", "Prefer", "Range", "If-None-Match", "If-Range")
+REQUEST_FIELDS = (
+    *("Accept", "Authorization", "Content-Type", "Prefer", "Range", "If-None-Match", "If-Range"),
+    *("X-Request-Id", "traceparent"),
+)
 EXPOSED_FIELDS = (
     *("Warning", "Federation-Status", "Content-Location", "ETag", "Retry-After"),
-    *("Accept-Ranges", "Content-Disposition", "Content-Range"),
+    *("Accept-Ranges", "Content-Disposition", "Content-Range", "X-Request-Id"),
 )
 
 
@@ -81,6 +86,7 @@ def create_app(
     *,
     store: "FederatedStore | None" = None,
     regions: Mapping[str, Archive] = MappingProxyType({}),
+    pages: Mapping[str, Maker] = MappingProxyType({}),
 ) -> ASGIApp:
     """Join the transactions to one application.
 
@@ -92,19 +98,21 @@ def create_app(
         observe: hears of defects and of bodies that break off.
         store: takes instances in for the province; None where nothing is stored.
         regions: what answers for one region alone, by its name, below ``/regions/{name}``.
+        pages: what shows the gateway itself, by path.
     """
     root = settings.root_path
     alone = {x: _resources("", region_root(x, root), regions[x], workers, settings) for x in regions}
     resources = [
         *_resources(root, root, Archive(search, retrieve), workers, settings, store),
         region_routes(root, alone),
+        *page_routes(pages),
     ]
     documentation = Documentation(resources, root, settings.public_url, tuple(regions))
     resources += documentation.routes()
     routing = Router(resources, redirect_slashes=False)
     described = Capabilities(routing, resources, root, lambda: documentation.document)
     app = ProblemBoundary(described, observe=observe)
-    return _cors(CancelOnDisconnect(app), settings.cors_origins)
+    return Exchanges(_cors(CancelOnDisconnect(app), settings.cors_origins), observe)
 
 
 def _resources(

@@ -17,7 +17,7 @@ from gateway.errors import NotFound
 from gateway.web.compression import takes_gzip
 from gateway.web.guides import Guide, guides
 from gateway.web.openapi import openapi
-from gateway.web.pages import STYLE, contents, page, style, style_tag
+from gateway.web.docs_frame import STYLE, contents, page, style, style_tag
 from gateway.web.parameter_descriptions import JsonObject
 from gateway.web.reference import groups, overview, reference
 from gateway.web.remedies import REMEDIES, Known, known_errors

@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 from gateway.dataset.sink import Buffer
 from gateway.web.disconnect import DISCONNECT
 from gateway.web.problem import document
-from gateway.web.streaming import PIECES
+from gateway.web.streaming import PIECES, SENT
 
 TARGET: Final = re.compile(rb"/(?!/)(?:[^%\\]|%(?!2f|5c|00))*", re.IGNORECASE)
 """A request target in origin form: no authority, and nothing encoded that could pass for a separator."""
@@ -64,13 +64,14 @@ class _Stop(Exception):
 class _Joined:
     """A transport that sends the header of a response together with what follows it within this turn of the loop."""
 
-    __slots__ = ("_head", "_is_begun", "_loop", "_transport")
+    __slots__ = ("_head", "_is_begun", "_loop", "_transport", "sent")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
         self._head = b""
         self._is_begun = False
+        self.sent = 0
 
     def write(self, data: bytes) -> None:
         if self._is_begun:
@@ -246,7 +247,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self._output = output = _Joined(self.transport, self.loop)
         self.cycle.transport = cast("asyncio.Transport", output)
-        extensions: dict[str, Any] = {PIECES: self._pieces_of(self.cycle, output)}
+        extensions: dict[str, Any] = {PIECES: self._pieces_of(self.cycle, output), SENT: lambda: output.sent}
         if not codings and b"content-length" not in names:
             extensions[DISCONNECT] = self._on_leaving
         self.scope["extensions"] = extensions
@@ -261,6 +262,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
                 await self.flow.drain()
             size = sum(map(len, pieces))
             if size and not cycle.disconnected:
+                output.sent += size
                 output.writelines((b"%x\r\n" % size, *pieces, b"\r\n"))
 
         return write

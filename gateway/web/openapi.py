@@ -81,7 +81,7 @@ def _of_any_region(path: str, regions: Sequence[str]) -> str:
 
 def _handlers(endpoint: Callable[..., Any], method: str) -> tuple[Callable[..., Any], ...]:
     if not isinstance(endpoint, Endpoint):
-        return (endpoint,)
+        return (getattr(endpoint, "maker", endpoint),)  # a page is described by what makes it
     return tuple(endpoint.transactions.get(method, (endpoint.handler,)))
 
 

@@ -1,76 +1,81 @@
-"""The frame of every page of the documentation: it needs no script, and nothing from elsewhere."""
+"""Pages about the gateway itself: what their makers, who know nothing of HTTP, are asked and give."""
 
-from collections.abc import Sequence
-from hashlib import blake2b
-from html import escape
-from importlib import resources
-from typing import Final
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-STYLE: Final = "/docs/style.css"
-POLICY: Final = (
-    "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
-)
-PLACES: Final = (("/docs", "Guides"), ("/docs/api", "API"), ("/docs/errors", "Errors"), ("/openapi.json", "OpenAPI"))
-
-
-def style() -> bytes:
-    """Return the style sheet."""
-    return (resources.files("gateway.web") / "docs.css").read_bytes()
+from gateway.events import Observer
+from gateway.web.disconnect import CancelOnDisconnect
+from gateway.web.problem import ProblemBoundary
+from gateway.web.streaming import Body
 
 
-def style_tag(sheet: bytes) -> str:
-    """Return what tells one style sheet from the next."""
-    return blake2b(sheet, digest_size=8).hexdigest()
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """How a page is asked for.
 
-
-def page(title: str, body: str, tag: str, *, place: str = "/docs", aside: str = "") -> Response:
-    """Frame a body of HTML.
-
-    Args:
-        title: in words, not HTML.
-        body: HTML.
-        tag: of the style sheet.
-        place: which of ``PLACES`` it belongs to.
-        aside: HTML of what stands beside it.
+    Attributes:
+        parameters: of the query component; of one that is given twice, the last.
+        path: what the path's names stand for.
+        languages: the Accept-Language field.
     """
-    links = "".join(
-        f'<a href="{path}"{" aria-current=page" if path == place else ""}>{name}</a>' for path, name in PLACES
-    )
-    beside = f'<nav class="aside" aria-label="On this page">{aside}</nav>' if aside else ""
-    html = f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{escape(title)} · Provincial DICOMweb gateway</title>
-<link rel="stylesheet" href="{STYLE}?{tag}">
-<link rel="icon" href="data:,">
-</head>
-<body{' class="with-aside"' if aside else ""}>
-<a class="skip" href="#main">Skip to the text</a>
-<header><a class="name" href="/docs">Provincial <b>DICOMweb</b> gateway</a><nav aria-label="Documentation">{links}</nav>
-</header>
-<div class="frame">{beside}
-<main id="main" tabindex="-1">
-{body}
-</main></div>
-</body>
-</html>
-"""
-    fields = {
-        "Content-Security-Policy": POLICY,
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "same-origin",
-        "Cache-Control": "private, max-age=60",
-    }
-    return Response(html, headers=fields, media_type="text/html")
+
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    path: Mapping[str, str] = field(default_factory=dict)
+    languages: str = ""
 
 
-def contents(title: str, entries: Sequence[tuple[str, str]]) -> str:
-    """Make a list of links to anchors, each with its text, as HTML."""
-    items = "".join(f'<li><a href="#{escape(anchor)}">{escape(text)}</a></li>' for anchor, text in entries)
-    return f"<h2>{escape(title)}</h2><ul>{items}</ul>" if entries else ""
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is shown.
+
+    Attributes:
+        body: all of it, or what gives it piece by piece, without end if need be.
+    """
+
+    body: bytes | AsyncGenerator[bytes, None]
+    media_type: str
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Maker: TypeAlias = Callable[[Visit], Awaitable[Page]]
+
+
+def page_routes(pages: Mapping[str, Maker]) -> list[BaseRoute]:
+    """Return a route for each path, for GET and HEAD."""
+    return [Route(path, _Endpoint(maker), methods=["GET"]) for path, maker in pages.items()]
+
+
+def page_app(pages: Mapping[str, Maker], observe: Observer) -> ASGIApp:
+    """Return an application that shows these pages and nothing else."""
+    return CancelOnDisconnect(ProblemBoundary(Router(page_routes(pages), redirect_slashes=False), observe=observe))
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    maker: Maker
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        languages = request.headers.get("accept-language", "")
+        page = await self.maker(Visit(request.query_params, request.path_params, languages))
+        headers = {"cache-control": "no-store", **page.headers}
+        if isinstance(page.body, bytes):
+            await Response(page.body, page.status, headers, page.media_type)(scope, receive, send)
+            return
+        async with aclosing(page.body) as pieces:
+            body = Body(scope, send)
+            content_type = (b"content-type", page.media_type.encode("ascii"))
+            fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+            await body.start(page.status, [content_type, *fields])
+            if scope["method"] != "HEAD":
+                async for piece in pieces:
+                    await body.write(piece)
+            await body.end()

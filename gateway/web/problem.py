@@ -20,7 +20,7 @@ from gateway.errors import (
     RangeNotSatisfiable,
     RegionMissing,
 )
-from gateway.events import Event, Observer
+from gateway.events import REQUEST, Event, Observer
 from gateway.web.completeness import field_value
 
 if TYPE_CHECKING:
@@ -81,7 +81,11 @@ class BodyBroken(Event):
 
 
 def document(slug: str, status: int, detail: str, **members: Any) -> bytes:
-    """Encode a problem document (RFC 9457 3)."""
+    """Encode a problem document (RFC 9457 3); it names the request that is being worked for."""
+    request = REQUEST.get()
+    if request is not None:
+        request.problem = slug
+        members["request_id"] = request.id
     problem = {
         "type": f"/docs/errors/{slug}",
         "title": slug.replace("-", " ").capitalize(),

@@ -15,6 +15,8 @@ from gateway.web.completeness import Header
 T = TypeVar("T")
 PIECES: Final = "gateway.body.pieces"
 """An ASGI extension: what writes body bytes in several pieces without joining them, where the server offers it."""
+SENT: Final = "gateway.body.sent"
+"""An ASGI extension: tells how many bytes were written so."""
 
 
 class Body:

@@ -169,6 +169,7 @@ async def province(
     bad = bad or ScriptedRegion("BAD", BAD)
     overrides: dict[str, dict[str, Any]] = {
         "http": {"port": 0},
+        "ops": {"port": 0, "echo_seconds": 0.0},
         "dimse": {"port": dimse_port},
         "search": {"soft_seconds": SOFT, "hard_seconds": 5.0},
         "retrieve": {"first_instance_seconds": 2.0, "quiet_seconds": 0.4},

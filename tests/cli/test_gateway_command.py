@@ -70,7 +70,7 @@ class Running:
 
 @contextlib.contextmanager
 def running(*arguments: object, log: Path) -> Iterator[Running]:
-    command = [sys.executable, "-m", "gateway", *map(str, arguments)]
+    command = [sys.executable, "-m", "gateway", *map(str, arguments), "--ops-port", "0"]
     with (
         log.open("w") as errors,
         subprocess.Popen(
@@ -195,7 +195,7 @@ def test_serve_says_which_port_the_system_chose_and_logs_one_json_event_a_line(r
         assert command.stop(signal.SIGTERM) == 0
     events = [json.loads(line) for line in log.read_text().splitlines()]
     told_of = [event for event in events if event["event"] == "region-operation"]
-    assert [(event["region"], event["verb"], event["outcome"]) for event in told_of] == [
+    assert [(event["region"], event["service"], event["outcome"]) for event in told_of] == [
         ("neodin", "search", "refused")
     ]
     assert "Tremblay" not in log.read_text()

@@ -121,6 +121,7 @@ def gateway(
         "--config": config,
         "--http-port": http_port,
         "--dimse-port": dimse_port,
+        "--ops-port": 0,
     }
     if peers:
         options["--peers"] = folder = home / f"peers-{http_port}"

@@ -80,6 +80,7 @@ def province(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Province]:
     generate(cache, scale=SMALL, workers=2)
     http_port, dimse_port = free_port(), free_port()
     options = ["--regions", home / "profiles", "--http-port", http_port, "--dimse-port", dimse_port]
+    options += ["--ops-port", 0]
     with archives(cache, home / "profiles", f"GATEWAY=127.0.0.1:{dimse_port}"):
         command = [sys.executable, "-m", "gateway", "serve", *options]
         with running([str(word) for word in command], http_port, home / "gateway.log"):

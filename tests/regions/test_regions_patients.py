@@ -73,6 +73,7 @@ async def gateway(profiles: list[Profile], **identity: Any) -> AsyncIterator[Gat
     issuers = [{"issuer": HEALTH_CARD_ISSUER, "oid": HEALTH_CARD_OID}]
     overrides = {
         "http": {"port": 0},
+        "ops": {"port": 0},
         "dimse": {"port": free_port()},
         "identity": {"provincial_issuer": HEALTH_CARD_ISSUER, "issuers": issuers, **identity},
     }

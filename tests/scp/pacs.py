@@ -70,6 +70,7 @@ async def face(
     port, events = free_port(), list[Event]()
     overrides = {
         "http": {"port": 0},
+        "ops": {"port": 0, "echo_seconds": 0.0},
         "dimse": {"port": port, "tls_port": 0, **dimse},
         "spool": spool or {},
         "search": {"soft_seconds": 1.0, "hard_seconds": 5.0},

@@ -118,7 +118,7 @@ async def test_who_may_get_may_not_store() -> None:
 
 
 async def test_a_peer_that_is_called_as_we_are_is_a_mistake() -> None:
-    settings = load(overrides={"http": {"port": 0}, "dimse": {"port": 0}})
+    settings = load(overrides={"ops": {"port": 0}, "http": {"port": 0}, "dimse": {"port": 0}})
     with pytest.raises(ConfigError, match="is our own"):
         async with running(settings, [REGION], peers=[peer("GATEWAY")]):
             pass

@@ -54,21 +54,23 @@ async def test_a_certificate_that_is_the_peers_lets_it_in_and_another_does_not(c
 
 async def test_the_plain_port_can_be_closed(certified: dict[str, str]) -> None:
     ours = {"certificate": certified["gateway"], "ca": certified["ca"], "tls_port": 0, "plain": False}
-    settings = load(overrides={"http": {"port": 0}, "dimse": ours})
+    settings = load(overrides={"ops": {"port": 0}, "http": {"port": 0}, "dimse": ours})
     async with running(settings, [REGION], peers=[peer()]) as gateway:
         assert gateway.dimse_port == 0
         assert gateway.tls_port
 
 
 async def test_no_port_at_all_is_a_mistake() -> None:
-    settings = load(overrides={"http": {"port": 0}, "dimse": {"plain": False}})
+    settings = load(overrides={"ops": {"port": 0}, "http": {"port": 0}, "dimse": {"plain": False}})
     with pytest.raises(ConfigError, match="no port would be open"):
         async with running(settings, [REGION]):
             pass
 
 
 async def test_the_web_face_speaks_https(certified: dict[str, str]) -> None:
-    settings = load(overrides={"http": {"port": 0, "certificate": certified["gateway"]}, "dimse": {"port": 0}})
+    settings = load(
+        overrides={"ops": {"port": 0}, "http": {"port": 0, "certificate": certified["gateway"]}, "dimse": {"port": 0}}
+    )
     trusting = ssl.create_default_context(cafile=certified["ca"])
     async with running(settings, [REGION]) as gateway, aiohttp.ClientSession() as session:
         url = f"https://127.0.0.1:{gateway.http_port}/dicom-web/studies"
@@ -92,7 +94,7 @@ async def test_a_region_may_be_called_by_tls(certified: dict[str, str]) -> None:
             ca=certified["ca"],
             certificate=certified["peer"],
         )
-        settings = load(overrides={"http": {"port": 0}, "dimse": {"port": 0, "ae_title": "OUTER"}})
+        settings = load(overrides={"ops": {"port": 0}, "http": {"port": 0}, "dimse": {"port": 0, "ae_title": "OUTER"}})
         async with running(settings, [region]) as outer:
             url = f"http://127.0.0.1:{outer.http_port}/dicom-web/studies"
             async with aiohttp.ClientSession() as session, session.get(url) as answer:

@@ -15,7 +15,7 @@ from gateway.dataset.query import Level, Query, Row, Selection
 from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE
 from gateway.deadline import Deadline
 from gateway.errors import IdentityUnavailable
-from gateway.events import Event
+from gateway.events import Event, RequestHandled
 from gateway.federation.completeness import Completeness, RegionState
 from gateway.federation.workers import Workers
 from gateway.web.app import Archive, WebSettings, create_app
@@ -268,6 +268,7 @@ class Gateway:
     search: FakeSearch
     retrieve: FakeRetrieve
     events: list[Event]
+    handled: list[RequestHandled]
 
     @property
     def url(self) -> str:
@@ -281,9 +282,13 @@ def application(
     events: list[Event] | None = None,
     regions: Mapping[str, FakeSearch] = MappingProxyType({}),
     workers: Workers | None = None,
+    handled: list[RequestHandled] | None = None,
 ) -> ASGIApp:
     def observe(event: Event) -> None:
-        if events is not None:
+        if isinstance(event, RequestHandled):
+            if handled is not None:
+                handled.append(event)
+        elif events is not None:
             events.append(event)
 
     alone = {name: Archive(cast("Any", found), cast("Any", retrieve)) for name, found in regions.items()}
@@ -311,12 +316,13 @@ async def gateway(
     """Serve a fake federation on a port of its own."""
     search, retrieve = search or FakeSearch(), retrieve or FakeRetrieve()
     events: list[Event] = []
-    app = application(search, retrieve, WebSettings(**settings), events, regions, workers)
+    handled: list[RequestHandled] = []
+    app = application(search, retrieve, WebSettings(**settings), events, regions, workers, handled)
     server = WebServer(app, "127.0.0.1", 0, limits=limits)
     port = await server.start()
     try:
         async with AsyncClient(base_url=f"http://127.0.0.1:{port}/dicom-web", timeout=10) as client:
-            yield Gateway(port, server, client, search, retrieve, events)
+            yield Gateway(port, server, client, search, retrieve, events, handled)
     finally:
         await server.aclose(grace)
 
