@@ -15,9 +15,9 @@ from starlette.routing import BaseRoute, Route
 
 from gateway.errors import NotFound
 from gateway.web.compression import takes_gzip
+from gateway.web.docs_frame import STYLE, contents, page, style, style_tag
 from gateway.web.guides import Guide, guides
 from gateway.web.openapi import openapi
-from gateway.web.docs_frame import STYLE, contents, page, style, style_tag
 from gateway.web.parameter_descriptions import JsonObject
 from gateway.web.reference import groups, overview, reference
 from gateway.web.remedies import REMEDIES, Known, known_errors

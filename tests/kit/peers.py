@@ -49,6 +49,7 @@ DCMDUMP = Path("/usr/bin/dcmdump")
 ORTHANC = Path("/usr/sbin/Orthanc")
 ORTHANC_DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 CHROMIUM = Path("/usr/bin/chromium")
+HAPROXY = Path("/usr/sbin/haproxy")
 
 
 def require(tool: Path) -> Path:
