@@ -4,9 +4,11 @@ It is what fills the Orthancs of docker/compose.yaml.
 """
 
 import argparse
+import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,8 +29,21 @@ class LoadError(Exception):
     """An archive cannot be reached, or refuses an instance."""
 
 
-def load(cache: Path, held: Truth, region: str, address: tuple[str, int], *, seconds: float = _WAIT_SECONDS) -> int:
-    """Store what a region holds in the archive at an address, and return how many instances that is.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What became of a region's instances.
+
+    Attributes:
+        stored: in the archive.
+        left_out: of a Transfer Syntax or SOP Class that the archive does not accept.
+    """
+
+    stored: int
+    left_out: int
+
+
+def load(cache: Path, held: Truth, region: str, address: tuple[str, int], *, seconds: float = _WAIT_SECONDS) -> Loaded:
+    """Store what a region holds in the archive at an address.
 
     Args:
         cache: folder of the province.
@@ -43,16 +58,21 @@ def load(cache: Path, held: Truth, region: str, address: tuple[str, int], *, sec
     # pynetdicom's switch for the whole process: files go out as they are, byte by byte.
     _config.STORE_SEND_CHUNKED_DATASET = True
     instances = [x for study in held.studies for x in study.held_by(region)]
+    stored = 0
     for batch, contexts in _batches(instances):
         association = _associated(region, address, contexts, seconds)
         try:
+            taken = {(str(x.abstract_syntax), str(x.transfer_syntax[0])) for x in association.accepted_contexts}
             for instance in batch:
+                if (instance.sop_class_uid, instance.transfer_syntax_uid) not in taken:
+                    continue
                 status = association.send_c_store(cache / instance.files[region])
                 if status.get("Status") != 0x0000:
                     raise LoadError(f"{region} refuses {instance.sop_instance_uid}: {status.get('Status')}")
+                stored += 1
         finally:
             association.release()
-    return len(instances)
+    return Loaded(stored, len(instances) - stored)
 
 
 def _batches(instances: Sequence[TrueInstance]) -> Iterator[tuple[list[TrueInstance], list[PresentationContext]]]:
@@ -67,15 +87,24 @@ def _batches(instances: Sequence[TrueInstance]) -> Iterator[tuple[list[TrueInsta
 def _associated(region: str, address: tuple[str, int], contexts: list[PresentationContext], seconds: float) -> Any:
     """Associate with an archive that may still be starting."""
     host, port = address
-    ae = AE("LOADER")
     end = time.monotonic() + seconds
-    while True:
-        association = ae.associate(host, port, contexts=contexts, ae_title=region)
-        if association.is_established:
-            return association
-        if association.is_rejected or time.monotonic() > end:
-            raise LoadError(f"{region} at {host}:{port} does not let us in")
+    while not _listens(host, port):
+        if time.monotonic() > end:
+            raise LoadError(f"nothing listens for {region} at {host}:{port}")
         time.sleep(0.5)
+    association = AE("LOADER").associate(host, port, contexts=contexts, ae_title=region)
+    if not association.is_established:
+        raise LoadError(f"{region} at {host}:{port} does not let us in")
+    return association
+
+
+def _listens(host: str, port: int) -> bool:
+    # pynetdicom leaves a socket open for each connection that is refused.
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -94,7 +123,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     held = truth(cache)
     try:
         for region, address in options.archives:
-            sys.stdout.write(f"{region} {load(cache, held, region, address)} instances\n")
+            loaded = load(cache, held, region, address)
+            left_out = f", {loaded.left_out} left out: it does not take their form" if loaded.left_out else ""
+            sys.stdout.write(f"{region} {loaded.stored} instances{left_out}\n")
             sys.stdout.flush()
     except LoadError as error:
         sys.exit(f"regions: {error}")

@@ -1,6 +1,6 @@
 """Retrieve Capabilities (PS3.18 8.9, Annex H), and OPTIONS and HEAD of every resource."""
 
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 from httpx2 import Response
@@ -21,7 +21,7 @@ async def test_8_9_capabilities_of_the_base_are_those_of_all_resources_as_wadl(p
     answer = await options(path)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/vnd.sun.wadl+xml"
-    [resources] = ElementTree.fromstring(answer.text)
+    [resources] = ET.fromstring(answer.text)
     assert resources.get("base") == "/dicom-web/"
     paths = {resource.get("path"): resource for resource in resources}
     assert {"studies", "studies/{study}/metadata", "wado"} <= paths.keys()
@@ -59,7 +59,7 @@ async def test_8_9_capabilities_in_any_other_form_are_406() -> None:
 async def test_options_of_a_resource_says_what_is_allowed_and_describes_it_alone(path: str, allow: str) -> None:
     answer = await options(path)
     assert (answer.status_code, answer.headers["allow"]) == (200, allow)
-    [resources] = ElementTree.fromstring(answer.text)
+    [resources] = ET.fromstring(answer.text)
     assert len(list(resources)) == 1
 
 

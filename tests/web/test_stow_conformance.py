@@ -494,6 +494,8 @@ async def test_bulk_data_from_elsewhere_is_refused_and_never_fetched(uri: str) -
         b'[{"00100020": 1}]',
         b'[{"x": {"vr": "LO"}}]',
         b'[{"00100020": {"vr": "QQ"}}]',
+        b'[{"00100020": {"vr": {}}}]',
+        b'[{"00100020": {"vr": ["LO"]}}]',
         b"[null]",
     ],
 )
