@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.errors import NotFound
 from gateway.web.negotiation import MediaRange, Unavailable, accepted
 from gateway.web.openapi import MEDIA_TYPES as OPENAPI_TYPES
+from gateway.web.openapi import resolved
 from gateway.web.parameter_descriptions import JsonObject
 from gateway.web.parameters import pairs
 
@@ -133,7 +134,7 @@ def wadl(document: JsonObject, root: str) -> bytes:
 def _method(document: JsonObject, method: str, operation: JsonObject) -> Iterator[str]:
     yield f"<method name={quoteattr(method.upper())} id={quoteattr(operation['operationId'])}>"
     yield "<request>"
-    for one in (_resolved(document, x) for x in operation.get("parameters", [])):
+    for one in (resolved(document, x) for x in operation.get("parameters", [])):
         style = {"path": "template", "query": "query", "header": "header"}[one["in"]]
         required = "true" if one.get("required") else "false"
         yield f'<param name={quoteattr(one["name"])} style="{style}" required="{required}"/>'
@@ -141,7 +142,7 @@ def _method(document: JsonObject, method: str, operation: JsonObject) -> Iterato
         yield f"<representation mediaType={quoteattr(media_type)}/>"
     yield "</request>"
     for status, response in operation["responses"].items():
-        yield from _response(status, _resolved(document, response))
+        yield from _response(status, resolved(document, response))
     yield "</method>"
 
 
@@ -150,11 +151,3 @@ def _response(status: str, response: JsonObject) -> Iterator[str]:
     for media_type in response.get("content", {}):
         yield f"<representation mediaType={quoteattr(media_type)}/>"
     yield "</response>"
-
-
-def _resolved(document: JsonObject, thing: JsonObject) -> JsonObject:
-    if "$ref" not in thing:
-        return thing
-    _, kind, name = thing["$ref"].removeprefix("#/").split("/")
-    found: JsonObject = document["components"][kind][name]
-    return found

@@ -123,6 +123,15 @@ def openapi(
     }
 
 
+def resolved(document: JsonObject, thing: JsonObject) -> JsonObject:
+    """Follow a Reference Object of a description; return anything else as it is."""
+    if "$ref" not in thing:
+        return thing
+    _, kind, name = thing["$ref"].removeprefix("#/").split("/")
+    found: JsonObject = document["components"][kind][name]
+    return found
+
+
 class _Shared:
     """What several operations have in common, described once."""
 

@@ -9,6 +9,7 @@ from urllib.parse import quote as percent_encoded
 
 from gateway.web.guides import shell
 from gateway.web.negotiation import MULTIPART
+from gateway.web.openapi import resolved
 from gateway.web.parameter_descriptions import JsonObject
 from gateway.web.routes import REGIONS
 
@@ -69,8 +70,8 @@ def _badges(methods: Iterable[str]) -> str:
 
 
 def _operation(document: JsonObject, path: str, method: str, operation: JsonObject, base: str) -> str:
-    parameters = [_resolved(document, x) for x in operation.get("parameters", [])]
-    responses = {status: _resolved(document, x) for status, x in operation["responses"].items()}
+    parameters = [resolved(document, x) for x in operation.get("parameters", [])]
+    responses = {status: resolved(document, x) for status, x in operation["responses"].items()}
     source = operation.get("externalDocs", {}).get("description", "")
     parts = (
         f'<p class="source">{escape(source)}</p>' if source else "",
@@ -89,15 +90,6 @@ def _operation(document: JsonObject, path: str, method: str, operation: JsonObje
 def _breakable(path: str) -> str:
     """Let a long path be broken behind its slashes."""
     return escape(path).replace("/", "/<wbr>")
-
-
-def _resolved(document: JsonObject, thing: JsonObject) -> JsonObject:
-    """Follow a Reference Object."""
-    if "$ref" not in thing:
-        return thing
-    _, kind, name = thing["$ref"].removeprefix("#/").split("/")
-    found: JsonObject = document["components"][kind][name]
-    return found
 
 
 # --- parameters

@@ -242,6 +242,20 @@ REMEDIES: Final[Mapping[str, Remedy]] = MappingProxyType(
             (_OPERATOR,),
             ("Ask again: the instance is retrieved anew.", "Where it happens again, check the spool's disk."),
         ),
+        "issuer-unavailable": Remedy(
+            (_OPERATOR, _CALLER),
+            ("See whether the token issuer answers at the address in the settings, and from here.", _ASK_AGAIN),
+        ),
+        "not-coercible": Remedy(
+            (Who.STEWARD, _OPERATOR),
+            (
+                "The receiver wants identifiers of its own; the identity source knows none of this patient: add them.",
+                "Or take the coercion out of the receiver's profile.",
+            ),
+        ),
+        "viewer-missing": Remedy(
+            (_OPERATOR,), ("Bring a copy of the viewer in, and name its folder; the message says how.",)
+        ),
         "identity-unavailable": Remedy(
             (Who.STEWARD, _CALLER),
             (

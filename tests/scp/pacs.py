@@ -68,7 +68,7 @@ async def face(
 ) -> AsyncIterator[Face]:
     """Run a gateway over regions for peers, with these settings of its DIMSE face."""
     port, events = free_port(), list[Event]()
-    overrides = {
+    overrides: dict[str, dict[str, Any]] = {
         "http": {"port": 0},
         "ops": {"port": 0, "echo_seconds": 0.0},
         "dimse": {"port": port, "tls_port": 0, **dimse},
