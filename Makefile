@@ -3,6 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links
+# What the image installs: of the same versions, only what it needs.
+IMAGE_LOCK := $(COMPILE) --quiet --constraints requirements.lock
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format bench lock clean
@@ -37,8 +41,10 @@ bench: $(STAMP) ## Measure against Orthanc, DCMTK, pynetdicom and pydicom (ARGS=
 
 lock: $(STAMP) ## Pin the newest dependencies that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --all-extras pyproject.toml -o requirements.lock
+	$(COMPILE) --all-extras pyproject.toml -o requirements.lock
+	$(IMAGE_LOCK) pyproject.toml -o docker/locks/gateway.txt
+	$(IMAGE_LOCK) pyproject.toml --extra province -o docker/locks/province.txt
+	echo hatchling | $(IMAGE_LOCK) - -o docker/locks/build.txt
 
 clean: ## Remove the environment and all caches
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -10,6 +10,7 @@ from typing import Final
 import orjson
 from jinja2 import DictLoader, Environment
 
+from gateway.errors import NotFound
 from gateway.ops.recent import RecentRequests
 from gateway.ops.status import Snapshot, StatusModel, document
 from gateway.ops.view import view
@@ -67,8 +68,7 @@ class StatusPages:
         """Show what became of one recent request."""
         found = self._recent.find(visit.path["request_id"])
         if found is None:
-            body = orjson.dumps({"detail": "no request of this id in the last minutes, or it asked no region"})
-            return Page(body, "application/json", 404)
+            raise NotFound("no request of this id in the last minutes, or it asked no region")
         return Page(orjson.dumps(found), "application/json")
 
     async def _stream(self, words: Words | None) -> AsyncGenerator[bytes, None]:

@@ -13,7 +13,9 @@ from gateway.access.decision import Decisions
 from gateway.access.token import Tokens
 from gateway.events import Observer, unobserved
 from gateway.web.authentication import Authentication
+from gateway.web.capabilities import Capabilities
 from gateway.web.disconnect import CancelOnDisconnect
+from gateway.web.documentation import Documentation
 from gateway.web.exchange import Exchanges
 from gateway.web.locations import Locations
 from gateway.web.policy import check_policies
@@ -107,11 +109,13 @@ def create_app(
         tokens: whose tokens are whose; None where nobody shows one.
         pages: further routes, each of which says who may.
     """
-    province = Archive(search, retrieve)
+    province, root = Archive(search, retrieve), settings.root_path
     resources = [*all_routes(province, workers, settings, decisions, store=store, regions=regions), *pages]
+    documentation = Documentation(resources, root, settings.public_url, tuple(regions))
+    resources += documentation.routes()
     check_policies(resources)
-    router = Authentication(Router(resources, redirect_slashes=False), tokens, settings.cookie)
-    app = ProblemBoundary(router, observe=observe)
+    described = Capabilities(Router(resources, redirect_slashes=False), resources, root, lambda: documentation.document)
+    app = ProblemBoundary(Authentication(described, tokens, settings.cookie), observe=observe)
     return Exchanges(_cors(CancelOnDisconnect(app), settings.cors_origins), observe)
 
 

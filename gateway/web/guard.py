@@ -25,6 +25,14 @@ from gateway.web.streaming import PIECES, SENT
 TARGET: Final = re.compile(rb"/(?!/)(?:[^%\\]|%(?!2f|5c|00))*", re.IGNORECASE)
 """A request target in origin form: no authority, and nothing encoded that could pass for a separator."""
 
+SLUGS: Final = {
+    HTTPStatus.BAD_REQUEST: "bad-request",
+    HTTPStatus.REQUEST_TIMEOUT: "request-timeout",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "uri-too-long",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "request-header-fields-too-large",
+}
+"""What each refusal is called; the phrases of the statuses differ between versions of Python."""
+
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
@@ -292,7 +300,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
                 self.transport.abort()
                 return
         status, detail = self._refusal
-        body = document(status.phrase.lower().replace(" ", "-"), status, detail)
+        body = document(SLUGS[status], status, detail)
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
             f"content-length: {len(body)}\r\ncache-control: private, no-store\r\nconnection: close\r\n\r\n"

@@ -56,9 +56,13 @@ def key_value(name: str, vr: str, value: str, *, empty: bool, multiple: bool = F
     listed = multiple and vr in _MULTIPLE
     found = _list(value, _COMMAS if vr in _WITHOUT_COMMA else "\\", read) if listed else read(value)
     if found is None:
-        expected = _EXPECTED.get(vr, "one value")
-        raise RequestError(f"{name}: expected {expected}{_LISTED if listed else ''}")
+        raise RequestError(f"{name}: expected {expectation(vr)}{_LISTED if listed else ''}")
     return found
+
+
+def expectation(vr: str) -> str:
+    """Say what the value of a matching key may be, for its VR."""
+    return _EXPECTED.get(vr, "one value")
 
 
 def _uid_list(value: str) -> str | None:

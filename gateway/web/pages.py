@@ -51,7 +51,7 @@ Maker: TypeAlias = Callable[[Visit], Awaitable[Page]]
 
 def page_routes(pages: Mapping[str, Maker]) -> list[BaseRoute]:
     """Return a route for each path, for GET and HEAD, by anybody: there is nothing of a patient on these pages."""
-    return [Route(path, Public(_Endpoint(maker)), methods=["GET"]) for path, maker in pages.items()]
+    return [Route(path, Public(_Endpoint(maker), maker), methods=["GET"]) for path, maker in pages.items()]
 
 
 def page_app(pages: Mapping[str, Maker], observe: Observer) -> ASGIApp:

@@ -1,8 +1,9 @@
 """What a caller has to be allowed for each resource: every route says so, and one that does not is not served."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -32,11 +33,18 @@ class Guarded:
     """A handler as an ASGI application, once its caller was found to be allowed what it does.
 
     It goes without the exception handlers that starlette would wrap around each.
+
+    Attributes:
+        handler: answers.
+        policy: of which transaction that is.
+        decisions: who is asked.
+        left_to: what it leaves the answer to, by method, where it only divides.
     """
 
     handler: Handler
     policy: Policy
     decisions: Decisions
+    left_to: Mapping[str, Sequence[Handler]] = MappingProxyType({})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Ask, then answer."""
@@ -54,9 +62,15 @@ class Guarded:
 
 @dataclass(frozen=True, slots=True)
 class Public:
-    """What anybody may have, asked or not, since there is nothing of a patient in it: probes, pages, documentation."""
+    """What anybody may have, asked or not, since there is nothing of a patient in it: probes, pages, documentation.
+
+    Attributes:
+        app: answers.
+        described_by: whose docstring says with what.
+    """
 
     app: ASGIApp
+    described_by: Callable[..., Any]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
@@ -70,7 +84,7 @@ def public(handler: Handler) -> Public:
         response = await handler(Request(scope, receive))
         await response(scope, receive, send)
 
-    return Public(answered)
+    return Public(answered, handler)
 
 
 def permit_of(scope: Scope) -> Permit:

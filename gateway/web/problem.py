@@ -184,6 +184,6 @@ def _where(error: BaseException) -> str:
 def routing_problem(error: HTTPException) -> Response:
     """Answer what the router itself refuses: no such resource, or no such method for it (PS3.18 8.5)."""
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allow = ", ".join(sorted((error.headers or {}).get("Allow", "GET, HEAD").split(", ")))
+        allow = ", ".join(sorted([*(error.headers or {}).get("Allow", "GET, HEAD").split(", "), "OPTIONS"]))
         return problem(MethodNotAllowed(f"the resource answers {allow} only"), {"Allow": allow})
     return problem(NotFound("there is no such resource"))

@@ -39,10 +39,10 @@ def rendering(parameters: Iterable[Pair]) -> Rendering:
     Raises:
         RequestError: the value of one is malformed; the text names it.
     """
-    given = only(parameters, tuple(_READERS))
+    given = only(parameters, tuple(READERS))
     chosen = Rendering()
     for name, value in given.items():
-        field, read = _READERS[name]
+        field, read = READERS[name]
         chosen = replace(chosen, **{field: read(name, value)})
     return chosen
 
@@ -131,10 +131,11 @@ def _icc_profile(name: str, value: str) -> str:
     return value.lower()
 
 
-_READERS: Final[dict[str, tuple[str, Callable[[str, str], Any]]]] = {
+READERS: Final[dict[str, tuple[str, Callable[[str, str], Any]]]] = {
     "viewport": ("viewport", _viewport),
     "window": ("window", window),
     "quality": ("quality", quality),
     "annotation": ("annotation", annotation),
     "iccprofile": ("icc_profile", _icc_profile),
 }
+"""Each parameter of a rendered resource: the field of ``Rendering`` that it fills, and its reader."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from types import MappingProxyType
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -90,8 +91,16 @@ class _Answered:
 
     decisions: Decisions
 
-    def by(self, handler: Handler, policy: Policy, *paths: str, methods: Sequence[str] = ("GET",)) -> list[Route]:
-        return [Route(path, Guarded(handler, policy, self.decisions), methods=methods) for path in paths]
+    def by(
+        self,
+        handler: Handler,
+        policy: Policy,
+        *paths: str,
+        methods: Sequence[str] = ("GET",),
+        left_to: Mapping[str, Sequence[Handler]] = MappingProxyType({}),
+    ) -> list[Route]:
+        guarded = Guarded(handler, policy, self.decisions, left_to)
+        return [Route(path, guarded, methods=methods) for path in paths]
 
 
 def _stored(
@@ -107,9 +116,11 @@ def _stored(
     async def to_study(request: Request) -> Response:
         return await (store.instances(request) if request.method == "POST" else retrieve.instances(request))
 
+    of_studies = {"GET": (search.studies,), "POST": (store.instances, search.studies)}
+    of_study = {"GET": (retrieve.instances,), "POST": (store.instances,)}
     return [
-        *answered.by(to_studies, _of_studies, studies, methods=SEARCH_METHODS),
-        *answered.by(to_study, _of_study, study, methods=SEARCH_METHODS),
+        *answered.by(to_studies, _of_studies, studies, methods=SEARCH_METHODS, left_to=of_studies),
+        *answered.by(to_study, _of_study, study, methods=SEARCH_METHODS, left_to=of_study),
     ]
 
 

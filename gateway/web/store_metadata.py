@@ -158,7 +158,8 @@ def _checked(row: Any, depth: int) -> Row:
     if not isinstance(row, dict):
         raise DatasetError("the metadata holds something else than an object of attributes")
     for key, attribute in row.items():
-        if not _TAG.fullmatch(key) or not isinstance(attribute, dict) or attribute.get("vr") not in _VRS:
+        vr = attribute.get("vr") if isinstance(attribute, dict) else None
+        if not _TAG.fullmatch(key) or not isinstance(vr, str) or vr not in _VRS:
             raise DatasetError("the metadata holds an attribute without a tag such as 00100020, or without its vr")
         if "BulkDataURI" in attribute and not isinstance(attribute["BulkDataURI"], str):
             raise DatasetError(f"the BulkDataURI of {key} is no text")

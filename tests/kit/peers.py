@@ -49,6 +49,7 @@ DCMDUMP = Path("/usr/bin/dcmdump")
 ORTHANC = Path("/usr/sbin/Orthanc")
 ORTHANC_DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 CHROMIUM = Path("/usr/bin/chromium")
+HAPROXY = Path("/usr/sbin/haproxy")
 
 
 def require(tool: Path) -> Path:
@@ -110,8 +111,10 @@ def stop(process: "subprocess.Popen[bytes]", seconds: float = 5.0) -> None:
 
 
 @contextlib.contextmanager
-def running(arguments: Sequence[str | Path], port: int, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a server in its own session until it listens at the port; its output goes to the log file."""
+def running(
+    arguments: Sequence[str | Path], port: int, log: Path, *, seconds: float = 20.0
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a server in its own session once it listens at the port, in so many seconds; its output goes to the log."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             [str(a) for a in arguments],
@@ -122,7 +125,7 @@ def running(arguments: Sequence[str | Path], port: int, log: Path) -> Iterator["
         )
         try:
             try:
-                wait_for_port(port, process)
+                wait_for_port(port, process, seconds)
             except (RuntimeError, TimeoutError) as error:
                 raise RuntimeError(f"{error}\n{log.read_text(errors='replace')[-4000:]}") from error
             yield process

@@ -151,7 +151,7 @@ async def test_8_4_3_length_is_said_or_the_body_is_chunked() -> None:
 async def test_8_5_method_not_allowed_says_which_are() -> None:
     async with gateway() as web:
         answer = await web.client.delete("/studies")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, POST")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
 
 
 async def test_8_5_errors_explain_themselves() -> None:

@@ -78,7 +78,7 @@ async def test_unknown_resource_of_a_known_region_is_404(path: str) -> None:
 async def test_other_methods_are_405_below_a_region_root_too() -> None:
     async with gateway(regions=roots()) as web:
         answer = await web.client.put(f"http://127.0.0.1:{web.port}/regions/hdirs/dicom-web/studies")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, POST")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
 
 
 async def test_root_path_is_below_the_region() -> None:

@@ -381,7 +381,7 @@ async def test_nothing_is_posted_below_a_study_nor_deleted() -> None:
         assert (await served.post(STUDY, f"/studies/{uid(1)}/metadata")).status_code == 405
         response = await served.client.delete("/studies/1.2")
     assert response.status_code == 405
-    assert response.headers["Allow"] == "GET, HEAD, POST"
+    assert response.headers["Allow"] == "GET, HEAD, OPTIONS, POST"
 
 
 async def test_preflight_allows_a_post_from_a_viewer() -> None:
@@ -494,6 +494,8 @@ async def test_bulk_data_from_elsewhere_is_refused_and_never_fetched(uri: str) -
         b'[{"00100020": 1}]',
         b'[{"x": {"vr": "LO"}}]',
         b'[{"00100020": {"vr": "QQ"}}]',
+        b'[{"00100020": {"vr": {}}}]',
+        b'[{"00100020": {"vr": ["LO"]}}]',
         b"[null]",
     ],
 )
