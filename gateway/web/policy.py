@@ -1,8 +1,7 @@
 """What a caller has to be allowed for each resource: every route says so, and one that does not is not served."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from starlette.requests import Request
@@ -44,7 +43,7 @@ class Guarded:
     handler: Handler
     policy: Policy
     decisions: Decisions
-    left_to: Mapping[str, Sequence[Handler]] = MappingProxyType({})
+    left_to: Mapping[str, Sequence[Handler]] = field(default_factory=dict)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Ask, then answer."""

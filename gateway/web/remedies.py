@@ -142,6 +142,13 @@ REMEDIES: Final[Mapping[str, Remedy]] = MappingProxyType(
         # --- the regions
         "region-error": Remedy((_REGION, _OPERATOR), (_LOG, _IS_IT_UP)),
         "refused": Remedy((_REGION, _OPERATOR), (_IS_IT_UP, _ADDRESS)),
+        "partial": Remedy(
+            (_REGION,),
+            (
+                "The region is a federation: Federation-Status names which of its own regions are missing.",
+                "Ask those who run it; what it has is in the answer.",
+            ),
+        ),
         "unreachable": Remedy(
             (_OPERATOR, _REGION),
             (_ADDRESS, "See whether the name resolves, and whether a firewall drops what goes there.", _IS_IT_UP),
@@ -268,6 +275,13 @@ REMEDIES: Final[Mapping[str, Remedy]] = MappingProxyType(
             (_OPERATOR,),
             ("Make the audit log writable: its disk may be full. Until then nothing is released.",),
         ),
+        "audit-feed-failed": Remedy(
+            (_OPERATOR,),
+            (
+                "See whether the receiver that audit.syslog_host or audit.fhir_url names runs, and takes our certificate.",
+                "Nothing is lost: the records wait in the audit log, and are sent when it answers.",
+            ),
+        ),
         "invalid-configuration": Remedy(
             (_OPERATOR,), ("Correct the file and key that the message names; defaults.toml lists all of them.",)
         ),
@@ -297,7 +311,8 @@ def known_errors() -> Mapping[str, Known]:
     """Return every kind of error by its slug: the tree's of several with one slug the topmost, and the web's."""
     found = {known.slug: known for known in WEB_ONLY}
     for error in reversed(list(_below(errors.GatewayError))):
-        found[error.slug] = _known(error)
+        if not error.__module__.startswith("gateway.cli."):  # of a command, that asks a gateway and is none
+            found[error.slug] = _known(error)
     return dict(sorted(found.items()))
 
 

@@ -81,6 +81,8 @@ async def clinic(issuer: Issuer, tmp_path: Path) -> AsyncIterator[Clinic]:
     believed = issuer.settings(tmp_path, claims={"patient": "patient"})
     overrides: dict[str, dict[str, Any]] = {
         "access": {"mode": "tokens", "issuers": [believed.model_dump()]},
+        "audit": {"folder": str(tmp_path / "audit")},
+        "ops": {"port": 0},
         "http": {"port": 0},
         "dimse": {"port": port},
         "search": {"soft_seconds": 2.0, "hard_seconds": 5.0},
