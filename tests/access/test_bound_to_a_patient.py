@@ -60,7 +60,7 @@ class Clinic:
     regions: list[ScriptedRegion]
 
     async def get(self, who: str, path: str, accept: str = "*/*") -> tuple[int, bytes, Mapping[str, str]]:
-        headers = {"Authorization": f"Bearer {who}", "Accept": accept}
+        headers = {"Authorization": f"Bearer {who}", "Accept": accept, "X-Request-Id": "the-same-for-all"}
         async with self.session.get(self.url + path, headers=headers) as answer:
             return answer.status, await answer.read(), answer.headers
 
