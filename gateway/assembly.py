@@ -1,5 +1,6 @@
 """The one place where the gateway's objects are built and joined."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from gateway.federation.routing import Source
 from gateway.federation.search import FederatedSearch, SearchLimits
 from gateway.federation.store import FederatedStore
 from gateway.federation.workers import Workers, WorkLimits
+from gateway.region.breaker import CircuitState
 from gateway.region.inbox import Inbox
 from gateway.region.node import Region
 from gateway.region.profile import Profile
@@ -33,8 +35,11 @@ from gateway.scp.storage import Intake, Store
 from gateway.spool.queue import Queue
 from gateway.spool.spool import Spool
 from gateway.web.app import Archive, WebSettings, create_app
+from gateway.web.front import Front
+from gateway.web.home import Light, Lights, LightState
 from gateway.web.server import WebServer
 from gateway.web.upload import UploadLimits
+from gateway.web.viewer import cache_folder, viewer_files
 from gateway.wire.limits import Limits
 
 
@@ -113,12 +118,42 @@ async def running(
         stack.push_async_callback(acceptor.aclose, 2.0)
         dimse_port, tls_port = await _open_to_peers(settings, acceptor)
         app = create_app(
-            province.search, province.retrieve, workers, _web(settings), observer, store=store, regions=alone
+            province.search,
+            province.retrieve,
+            workers,
+            _web(settings),
+            observer,
+            store=store,
+            regions=alone,
+            front=await _front(settings, regions),
         )
         server = WebServer(app, settings.http.host, settings.http.port, certificate=_https(settings))
         http_port = await _listening(server.start(), settings.http.port)
         stack.push_async_callback(server.aclose, 2.0)
         yield Gateway(http_port, dimse_port, tls_port, tuple(regions))
+
+
+async def _front(settings: Settings, regions: Sequence[Region]) -> Front:
+    files = None
+    if settings.viewer.folder:
+        cache = Path(settings.viewer.cache) if settings.viewer.cache else cache_folder()
+        files = await asyncio.to_thread(viewer_files, Path(settings.viewer.folder), cache)
+    named = {region.profile.id: (region.profile.name, region.profile.title) for region in regions}
+    return Front(_lights(regions), named, files)
+
+
+def _lights(regions: Sequence[Region]) -> Lights:
+    """Tell how the regions are by their breakers: a region that was not asked yet is taken to be up."""
+    states: dict[CircuitState, LightState] = {
+        CircuitState.CLOSED: "up",
+        CircuitState.HALF_OPEN: "trying",
+        CircuitState.OPEN: "down",
+    }
+
+    def lights() -> list[Light]:
+        return [Light(x.profile.name, x.profile.title, states[x.breaker.state]) for x in regions]
+
+    return lights
 
 
 def _recoder(workers: Workers) -> Recode:

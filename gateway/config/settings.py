@@ -55,6 +55,13 @@ class HttpSettings(Section):
     key: str
 
 
+class ViewerSettings(Section):
+    """The viewer at the root of our origin."""
+
+    folder: str
+    cache: str
+
+
 class DimseSettings(Section):
     """The DIMSE face."""
 
@@ -180,6 +187,7 @@ class Settings(Section):
     """All of it, as ``defaults.toml`` lists and explains it."""
 
     http: HttpSettings
+    viewer: ViewerSettings
     dimse: DimseSettings
     search: SearchSettings
     retrieve: RetrieveSettings

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from gateway.events import Observer, unobserved
 from gateway.web.disconnect import CancelOnDisconnect
+from gateway.web.front import Front, fall_back, front_routes
 from gateway.web.locations import Locations
 from gateway.web.problem import ProblemBoundary
 from gateway.web.representative import Representatives
@@ -79,6 +80,7 @@ def create_app(
     *,
     store: "FederatedStore | None" = None,
     regions: Mapping[str, Archive] = MappingProxyType({}),
+    front: Front | None = None,
 ) -> ASGIApp:
     """Join the transactions to one application.
 
@@ -90,6 +92,7 @@ def create_app(
         observe: hears of defects and of bodies that break off.
         store: takes instances in for the province; None where nothing is stored.
         regions: what answers for one region alone, by its name, below ``/regions/{name}``.
+        front: what people are shown beside the resources; None for nothing.
     """
     root = settings.root_path
     alone = {x: _resources("", region_root(x, root), regions[x], workers, settings) for x in regions}
@@ -97,7 +100,10 @@ def create_app(
         *_resources(root, root, Archive(search, retrieve), workers, settings, store),
         region_routes(root, alone),
     ]
-    app = ProblemBoundary(Router(resources, redirect_slashes=False), observe=observe)
+    if front is not None:
+        resources += front_routes(front, search, settings.search_seconds, resources)
+    default = None if front is None else fall_back(front, root, resources)
+    app = ProblemBoundary(Router(resources, redirect_slashes=False, default=default), observe=observe)
     return _cors(CancelOnDisconnect(app), settings.cors_origins)
 
 

@@ -27,15 +27,15 @@ def routes(root: str, search: Search, retrieve: Retrieve, store: Store | None = 
     instance = f"{series}/instances/{{instance}}"
     return [
         *_stored(search, retrieve, store, f"{root}/studies", study),
-        *_answered(search.studies, f"{root}/studies", methods=SEARCH_METHODS),
-        *_answered(search.series, f"{study}/series", f"{root}/series", methods=SEARCH_METHODS),
-        *_answered(
+        *answered(search.studies, f"{root}/studies", methods=SEARCH_METHODS),
+        *answered(search.series, f"{study}/series", f"{root}/series", methods=SEARCH_METHODS),
+        *answered(
             search.instances,
             *(f"{series}/instances", f"{study}/instances", f"{root}/instances"),
             methods=SEARCH_METHODS,
         ),
         *_retrieved(retrieve, study, series, instance),
-        *_answered(retrieve.uri, *(f"{path}/wado" for path in {root, root.rpartition("/")[0]})),
+        *answered(retrieve.uri, *(f"{path}/wado" for path in {root, root.rpartition("/")[0]})),
     ]
 
 
@@ -56,7 +56,7 @@ def _retrieved(retrieve: Retrieve, study: str, series: str, instance: str) -> li
     return [
         route
         for tail, handler, resources in kinds
-        for route in _answered(handler, *(f"{resource}{tail}" for resource in resources))
+        for route in answered(handler, *(f"{resource}{tail}" for resource in resources))
     ]
 
 
@@ -73,9 +73,10 @@ def region_routes(root: str, regions: Mapping[str, Sequence[BaseRoute]]) -> Moun
     return Mount(REGIONS, app=Router(mounts, redirect_slashes=False, default=_Elsewhere(regions)))
 
 
-def _answered(
+def answered(
     handler: Callable[[Request], Awaitable[Response]], *paths: str, methods: Sequence[str] = ("GET",)
 ) -> list[Route]:
+    """Return a route for each path; GET brings HEAD with it."""
     return [Route(path, _Endpoint(handler), methods=methods) for path in paths]
 
 
@@ -104,8 +105,8 @@ def _stored(search: Search, retrieve: Retrieve, store: Store | None, studies: st
         return await (store.instances(request) if request.method == "POST" else retrieve.instances(request))
 
     return [
-        *_answered(to_studies, studies, methods=SEARCH_METHODS),
-        *_answered(to_study, study, methods=SEARCH_METHODS),
+        *answered(to_studies, studies, methods=SEARCH_METHODS),
+        *answered(to_study, study, methods=SEARCH_METHODS),
     ]
 
 
