@@ -1,5 +1,6 @@
 """The files of a folder as resources: looked up by name in a list made beforehand, never by path."""
 
+import asyncio
 import gzip
 import os
 import re
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from gateway.web.compression import WORTH_IT, takes_gzip
+from gateway.web.streaming import Body
 
 MEDIA_TYPES: Final[Mapping[str, str]] = {
     ".css": "text/css; charset=utf-8",
@@ -43,6 +46,7 @@ IMMUTABLE: Final = "public, max-age=31536000, immutable"
 REVALIDATED: Final = "no-cache"
 
 _HASHED = re.compile(r"(?:^|[.-])[0-9a-f]{16,}\.\w+$")
+_PIECE: Final = 256 * 1024
 _CHUNK: Final = 1 << 20
 _LEVEL: Final = 9
 
@@ -122,7 +126,30 @@ def served(asset: Asset, request: Request) -> Response:
         return Response(status_code=304, headers=headers)
     if packed is not None:
         headers["Content-Encoding"] = "gzip"
-    return FileResponse(packed or asset.path, headers=headers, media_type=asset.media_type)
+    return _File(packed or asset.path, headers, asset.media_type)
+
+
+class _File(Response):
+    """Sends a file in pieces that are read beside the event loop; starlette's own would listen for its caller."""
+
+    def __init__(self, path: Path, headers: Mapping[str, str], media_type: str) -> None:
+        super().__init__(None, headers=headers, media_type=media_type)
+        self._path = path
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send it; the length is that of the file as it was opened."""
+        file = await asyncio.to_thread(self._path.open, "rb")
+        try:
+            left = os.fstat(file.fileno()).st_size
+            self.headers["Content-Length"] = str(left)
+            body = Body(scope, send)
+            await body.start(self.status_code, self.raw_headers)
+            while scope["method"] != "HEAD" and (piece := await asyncio.to_thread(file.read, min(_PIECE, left))):
+                left -= len(piece)
+                await body.write(piece)
+            await body.end()
+        finally:
+            file.close()
 
 
 def is_known(request: Request, tag: str) -> bool:

@@ -37,7 +37,7 @@
   const language = (navigator.language || "en").toLowerCase().startsWith("fr") ? "fr" : "en";
   const words = TEXTS[language];
   const states = new Map();
-  let shown = "";
+  let shown = "[]";
   let hidden = false;
   let bar = null;
 

@@ -16,13 +16,18 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.errors import ConfigError
-from gateway.web.assets import REVALIDATED, Asset, assets, is_known, served
+from gateway.web.assets import MEDIA_TYPES, REVALIDATED, Asset, assets, is_known, served
 from gateway.web.own import OWN
 
 INDEX: Final = "index.html"
 CONFIGURATION: Final = "app-config.js"
-OURS: Final = frozenset({INDEX, CONFIGURATION, "init-service-worker.js", "sw.js"})
-"""What we write ourselves; a service worker that loads from elsewhere is not served at all."""
+SCRIPT: Final = MEDIA_TYPES[".js"]
+SERVICE_WORKERS: Final = "init-service-worker.js"
+NOT_ITS_OWN: Final = frozenset({INDEX, CONFIGURATION, SERVICE_WORKERS, "sw.js"})
+"""What we write ourselves, and a service worker that would load from elsewhere."""
+NO_SERVICE_WORKERS: Final = b"""\
+navigator.serviceWorker?.getRegistrations().then((all) => all.forEach((one) => one.unregister()));
+"""
 
 _HEAD = re.compile(rb"<head[^>]*>", re.IGNORECASE)
 _INLINE = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.IGNORECASE | re.DOTALL)
@@ -61,11 +66,12 @@ class Viewer:
             reserved: first segments of paths that are ours: what is unknown there stays unknown.
         """
         policy = {"Content-Security-Policy": content_security_policy(index)}
-        self._files = {name: file for name, file in files.items() if name not in OURS}
+        self._files = {name: file for name, file in files.items() if name not in NOT_ITS_OWN}
         self._page = Page(with_notice(index), "text/html; charset=utf-8", policy)
         self._pages = {
             INDEX: self._page,
-            CONFIGURATION: Page(configuration, "text/javascript; charset=utf-8", {}),
+            CONFIGURATION: Page(configuration, SCRIPT, {}),
+            SERVICE_WORKERS: Page(NO_SERVICE_WORKERS, SCRIPT, {}),
         }
         self._reserved = frozenset(reserved)
 
