@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench lock clean
+.PHONY: help run viewer test lint format bench lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -18,6 +18,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 run: $(STAMP) ## Bring up the embedded province and the gateway in front of it
 	@exec $(BIN)/gateway demo $(ARGS)
+
+viewer: $(STAMP) ## Bring in OHIF with npm, once, as make run does
+	@$(BIN)/gateway viewer
 
 test: $(STAMP) ## Run every test (ARGS="-k name" to choose)
 	$(BIN)/python -m pytest $(ARGS)

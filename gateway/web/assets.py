@@ -144,10 +144,12 @@ class _File(Response):
             self.headers["Content-Length"] = str(left)
             body = Body(scope, send)
             await body.start(self.status_code, self.raw_headers)
-            while scope["method"] != "HEAD" and (piece := await asyncio.to_thread(file.read, min(_PIECE, left))):
+            left = 0 if scope["method"] == "HEAD" else left
+            while left > _PIECE and (piece := await asyncio.to_thread(file.read, _PIECE)):
                 left -= len(piece)
                 await body.write(piece)
-            await body.end()
+            # The end goes with the last piece: who has that may ask again at once.
+            await body.end(await asyncio.to_thread(file.read, left) if left else b"")
         finally:
             file.close()
 

@@ -17,6 +17,7 @@
         "circuit-open": "failed repeatedly, will be asked again soon",
       },
       other: "did not answer",
+      colon: ":",
     },
     fr: {
       lead: "Tout n’est pas affiché : pas de réponse complète de",
@@ -32,6 +33,7 @@
         "circuit-open": "en panne répétée, sera réinterrogée sous peu",
       },
       other: "n’a pas répondu",
+      colon: "\u00a0:",
     },
   };
   const language = (navigator.language || "en").toLowerCase().startsWith("fr") ? "fr" : "en";
@@ -68,7 +70,7 @@
   function listed(regions) {
     const list = element("ul");
     for (const [region, state] of regions) {
-      list.append(element("li", `${named(region)}: ${words.states[state] || words.other}`));
+      list.append(element("li", `${named(region)}${words.colon} ${words.states[state] || words.other}`));
     }
     return list;
   }

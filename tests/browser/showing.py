@@ -39,7 +39,8 @@ COLOURS = """() => [...document.querySelectorAll('.cornerstone-canvas, .viewport
   const context = small.getContext('2d');
   context.drawImage(canvas, 0, 0, side, side);
   const data = context.getImageData(0, 0, side, side).data, seen = new Set();
-  for (let i = 0; i < data.length; i += 4) if (data[i + 3]) seen.add((data[i] << 16) | (data[i + 1] << 8) | data[i + 2]);
+  for (let i = 0; i < data.length; i += 4)
+    if (data[i + 3]) seen.add((data[i] << 16) | (data[i + 1] << 8) | data[i + 2]);
   return seen.size;
 })"""
 PICTURE = "() => [...document.querySelectorAll('.viewport-element canvas')].map((c) => c.toDataURL()).join()"

@@ -114,7 +114,10 @@ def test_a_wrong_value_on_the_command_line_is_told_as_such() -> None:
         ("[htpp]\nport = 1", '"htpp" is not a known key: did you mean "http"?'),
         (
             "port = 1",
-            '"port" is not a known key: known keys are dimse, http, identity, retrieve, search, spool, store, workers',
+            (
+                '"port" is not a known key: known keys are '
+                "dimse, http, identity, retrieve, search, spool, store, viewer, workers"
+            ),
         ),
         ("[search]\nzzz = 1", f'"search.zzz" is not a known key: known keys are {SEARCH_KEYS}'),
     ],
