@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
@@ -189,7 +190,6 @@ def configuration(root: str, regions: Mapping[str, tuple[str, str]]) -> bytes:
         "routerBasename": None,
         "extensions": [],
         "modes": [],
-        "customizationService": {},
         "showStudyList": True,
         "maxNumberOfWebWorkers": 3,
         "showWarningMessageForCrossOrigin": False,
@@ -211,4 +211,5 @@ def configuration(root: str, regions: Mapping[str, tuple[str, str]]) -> bytes:
         ],
     }
     named = {id_: {"name": name, "title": title} for id_, (name, title) in regions.items()}
-    return b"window.config = %b;\nwindow.gatewayRegions = %b;\n" % (orjson.dumps(chosen), orjson.dumps(named))
+    code = (resources.files("gateway.web") / "viewer.js").read_bytes()
+    return b"window.config = %b;\nwindow.gatewayRegions = %b;\n%b" % (orjson.dumps(chosen), orjson.dumps(named), code)

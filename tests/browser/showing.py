@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, Request, sync_playwright
 
 from gateway.cli.viewer import VERSION
 from gateway.web.viewer import cache_folder
@@ -43,6 +43,7 @@ COLOURS = """() => [...document.querySelectorAll('.cornerstone-canvas, .viewport
     if (data[i + 3]) seen.add((data[i] << 16) | (data[i + 1] << 8) | data[i + 2]);
   return seen.size;
 })"""
+GO = "(path) => { history.pushState({}, '', path); dispatchEvent(new PopStateEvent('popstate')); }"
 PICTURE = "() => [...document.querySelectorAll('.viewport-element canvas')].map((c) => c.toDataURL()).join()"
 
 
@@ -112,15 +113,22 @@ def demo(home: Path) -> Iterator[Demo]:
 
 
 @contextlib.contextmanager
-def chromium() -> Iterator[Browser]:
-    """Run Debian's Chromium without a screen."""
+def chromium(home: Path) -> Iterator[BrowserContext]:
+    """Run Debian's Chromium without a screen, as somebody who has seen OHIF's tour; its profile caches as anybody's."""
     require(CHROMIUM)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        context = playwright.chromium.launch_persistent_context(
+            home / "profile",
+            executable_path=CHROMIUM,
+            args=list(FLAGS),
+            viewport={"width": 1280, "height": 800},
+            locale="en-CA",
+        )
         try:
-            yield browser
+            context.add_init_script("localStorage.setItem('shownTours', '[\"basicViewerTour\"]')")
+            yield context
         finally:
-            browser.close()
+            context.close()
 
 
 @dataclass
@@ -147,9 +155,18 @@ class Screen:
         if not request.url.startswith(inside):
             self.foreign.append(request.url)
 
+    def go(self, path: str) -> None:
+        """Go to an address of the viewer, as a link on one of its pages does: without loading all of it again."""
+        if self.page.url.startswith((f"{self.url}/viewer", f"{self.url}/?")):
+            self.page.evaluate(GO, "/?limit=1")
+            self.page.get_by_text("Study List", exact=True).wait_for()
+            self.page.evaluate(GO, path)
+        else:
+            self.page.goto(f"{self.url}{path}")
+
     def studies(self, query: str = "") -> None:
         """Open the study list."""
-        self.page.goto(f"{self.url}/{query}")
+        self.go(f"/{query}")
         self.page.get_by_text("Study List", exact=True).wait_for()
         self.rows.first.wait_for()
 
@@ -160,7 +177,7 @@ class Screen:
 
     def open(self, study: TrueStudy, *, more: str = "") -> None:
         """Open a study by its deep link."""
-        self.page.goto(f"{self.url}/viewer?StudyInstanceUIDs={study.study_instance_uid}{more}")
+        self.go(f"/viewer?StudyInstanceUIDs={study.study_instance_uid}{more}")
 
     def series(self, text: str) -> None:
         """Show the series whose entry holds the text."""
@@ -188,26 +205,3 @@ class Screen:
         """Keep a picture of the page where SCREENSHOTS names a folder."""
         if folder := os.environ.get("SCREENSHOTS"):
             self.page.screenshot(path=Path(folder) / f"{name}.png")
-
-
-@contextlib.contextmanager
-def profile(browser: Browser, locale: str = "en-CA") -> Iterator[BrowserContext]:
-    """Use a fresh profile that has seen the tour; its tabs share a cache."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, locale=locale)
-    try:
-        context.add_init_script("localStorage.setItem('shownTours', '[\"basicViewerTour\"]')")
-        yield context
-    finally:
-        context.close()
-
-
-@contextlib.contextmanager
-def screen(context: BrowserContext, url: str) -> Iterator[Screen]:
-    """Open a tab; complaints and requests to elsewhere fail the test."""
-    shown = Screen(context.new_page(), url)
-    try:
-        yield shown
-        assert shown.complaints == []
-        assert shown.foreign == []
-    finally:
-        shown.page.close()

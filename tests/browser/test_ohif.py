@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext
+from playwright.sync_api import BrowserContext
 
-from tests.browser.showing import Demo, Screen, chromium, demo, profile, screen
+from tests.browser.showing import Demo, Screen, chromium, demo
 
 pytestmark = [pytest.mark.timeout(240)]
 
@@ -18,21 +18,23 @@ def province(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 
 @pytest.fixture(scope="module")
-def browser(province: Demo) -> Iterator[Browser]:
-    with chromium() as running:
+def browser(province: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def english(browser: Browser) -> Iterator[BrowserContext]:
-    with profile(browser) as context:
-        yield context
+def tab(browser: BrowserContext, province: Demo) -> Screen:
+    return Screen(browser.new_page(), province.url)
 
 
 @pytest.fixture
-def shown(english: BrowserContext, province: Demo) -> Iterator[Screen]:
-    with screen(english, province.url) as tab:
-        yield tab
+def shown(tab: Screen) -> Iterator[Screen]:
+    """One tab for all tests: a clinician does not load the viewer anew for each study either."""
+    tab.complaints.clear()
+    yield tab
+    assert tab.complaints == []
+    assert tab.foreign == []
 
 
 def test_study_list_shows_the_whole_province(shown: Screen, province: Demo) -> None:
@@ -166,25 +168,26 @@ def test_missing_region_is_said_over_the_study_list(shown: Screen, province: Dem
     shown.until(lambda: not shown.page.locator("#gateway-notice").is_visible(), "a page without a notice")
 
 
-def test_notice_is_in_french_for_who_reads_french(browser: Browser, province: Demo) -> None:
-    with profile(browser, "fr-CA") as french, province.without("SWODIN"), screen(french, province.url) as shown:
-        shown.page.goto(f"{shown.url}/?modalities=DX")
-        shown.page.get_by_text("pas de réponse complète de").wait_for()
-        shown.shot("notice-fr")
+def test_notice_is_in_french_for_who_reads_french(browser: BrowserContext, province: Demo) -> None:
+    page = browser.new_page()
+    page.add_init_script("Object.defineProperty(navigator, 'language', { get: () => 'fr-CA' })")
+    french = Screen(page, province.url)
+    with province.without("SWODIN"):
+        page.goto(f"{french.url}/?modalities=DX")
+        page.get_by_text("pas de réponse complète de").wait_for()
+        french.shot("notice-fr")
+    page.close()
 
 
-@pytest.mark.parametrize(("locale", "heading"), [("en-CA", "One archive"), ("fr-CA", "Une seule archive")])
-def test_home_page_is_read_without_scripts_and_by_keyboard(
-    browser: Browser, province: Demo, locale: str, heading: str
-) -> None:
-    context = browser.new_context(locale=locale, java_script_enabled=False)
-    try:
-        page = context.new_page()
-        page.goto(f"{province.url}/home")
-        assert heading in page.get_by_role("heading", level=1).inner_text()
-        assert page.get_by_role("row").count() == 5
-        page.keyboard.press("Tab")
-        page.keyboard.press("Enter")
-        assert page.url.endswith("/home#content")
-    finally:
-        context.close()
+@pytest.mark.parametrize(("language", "heading"), [("en", "One archive"), ("fr", "Une seule archive")])
+def test_home_page_is_used_by_keyboard(browser: BrowserContext, province: Demo, language: str, heading: str) -> None:
+    page = browser.new_page()
+    page.set_extra_http_headers({"Accept-Language": language})
+    page.goto(f"{province.url}/home")
+    assert heading in page.get_by_role("heading", level=1).inner_text()
+    assert page.get_by_role("row").count() == 5
+    Screen(page, province.url).shot(f"home-{language}")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.url.endswith("/home#content")
+    page.close()

@@ -106,7 +106,7 @@ async def test_media_types_are_what_browsers_insist_on(tmp_path: Path) -> None:
 async def test_configuration_is_ours_and_stays_at_our_origin(tmp_path: Path) -> None:
     async with fronted(tmp_path) as web:
         text = (await web.get("/app-config.js")).text
-    first, second = text.splitlines()
+    first, second, *_ = text.splitlines()
     chosen = json.loads(first.removeprefix("window.config = ").removesuffix(";"))
     [source] = chosen["dataSources"]
     assert {source["configuration"][key] for key in ("qidoRoot", "wadoRoot", "wadoUriRoot")} == {"/dicom-web"}
