@@ -6,6 +6,7 @@ from typing import Final
 
 OWN: Final = "/gateway"
 NAMES: Final = {
+    "icon.svg": "image/svg+xml",
     "notice.css": "text/css; charset=utf-8",
     "notice.js": "text/javascript; charset=utf-8",
     "pages.css": "text/css; charset=utf-8",

@@ -66,6 +66,7 @@ def page(
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
+<link rel="icon" href="{OWN}/icon.svg">
 <link rel="stylesheet" href="{OWN}/pages.css">
 </head>
 <body>

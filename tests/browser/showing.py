@@ -43,7 +43,6 @@ COLOURS = """() => [...document.querySelectorAll('.cornerstone-canvas, .viewport
     if (data[i + 3]) seen.add((data[i] << 16) | (data[i + 1] << 8) | data[i + 2]);
   return seen.size;
 })"""
-GO = "(path) => { history.pushState({}, '', path); dispatchEvent(new PopStateEvent('popstate')); }"
 PICTURE = "() => [...document.querySelectorAll('.viewport-element canvas')].map((c) => c.toDataURL()).join()"
 
 
@@ -125,7 +124,7 @@ def chromium(home: Path) -> Iterator[BrowserContext]:
             locale="en-CA",
         )
         try:
-            context.add_init_script("localStorage.setItem('shownTours', '[\"basicViewerTour\"]')")
+            context.add_init_script("localStorage?.setItem('shownTours', '[\"basicViewerTour\"]')")
             yield context
         finally:
             context.close()
@@ -155,18 +154,9 @@ class Screen:
         if not request.url.startswith(inside):
             self.foreign.append(request.url)
 
-    def go(self, path: str) -> None:
-        """Go to an address of the viewer, as a link on one of its pages does: without loading all of it again."""
-        if self.page.url.startswith((f"{self.url}/viewer", f"{self.url}/?")):
-            self.page.evaluate(GO, "/?limit=1")
-            self.page.get_by_text("Study List", exact=True).wait_for()
-            self.page.evaluate(GO, path)
-        else:
-            self.page.goto(f"{self.url}{path}")
-
     def studies(self, query: str = "") -> None:
         """Open the study list."""
-        self.go(f"/{query}")
+        self.page.goto(f"{self.url}/{query}")
         self.page.get_by_text("Study List", exact=True).wait_for()
         self.rows.first.wait_for()
 
@@ -177,7 +167,7 @@ class Screen:
 
     def open(self, study: TrueStudy, *, more: str = "") -> None:
         """Open a study by its deep link."""
-        self.go(f"/viewer?StudyInstanceUIDs={study.study_instance_uid}{more}")
+        self.page.goto(f"{self.url}/viewer?StudyInstanceUIDs={study.study_instance_uid}{more}")
 
     def series(self, text: str) -> None:
         """Show the series whose entry holds the text."""
