@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import convert, federation, ingest, retrieve, search, stream, viewer
+from tests.bench import browser, convert, federation, ingest, retrieve, search, stream, viewer
 from tests.bench.figures import Figure, table
 from tests.bench.setting import Setting
 
@@ -33,6 +33,7 @@ ROWS: dict[str, Callable[[Setting], list[Figure]]] = {
     "n": viewer.first_frame,
     "o": viewer.many_readers,
     "p": viewer.huge_study,
+    "u": browser.first_image,
 }
 
 

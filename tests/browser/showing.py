@@ -112,14 +112,14 @@ def demo(home: Path) -> Iterator[Demo]:
 
 
 @contextlib.contextmanager
-def chromium(home: Path) -> Iterator[BrowserContext]:
+def chromium(home: Path, *flags: str) -> Iterator[BrowserContext]:
     """Run Debian's Chromium without a screen, as somebody who has seen OHIF's tour; its profile caches as anybody's."""
     require(CHROMIUM)
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             home / "profile",
             executable_path=CHROMIUM,
-            args=list(FLAGS),
+            args=[*FLAGS, *flags],
             viewport={"width": 1280, "height": 800},
             locale="en-CA",
         )
