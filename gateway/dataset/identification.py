@@ -5,7 +5,7 @@ from typing import Final
 
 from gateway.dataset.charset import character_set
 from gateway.dataset.reader import Reader
-from gateway.dataset.sink import Buffer, DatasetLimits
+from gateway.dataset.sink import Buffer, DatasetLimits, TopLevel
 from gateway.dataset.values import PADDING
 
 CHARACTER_SET: Final = "00080005"
@@ -13,44 +13,19 @@ _LONGEST: Final = 4096
 _LIMITS: Final = DatasetLimits()
 
 
-class _Collector:
-    """Keeps some elements of the Data Set itself, not of its items."""
+class _Collector(TopLevel):
+    """Keeps some elements."""
 
-    __slots__ = ("_depth", "_keys", "found", "large_from")
+    __slots__ = ("_keys", "found")
 
     def __init__(self, keys: Collection[str]) -> None:
-        self.large_from = _LONGEST
+        super().__init__(large_from=_LONGEST)
         self.found: dict[str, bytes] = {}
         self._keys = frozenset(keys)
-        self._depth = 0
 
-    def value(self, key: str, vr: str, data: bytes) -> None:  # noqa: ARG002
-        if self._depth == 0 and key in self._keys:
+    def top_value(self, key: str, data: bytes) -> None:
+        if key in self._keys:
             self.found[key] = data
-
-    def large(self, key: str, vr: str, length: int | None) -> bool:  # noqa: ARG002
-        return True
-
-    def piece(self, data: memoryview) -> None:
-        pass
-
-    def end_large(self) -> None:
-        pass
-
-    def begin_sequence(self, key: str) -> None:  # noqa: ARG002
-        self._depth += 1
-
-    def end_sequence(self) -> None:
-        self._depth -= 1
-
-    def begin_item(self) -> None:
-        pass
-
-    def end_item(self) -> None:
-        pass
-
-    def empty_items(self, count: int) -> None:
-        pass
 
 
 class Identification:

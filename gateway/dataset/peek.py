@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.dataset.headers import SHORT_FORMS, UNDEFINED, VRS
 from gateway.dataset.reader import Reader
-from gateway.dataset.sink import DatasetLimits
+from gateway.dataset.sink import DatasetLimits, TopLevel
 from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE
 from gateway.dataset.values import PADDING
 
@@ -21,47 +21,21 @@ class _Found(Exception):
     """Ends the reading."""
 
 
-class _Search:
-    """Looks for elements of the Data Set itself, not of its items."""
+class _Search(TopLevel):
+    """Looks for UIDs, no further than where the last of them would be."""
 
-    __slots__ = ("_depth", "_last", "found", "large_from")
+    __slots__ = ("_last", "found")
 
     def __init__(self, keys: Sequence[str]) -> None:
-        self.large_from = 1024
+        super().__init__(large_from=1024)
         self.found: dict[str, bytes] = dict.fromkeys(keys, b"")
         self._last = max(keys)
-        self._depth = 0
 
-    def value(self, key: str, vr: str, data: bytes) -> None:  # noqa: ARG002
-        if self._depth == 0:
-            if key in self.found:
-                self.found[key] = data
-            if key >= self._last:
-                raise _Found
-
-    def large(self, key: str, vr: str, length: int | None) -> bool:  # noqa: ARG002
-        return True
-
-    def piece(self, data: memoryview) -> None:
-        pass
-
-    def end_large(self) -> None:
-        pass
-
-    def begin_sequence(self, key: str) -> None:  # noqa: ARG002
-        self._depth += 1
-
-    def end_sequence(self) -> None:
-        self._depth -= 1
-
-    def begin_item(self) -> None:
-        pass
-
-    def end_item(self) -> None:
-        pass
-
-    def empty_items(self, count: int) -> None:
-        pass
+    def top_value(self, key: str, data: bytes) -> None:
+        if key in self.found:
+            self.found[key] = data
+        if key >= self._last:
+            raise _Found
 
 
 class _Layout:
@@ -146,8 +120,3 @@ class Peek:
             elif tag & 0xFFFF > self._last_group:
                 break
         return {key: head[place] for key, place in places.items()}
-
-
-def peek_uids(head: bytes, transfer_syntax_uid: str, keys: Sequence[str]) -> list[str | None]:
-    """Return UIDs from the first bytes of one Data Set, as ``Peek.uids`` does."""
-    return Peek(keys).uids(head, transfer_syntax_uid)

@@ -12,7 +12,6 @@ from PIL import Image
 
 from gateway.dataset.attributes import FrameAttributes, items_of
 from gateway.dataset.colour_profiles import converted, profile
-from gateway.dataset.frames import frame_index
 from gateway.dataset.image import YBR_FULL, ImageDescription
 from gateway.dataset.json_model import to_json_model
 from gateway.dataset.lookup import Grey, coloured
@@ -21,7 +20,7 @@ from gateway.dataset.pixels import Pixels, decode_frame, decoded, rgb_of_ybr
 from gateway.dataset.query import Row
 from gateway.dataset.rendition import GIF, Rendering
 from gateway.dataset.sink import Buffer
-from gateway.dataset.spans import inflated, inflated_uid, reader_of
+from gateway.dataset.spans import inflated_uid
 from gateway.errors import DatasetError
 
 _FRAME_TIME: Final = 100.0  # milliseconds, where the Data Set says nothing
@@ -53,26 +52,6 @@ def render(
         raise DatasetError("there is no frame to render")
     pictures, icc = _in_colour_space(pictures, row, rendering.icc_profile)
     return encoded(pictures, rendering, icc, _frame_time(row))
-
-
-def render_instance(data: Buffer, transfer_syntax_uid: str, rendering: Rendering, frame: int | None = None) -> bytes:
-    """Render one instance that is in memory; see ``render``.
-
-    Args:
-        data: its Data Set.
-        transfer_syntax_uid: how it is encoded.
-        rendering: what it shall be like.
-        frame: which frame; None for all of them in a GIF, else for the representative one.
-    """
-    read = inflated(reader_of(memoryview(data)), transfer_syntax_uid)
-    index = frame_index(read, inflated_uid(transfer_syntax_uid))
-    if index.description is None:
-        raise DatasetError("the instance has no pixels")
-    numbers = [frame or index.representative]
-    if frame is None and rendering.media_type == GIF:
-        numbers = [*range(1, index.number_of_frames + 1)]
-    frames = [(number, index.frame(read, number)) for number in numbers]
-    return render(read(0, index.before), index.description, frames, rendering)
 
 
 def _picture(

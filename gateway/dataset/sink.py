@@ -60,3 +60,53 @@ class Sink(Protocol):
 
     def empty_items(self, count: int) -> None:
         """Take that many items without elements."""
+
+
+class TopLevel:
+    """A sink for elements of the Data Set itself, not of its items; values that are large are passed over.
+
+    Args:
+        large_from: bytes from which a value is large.
+    """
+
+    __slots__ = ("_depth", "large_from")
+
+    def __init__(self, large_from: int) -> None:
+        self.large_from = large_from
+        self._depth = 0
+
+    def top_value(self, key: str, data: bytes) -> None:
+        """Take an element of the Data Set itself."""
+        raise NotImplementedError
+
+    def value(self, key: str, vr: str, data: bytes) -> None:  # noqa: ARG002
+        """Take any element."""
+        if self._depth == 0:
+            self.top_value(key, data)
+
+    def large(self, key: str, vr: str, length: int | None) -> bool:  # noqa: ARG002
+        """Have it passed over."""
+        return True
+
+    def piece(self, data: memoryview) -> None:
+        """Pass over it."""
+
+    def end_large(self) -> None:
+        """Be behind it."""
+
+    def begin_sequence(self, key: str) -> None:  # noqa: ARG002
+        """Leave the Data Set itself."""
+        self._depth += 1
+
+    def end_sequence(self) -> None:
+        """Come back towards it."""
+        self._depth -= 1
+
+    def begin_item(self) -> None:
+        """Stay where it is."""
+
+    def end_item(self) -> None:
+        """Stay where it is."""
+
+    def empty_items(self, count: int) -> None:
+        """Stay where it is."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from gateway.dataset.dates import date_of, instant, key_range, moment, time_of
+from gateway.dataset.dates import date_of, instant, is_day, key_range, moment, time_of
 from gateway.dataset.dictionary import vr_of
 from gateway.dataset.query import Query, Row, TagPath
 
@@ -57,7 +57,12 @@ def _first(row: Row, tag: str, vr: str) -> str | None:
     """Return the first value of a date or time in digits; None where there is none that can be read."""
     attribute = row.get(tag)
     values = attribute.get("Value") if attribute else None
-    read = moment(vr, str(values[0])) if values else None
+    if not values:
+        return None
+    text = str(values[0])
+    if vr == "DA" and is_day(text):
+        return text
+    read = moment(vr, text)
     return read.first if read else None
 
 

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Final, NamedTuple, TypeAlias
 
 from gateway.dataset.dates import key_range, moment
-from gateway.dataset.query import Level, Query, Row, TagPath
+from gateway.dataset.query import Attribute, Level, Query, Row, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
 from gateway.errors import DimseFailure, LimitExceeded
 from gateway.wire.status import OUT_OF_RESOURCES
@@ -129,31 +129,37 @@ class Answer:
     """What one C-FIND gave, as far as it matters here.
 
     Attributes:
-        size: its rows.
         failure: the status that ended it, if it was A700 behind some rows.
-        days, seconds: when its studies were made, as far as they say.
     """
 
-    size: int = 0
     failure: DimseFailure | None = None
-    days: list[int] = field(default_factory=list)
-    seconds: list[int] = field(default_factory=list)
+    _at: list[tuple[Attribute | None, Attribute | None]] = field(default_factory=list)
 
     def note(self, row: Row) -> None:
-        """Count a row."""
-        self.size += 1
-        day, time = moment("DA", _text(row, STUDY_DATE)), moment("TM", _text(row, STUDY_TIME))
-        ordinal = _ordinal(day.first) if day else None
-        if ordinal is not None:
-            self.days.append(ordinal)
-        if time:
-            clock = time.first
-            self.seconds.append(int(clock[:2]) * 3600 + int(clock[2:4]) * 60 + int(clock[4:6]))
+        """Count a row; when its study was made is read only where an answer turns out to be cut."""
+        self._at.append((row.get(STUDY_DATE), row.get(STUDY_TIME)))
+
+    @property
+    def size(self) -> int:
+        """The number of its rows."""
+        return len(self._at)
+
+    @property
+    def days(self) -> list[int]:
+        """The days of its studies as ordinals, as far as they say."""
+        days = (moment("DA", _first(date)) for date, _ in self._at)
+        return [ordinal for day in days if day and (ordinal := _ordinal(day.first)) is not None]
+
+    @property
+    def seconds(self) -> list[int]:
+        """The seconds of the day of its studies, as far as they say."""
+        clocks = (time.first for _, at in self._at if (time := moment("TM", _first(at))))
+        return [int(clock[:2]) * 3600 + int(clock[2:4]) * 60 + int(clock[4:6]) for clock in clocks]
 
 
-def _text(row: Row, tag: str) -> str:
-    values = row.get(tag, {}).get("Value") or [""]
-    return str(values[0])
+def _first(attribute: Attribute | None) -> str:
+    values = attribute.get("Value") if attribute else None
+    return str(values[0]) if values else ""
 
 
 class Split:
@@ -248,7 +254,7 @@ class Split:
 
 def entity(row: Row) -> tuple[str, str]:
     """Return what tells a row from others; a region may hold one Study Instance UID for two patients."""
-    return _text(row, STUDY), _text(row, PATIENT_ID)
+    return _first(row.get(STUDY)), _first(row.get(PATIENT_ID))
 
 
 def _cannot_be_split(answer: Answer) -> LimitExceeded:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.dataset.json_model import JsonModelBuilder, dumps, to_json_model
 from gateway.dataset.part10 import split
-from gateway.dataset.peek import peek_uids
+from gateway.dataset.peek import Peek
 from gateway.dataset.query import Row
 from gateway.dataset.sink import DatasetLimits
 from gateway.dataset.transcode import Reencoder
@@ -244,7 +244,7 @@ def test_any_bytes_are_re_encoded_or_refused_and_the_result_is_read_back(data: b
 @given(st.lists(PIECES, max_size=6).map(b"".join), st.sampled_from(SYNTAXES))
 def test_a_peek_at_any_bytes_gives_a_uid_or_none_or_an_error_of_ours(data: bytes, syntax: str) -> None:
     try:
-        (found,) = peek_uids(data, syntax, ["0020000D"])
+        (found,) = Peek(["0020000D"]).uids(data, syntax)
     except (DatasetError, LimitExceeded):
         return
     assert found is None or found

@@ -9,7 +9,7 @@ from pydicom.uid import AllTransferSyntaxes
 
 from gateway.dataset.json_model import to_json_model
 from gateway.dataset.part10 import FileMeta, file_meta, split
-from gateway.dataset.peek import Peek, peek_uids
+from gateway.dataset.peek import Peek
 from gateway.dataset.transfer_syntax import (
     EXPLICIT_VR_BE,
     EXPLICIT_VR_LE,
@@ -92,7 +92,7 @@ STUDY, SERIES = "0020000D", "0020000E"
 
 
 def peek(head: bytes, syntax: str = EXPLICIT_VR_LE) -> str | None:
-    (uid,) = peek_uids(head, syntax, [STUDY])
+    (uid,) = Peek([STUDY]).uids(head, syntax)
     return uid
 
 
@@ -107,8 +107,8 @@ def test_uid_is_seen_as_soon_as_it_is_there(undefined: bool) -> None:
 
 def test_several_uids_are_seen_at_once() -> None:
     data = explicit(STUDY, "UI", b"1.2\0") + explicit(SERIES, "UI", b"1.3\0")
-    assert peek_uids(data, EXPLICIT_VR_LE, [SERIES, STUDY]) == ["1.3", "1.2"]
-    assert peek_uids(data[:-1], EXPLICIT_VR_LE, [SERIES, STUDY]) == [None, "1.2"]
+    assert Peek([SERIES, STUDY]).uids(data, EXPLICIT_VR_LE) == ["1.3", "1.2"]
+    assert Peek([SERIES, STUDY]).uids(data[:-1], EXPLICIT_VR_LE) == [None, "1.2"]
 
 
 def test_uids_are_seen_in_each_of_many_data_sets_laid_out_alike_or_not() -> None:
@@ -156,7 +156,7 @@ def test_uids_of_files_are_those_of_their_rows(sample: Sample) -> None:
     except DatasetError:
         return
     expected = [(row.get(key, {}).get("Value") or [None])[0] for key in (STUDY, SERIES)]
-    assert peek_uids(sample.data, sample.transfer_syntax_uid, [STUDY, SERIES]) == expected
+    assert Peek([STUDY, SERIES]).uids(sample.data, sample.transfer_syntax_uid) == expected
 
 
 # --- transfer syntaxes

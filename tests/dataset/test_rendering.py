@@ -19,15 +19,28 @@ from gateway.dataset.attributes import FrameAttributes
 from gateway.dataset.colour_profiles import profile
 from gateway.dataset.frames import frame_index
 from gateway.dataset.lookup import coloured
-from gateway.dataset.rendering import render_instance
+from gateway.dataset.rendering import render
 from gateway.dataset.rendition import GIF, JP2, JPEG, PNG, Rendering, Viewport, Window
-from gateway.dataset.spans import inflated, reader_of
+from gateway.dataset.spans import inflated, inflated_uid, reader_of
 from gateway.errors import DatasetError, LimitExceeded, RequestError
 from tests.dataset.images import dataset_of, image, province, readable
 from tests.dataset.oracle import Sample, encode
 from tests.dataset.pictures import assert_shows
 
 RAMP = np.add.outer(np.arange(40) * 11, np.arange(60) * 7).astype("u2")
+
+
+def render_instance(data: bytes, uid: str, rendering: Rendering, frame: int | None = None) -> bytes:
+    """Render a frame of an instance that is in memory; None renders all in a GIF, else the representative one."""
+    read = inflated(reader_of(data), uid)
+    index = frame_index(read, inflated_uid(uid))
+    if index.description is None:
+        raise DatasetError("the instance has no pixels")
+    numbers = [frame or index.representative]
+    if frame is None and rendering.media_type == GIF:
+        numbers = [*range(1, index.number_of_frames + 1)]
+    frames = [(number, index.frame(read, number)) for number in numbers]
+    return render(read(0, index.before), index.description, frames, rendering)
 
 
 def rendered(data: bytes, uid: str = ts.EXPLICIT_VR_LE, frame: int | None = None, **wanted: Any) -> Image.Image:

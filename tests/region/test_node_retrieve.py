@@ -1,6 +1,6 @@
 """How a region's instances are had over its associations: by C-MOVE or C-GET, and nothing that was not asked for.
 
-Promises R15, R18 and R19 from the region's side.
+Promises R15, R17, R18 and R19 from the region's side.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.dataset.query import Selection
+from gateway.deadline import Deadline
 from gateway.dimse.acceptor import Acceptor
 from gateway.dimse.incoming import IncomingStore
 from gateway.errors import Closed, DimseFailure
@@ -17,7 +18,7 @@ from gateway.events import StoreRefused
 from tests.dimse.scripts import identifier, matches, serve
 from tests.kit import dicom, pdus
 from tests.kit.scripted import Message, Script, ScriptedNode, ScriptedPeer, scripted_requestor
-from tests.region.watched import QUICK, Watched, fields, watched
+from tests.region.watched import QUICK, STUDY, Watched, fields, watched
 
 REAL_TIME = True
 
@@ -236,3 +237,35 @@ async def test_a_c_move_that_fails_is_not_waited_for() -> None:
     async with moved_by(how) as (watching, _):
         with pytest.raises(Closed):
             await watching.retrieve()
+
+
+async def test_what_comes_behind_a_dead_c_move_association_is_kept_while_it_comes_and_refused_later() -> None:  # R17
+    first, second, late = (dicom.instance(1, number=number) for number in (1, 2, 3))
+    ports: list[int] = []
+
+    async def how(peer: ScriptedPeer, request: Message, port: int) -> None:
+        ports.append(port)
+        assert await bring(port, first) == 0
+        await peer.close()
+        assert await bring(port, second) == 0
+
+    async with moved_by(how, quiet_seconds=2.0) as (watching, _):
+        taken: list[str] = []
+
+        async def receive(store: IncomingStore, series: str | None) -> int:
+            await discarded(store)
+            taken.append(store.sop_instance_uid)
+            return 0
+
+        with pytest.raises(Closed):
+            await watching.region.retrieve(STUDY, receive, Deadline.after(10.0), held_up=lambda: False)
+        assert taken == [first.SOPInstanceUID, second.SOPInstanceUID]
+        assert not watching.events.of(StoreRefused)
+        assert await bring(ports[0], late) == 0x0124
+        assert len(watching.events.of(StoreRefused)) == 1
+        assert len(taken) == 2
+
+
+async def discarded(store: IncomingStore) -> None:
+    async for _ in store:
+        pass

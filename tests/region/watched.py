@@ -32,11 +32,16 @@ QUICK = Limits(connect_seconds=1.0, artim_seconds=1.0, linger_seconds=0.1, cance
 class Watched:
     """A region, its inbox and its events."""
 
-    def __init__(self, port: int, *, search: dict[str, Any] | None = None, **profile: Any) -> None:
+    def __init__(
+        self, port: int, *, search: dict[str, Any] | None = None, quiet_seconds: float = 0.2, **profile: Any
+    ) -> None:
         self.events = Witness()
         self.inbox = Inbox(self.events)
         known = {"name": "NEODIN", "ae_title": "NEODIN", "host": "127.0.0.1", "port": port, **profile}
-        chosen = {"retrieve": {"quiet_seconds": 0.2}, "search": {"max_matches_per_region": 100, **(search or {})}}
+        chosen = {
+            "retrieve": {"quiet_seconds": quiet_seconds},
+            "search": {"max_matches_per_region": 100, **(search or {})},
+        }
         self.region = Region(Profile(**known), settings.load(None, chosen), self.inbox, self.events, QUICK)
 
     async def search(self, query: Query = STUDIES, seconds: float = 10.0) -> list[Row]:
