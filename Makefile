@@ -9,7 +9,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 IMAGE_LOCK := $(COMPILE) --quiet --constraints requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench lock clean
+.PHONY: help run viewer test lint format bench lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,6 +22,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 run: $(STAMP) ## Bring up the embedded province and the gateway in front of it
 	@exec $(BIN)/gateway demo $(ARGS)
+
+viewer: $(STAMP) ## Bring in OHIF with npm, once, as make run does
+	@$(BIN)/gateway viewer
 
 test: $(STAMP) ## Run every test (ARGS="-k name" to choose)
 	$(BIN)/python -m pytest $(ARGS)

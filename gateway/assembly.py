@@ -1,5 +1,6 @@
 """The one place where the gateway's objects are built and joined."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ from gateway.federation.routing import Source
 from gateway.federation.search import FederatedSearch, SearchLimits
 from gateway.federation.store import FederatedStore
 from gateway.federation.workers import Workers, WorkLimits
+from gateway.ops.lights import Light as StatusLight
 from gateway.ops.operations import Operations, certificate_ends
 from gateway.ops.status import Sources
 from gateway.region.dicomweb import DicomwebRegion
@@ -63,10 +65,14 @@ from gateway.spool.queue import Queue
 from gateway.spool.spool import Spool
 from gateway.web.app import Archive, WebSettings, create_app
 from gateway.web.fhir_audit import AuditApi
+from gateway.web.front import Front
+from gateway.web.home import Light, LightState
 from gateway.web.pages import page_app, page_routes
 from gateway.web.policy import Guarded
 from gateway.web.server import WebServer
+from gateway.web.sign_in import SignIn
 from gateway.web.upload import UploadLimits
+from gateway.web.viewer import cache_folder, viewer_files
 from gateway.wire.limits import Limits
 
 AnyRegion: TypeAlias = Region | DicomwebRegion
@@ -100,7 +106,7 @@ async def running(
     observer: Observer = unobserved,
     *,
     peers: Sequence[PeerProfile] = (),
-    pages: Sequence[BaseRoute] = (),
+    sign_in: SignIn | None = None,
     recorder: Recorder | None = None,
     directives: Directives | None = None,
 ) -> AsyncIterator[Gateway]:
@@ -111,7 +117,7 @@ async def running(
         profiles: of the regions.
         observer: hears of what happens.
         peers: who may use the DIMSE face.
-        pages: further routes of the web face, each of which says who may.
+        sign_in: lets browsers in at a demonstration.
         recorder: keeps the audit trail.
         directives: what patients have consented to.
 
@@ -183,7 +189,8 @@ async def running(
             regions=alone,
             decisions=decisions,
             tokens=tokens,
-            pages=[*page_routes(operations.pages()), *privacy, *pages],
+            pages=[*page_routes(operations.pages()), *privacy],
+            front=await _front(settings, regions, operations, sign_in),
         )
         server = WebServer(app, settings.http.host, settings.http.port, certificate=_https(settings))
         http_port = await _listening(server.start(), settings.http.port)
@@ -355,6 +362,28 @@ async def _auditing(
         parts |= {f"peer {peer.name}": peer.model_dump_json() for peer in peers}
         await note_configuration(Path(settings.audit.folder), audit.auditor, parts)
         yield audit
+
+
+async def _front(
+    settings: Settings, regions: Sequence[AnyRegion], operations: Operations, sign_in: SignIn | None
+) -> Front:
+    files = None
+    if settings.viewer.folder:
+        cache = _path(settings.viewer.cache) or cache_folder()
+        files = await asyncio.to_thread(viewer_files, Path(settings.viewer.folder), cache)
+    named = {region.profile.id: (region.profile.name, region.profile.title) for region in regions}
+    return Front(partial(_lights, operations), named, files, sign_in)
+
+
+async def _lights(operations: Operations) -> list[Light]:
+    states: dict[StatusLight, LightState] = {
+        StatusLight.GREEN: "up",
+        StatusLight.AMBER: "trying",
+        StatusLight.RED: "down",
+        StatusLight.GREY: "unknown",
+    }
+    snapshot = await operations.model.current()
+    return [Light(x.profile.name, x.profile.title, states[x.light]) for x in snapshot.regions]
 
 
 def _recoder(workers: Workers) -> Recode:

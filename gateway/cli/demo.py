@@ -5,10 +5,10 @@ import socket
 import sys
 import tempfile
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, TypeVar
 
 import orjson
 from rich.console import Console
@@ -16,12 +16,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from gateway.access.demo import COOKIE, LIFETIME_SECONDS, DemoIssuer, roles
 from gateway.assembly import running
+from gateway.cli import viewer
 from gateway.cli.serve import announce, base_url, settle, stop_signals
+from gateway.cli.viewer import ViewerMissing
 from gateway.config.settings import IssuerSettings, Settings
 from gateway.errors import ConfigError, GatewayError
 from gateway.ops.log import EventLog
 from gateway.region import profile
 from gateway.web.sign_in import PATH, SignIn, Visitor
+
+T = TypeVar("T")
 
 GRACE_SECONDS = 8.0
 """For the archives to end; they take five at the most before they are killed."""
@@ -36,7 +40,9 @@ class ProvinceFailed(GatewayError):
     slug = "province-failed"
 
 
-async def run(settings: Settings, region_base_port: int, scale: str, *, is_open: bool = False) -> None:
+async def run(
+    settings: Settings, region_base_port: int, scale: str, *, is_open: bool = False, fetch_viewer: bool = True
+) -> None:
     """Bring up four archives and the gateway; take both down at SIGINT or SIGTERM.
 
     Raises:
@@ -49,6 +55,8 @@ async def run(settings: Settings, region_base_port: int, scale: str, *, is_open:
     for face in (settings.http, settings.dimse):
         _check_port(face.host, face.port)
     async with stop_signals() as stop:
+        if fetch_viewer and not settings.viewer.folder:
+            settings = await _viewing(settings, stop)
         with tempfile.TemporaryDirectory(prefix="province-") as folder:
             command = _command(settings, region_base_port, scale, folder)
             async with _process(command) as province:
@@ -58,9 +66,9 @@ async def run(settings: Settings, region_base_port: int, scale: str, *, is_open:
                 profiles = profile.load(Path(folder))
                 known = _open(_storing(_knowing(settings, report["identity"]), profiles[0].name, folder))
                 known, visitors = _admitting(known, report["identity"], Path(folder), is_open=is_open)
-                pages = SignIn(visitors, COOKIE, LIFETIME_SECONDS).routes() if visitors else ()
+                sign_in = SignIn(visitors, COOKIE, LIFETIME_SECONDS) if visitors else None
                 with EventLog(sys.stderr) as log:
-                    async with running(known, profiles, log, pages=pages) as gateway:
+                    async with running(known, profiles, log, sign_in=sign_in) as gateway:
                         announce(known, gateway)
                         settle()
                         number = report["identity"]["health_card_number"]
@@ -68,6 +76,17 @@ async def run(settings: Settings, region_base_port: int, scale: str, *, is_open:
                         _suggest(base_url(settings, gateway), report["split_study"], number, with_token=bool(visitors))
                         _suggest_dimse(settings, gateway.dimse_port, report["split_study"])
                         await stop.wait()
+
+
+async def _viewing(settings: Settings, stop: asyncio.Event) -> Settings:
+    """Return the settings with a viewer that npm brings in; where it does not, one line says so, and we go on."""
+    try:
+        folder = await _unless(stop, viewer.fetch())
+    except ViewerMissing as error:
+        print(f"no viewer: {error}", file=sys.stderr, flush=True)
+        return settings
+    changes = {"folder": str(folder or "")}
+    return settings.model_copy(update={"viewer": settings.viewer.model_copy(update=changes)})
 
 
 def _knowing(settings: Settings, told: Report) -> Settings:
@@ -149,18 +168,34 @@ async def _process(command: list[str]) -> AsyncIterator[Process]:
 
 async def _ready(province: Process, stop: asyncio.Event) -> Report | None:
     """Show progress until the archives answer, and return what they report; None when told to stop before."""
-    async with asyncio.TaskGroup() as group:
-        watching = group.create_task(_watch(province))
-        stopping = group.create_task(stop.wait())
-        await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        watching.cancel()
-        stopping.cancel()
-    if watching.cancelled():
-        return None
-    report = watching.result()
-    if report is None:
+    report = await _unless(stop, _watch(province))
+    if report is None and not stop.is_set():
         raise ProvinceFailed("the embedded province did not come up: the lines above say why")
     return report
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """Return what the work gives; None when told to stop before, and it is cancelled."""
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(_caught(work))
+        stopping = group.create_task(stop.wait())
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        working.cancel()
+        stopping.cancel()
+    if working.cancelled():
+        return None
+    result, error = working.result()
+    if error is not None:
+        raise error
+    return result
+
+
+async def _caught(work: Coroutine[Any, Any, T]) -> tuple[T | None, GatewayError | None]:
+    """Return the result or our error: raised inside a group, it would come out wrapped."""
+    try:
+        return await work, None
+    except GatewayError as error:
+        return None, error
 
 
 async def _watch(province: Process) -> Report | None:

@@ -68,6 +68,13 @@ class HttpSettings(Section):
     key: FilePath
 
 
+class ViewerSettings(Section):
+    """The viewer at the root of our origin."""
+
+    folder: FilePath
+    cache: FilePath
+
+
 class DimseSettings(Section):
     """The DIMSE face."""
 
@@ -211,6 +218,7 @@ class Settings(Section):
     """All of it, as ``defaults.toml`` lists and explains it."""
 
     http: HttpSettings
+    viewer: ViewerSettings
     dimse: DimseSettings
     search: SearchSettings
     retrieve: RetrieveSettings

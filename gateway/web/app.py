@@ -17,6 +17,7 @@ from gateway.web.capabilities import Capabilities
 from gateway.web.disconnect import CancelOnDisconnect
 from gateway.web.documentation import Documentation
 from gateway.web.exchange import Exchanges
+from gateway.web.front import Front, fall_back, front_routes
 from gateway.web.locations import Locations
 from gateway.web.policy import check_policies
 from gateway.web.problem import ProblemBoundary
@@ -24,6 +25,7 @@ from gateway.web.representative import Representatives
 from gateway.web.retrieve import Retrieve
 from gateway.web.routes import region_root, region_routes, routes
 from gateway.web.search import Search
+from gateway.web.sign_in import Welcome
 from gateway.web.store import Store
 from gateway.web.upload import UploadLimits
 
@@ -94,6 +96,7 @@ def create_app(
     decisions: Decisions,
     tokens: Tokens | None = None,
     pages: Sequence[BaseRoute] = (),
+    front: Front | None = None,
 ) -> ASGIApp:
     """Join the transactions to one application.
 
@@ -108,14 +111,21 @@ def create_app(
         decisions: who may do what.
         tokens: whose tokens are whose; None where nobody shows one.
         pages: further routes, each of which says who may.
+        front: what people are shown beside the resources; None for nothing.
     """
     province, root = Archive(search, retrieve), settings.root_path
     resources = [*all_routes(province, workers, settings, decisions, store=store, regions=regions), *pages]
+    if front is not None:
+        resources += front_routes(front, search, settings.search_seconds, decisions, resources)
     documentation = Documentation(resources, root, settings.public_url, tuple(regions))
     resources += documentation.routes()
     check_policies(resources)
-    described = Capabilities(Router(resources, redirect_slashes=False), resources, root, lambda: documentation.document)
-    app = ProblemBoundary(Authentication(described, tokens, settings.cookie), observe=observe)
+    default = None if front is None else fall_back(front, root, resources)
+    router = Router(resources, redirect_slashes=False, default=default)
+    app: ASGIApp = Capabilities(router, resources, root, lambda: documentation.document)
+    app = ProblemBoundary(Authentication(app, tokens, settings.cookie), observe=observe)
+    if front is not None and front.sign_in is not None:
+        app = Welcome(app, front.sign_in)
     return Exchanges(_cors(CancelOnDisconnect(app), settings.cors_origins), observe)
 
 

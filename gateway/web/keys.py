@@ -115,15 +115,19 @@ def _is_date(value: str) -> bool:
     return True
 
 
-def _range(is_bound: Callable[[str], bool]) -> Callable[[str], str | None]:
-    """Make the reader of a VR with Range Matching whose values hold no hyphen (PS3.4 C.2.2.2.5)."""
+def _range(is_bound: Callable[[str], bool], *, may_turn: bool = False) -> Callable[[str], str | None]:
+    """Make the reader of a VR with Range Matching whose values hold no hyphen (PS3.4 C.2.2.2.5).
+
+    Times may run backwards: with a range of dates they bound one range of instants, from late on one day to early
+    on another (PS3.18 8.3.4.1.1).
+    """
 
     def read(value: str) -> str | None:
         begin, hyphen, end = (part.strip() for part in value.partition("-"))
         bounds = [bound for bound in (begin, end) if bound]
         if not bounds or not all(map(is_bound, bounds)):
             return None
-        backwards = len(bounds) == 2 and begin > end and not begin.startswith(end)
+        backwards = not may_turn and len(bounds) == 2 and begin > end and not begin.startswith(end)
         return None if backwards else f"{begin}{hyphen}{end}"
 
     return read
@@ -149,7 +153,7 @@ _READERS: Final = MappingProxyType(
         "UI": _uid_list,
         "CS": _code_list,
         "DA": _range(_is_date),
-        "TM": _range(_is_time),
+        "TM": _range(_is_time, may_turn=True),
         "DT": _moments,
         "IS": _pattern(r"[+-]?\d{1,11}"),
         "DS": _pattern(rf"(?=.{{1,16}}$){_NUMBER}"),

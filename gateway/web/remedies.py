@@ -278,7 +278,7 @@ REMEDIES: Final[Mapping[str, Remedy]] = MappingProxyType(
         "audit-feed-failed": Remedy(
             (_OPERATOR,),
             (
-                "See whether the receiver (audit.syslog_host, audit.fhir_url) runs, and takes our certificate or token.",
+                "See whether the receiver (audit.syslog_host, audit.fhir_url) runs and takes our certificate or token.",
                 "Nothing is lost: the records wait in the audit log, and are sent when it answers.",
             ),
         ),

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, quote
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import AccessDenied, RequestError
 from gateway.web.form import form
@@ -84,18 +85,62 @@ class SignIn:
         if who is None:
             raise RequestError(f"as: expected one of {', '.join(self.visitors)}")
         answer = RedirectResponse(_local_path(request.query_params.get("next", HOME)), HTTPStatus.SEE_OTHER)
-        secure = request.url.scheme == "https"
-        answer.set_cookie(
-            self.cookie, who.token, max_age=self.seconds, path="/", httponly=True, samesite="strict", secure=secure
-        )
+        self.keep(answer, who.token, secure=request.url.scheme == "https")
         return answer
+
+    def keep(self, answer: Response, token: str, *, secure: bool) -> None:
+        """Have a browser keep a token."""
+        answer.set_cookie(
+            self.cookie, token, max_age=self.seconds, path="/", httponly=True, samesite="strict", secure=secure
+        )
+
+
+class Welcome:
+    """ASGI middleware: a browser on this host that has not said who it is gets to be the first visitor.
+
+    Args:
+        app: what is served.
+        sign_in: who there is to be.
+    """
+
+    def __init__(self, app: ASGIApp, sign_in: SignIn) -> None:
+        self._app = app
+        self._sign_in = sign_in
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have a page come with a session."""
+        if scope["type"] != "http" or scope["method"] != "GET" or not self._is_new(Request(scope)):
+            await self._app(scope, receive, send)
+            return
+        token = next(iter(self._sign_in.visitors.values())).token
+        cookie = Response()
+        self._sign_in.keep(cookie, token, secure=scope["scheme"] == "https")
+        field = next(x for x in cookie.raw_headers if x[0] == b"set-cookie")
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], field]
+            await send(message)
+
+        known = [*scope["headers"], (b"authorization", f"Bearer {token}".encode("ascii"))]
+        await self._app({**scope, "headers": known}, receive, sending)
+
+    def _is_new(self, request: Request) -> bool:
+        """Whether a page is asked for by somebody here who has no session."""
+        is_page = "text/html" in request.headers.get("accept", "") and request.url.path != PATH
+        known = "authorization" in request.headers or self._sign_in.cookie in request.cookies
+        return is_page and not known and _is_local(request)
+
+
+def _is_local(request: Request) -> bool:
+    """Whether it comes from this host, by a name that does not only pretend to be (DNS rebinding)."""
+    host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
+    address = request.client.host if request.client else ""
+    return bool(address) and ipaddress.ip_address(address.partition("%")[0]).is_loopback and host in LOOPBACK_NAMES
 
 
 def _check_local(request: Request) -> None:
-    """Refuse whoever is not on this host, or was led here by a name that only pretends to be (DNS rebinding)."""
-    host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
-    address = request.client.host if request.client else ""
-    if not address or not ipaddress.ip_address(address.partition("%")[0]).is_loopback or host not in LOOPBACK_NAMES:
+    if not _is_local(request):
         raise AccessDenied(
             "the demonstration signs in browsers on its own host alone, at 127.0.0.1: elsewhere, send one of the "
             "tokens that it printed, or start it with --open"

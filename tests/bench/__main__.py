@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import audit, convert, federation, ingest, pacs, retrieve, search, status, stream, viewer
+from tests.bench import audit, browser, convert, federation, ingest, pacs, retrieve, search, status, stream, viewer
 from tests.bench.figures import Figure, table
 from tests.bench.setting import Setting
 
@@ -40,6 +40,7 @@ ROWS: dict[str, Callable[[Setting], list[Figure]]] = {
     "w": status.status_page,
     "x": audit.kept,
     "y": audit.checked,
+    "u": browser.first_image,
 }
 
 

@@ -235,7 +235,7 @@ def test_serve_says_which_port_the_system_chose_and_logs_one_json_event_a_line(
 def test_demo_brings_up_the_province_and_leaves_no_process(tmp_path: Path, number: int) -> None:
     http_port, dimse_port, base = free_port(), free_port(), free_ports(4)
     ports = ("--http-port", http_port, "--dimse-port", dimse_port, "--region-base-port", base)
-    with running("demo", "--scale", "small", *ports, log=tmp_path / "log") as command:
+    with running("demo", "--no-viewer", "--scale", "small", *ports, log=tmp_path / "log") as command:
         assert command.ready().startswith(f"ready http://127.0.0.1:{http_port}/dicom-web ")
         assert command.lines.get(timeout=5).endswith(f"http://127.0.0.1:{http_port}/demo/sign-in")
         exported = [command.lines.get(timeout=5).split() for _ in range(5)]
@@ -261,7 +261,7 @@ def test_demo_brings_up_the_province_and_leaves_no_process(tmp_path: Path, numbe
 
 def test_demo_that_is_stopped_before_it_is_ready_leaves_no_process(tmp_path: Path) -> None:
     ports = ("--http-port", free_port(), "--dimse-port", free_port(), "--region-base-port", free_ports(4))
-    with running("demo", "--scale", "small", *ports, log=tmp_path / "log") as command:
+    with running("demo", "--no-viewer", "--scale", "small", *ports, log=tmp_path / "log") as command:
         parent = psutil.Process(command.process.pid)
         while not (family := parent.children(recursive=True)):
             assert command.process.poll() is None
@@ -275,7 +275,7 @@ def test_demo_whose_ports_are_taken_says_so_and_leaves_no_process(tmp_path: Path
     with socket.create_server(("127.0.0.1", 0)) as other:
         base = other.getsockname()[1]
         ports = ("--http-port", 0, "--dimse-port", free_port(), "--region-base-port", base)
-        with running("demo", "--scale", "small", *ports, log=log) as command:
+        with running("demo", "--no-viewer", "--scale", "small", *ports, log=log) as command:
             assert command.ready() == ""
             assert command.process.wait(STOPPED_SECONDS) != 0
             assert not command.left()

@@ -101,7 +101,8 @@ def test_uid_that_repeats_the_path_is_no_second_key() -> None:
     [
         "StudyDate=20240101", "StudyDate=20240229", "StudyDate=20240101-20240301", "StudyDate=-20240301",
         "StudyDate=20240101-", "StudyTime=10", "StudyTime=1015", "StudyTime=101500.123456", "StudyTime=0800-17",
-        "StudyTime=-235960", "StudyTime=0800-08", "AcquisitionDateTime=2024", "AcquisitionDateTime=2024-2025",
+        "StudyTime=-235960", "StudyTime=0800-08", "StudyTime=2300-0300", "AcquisitionDateTime=2024",
+        "AcquisitionDateTime=2024-2025",
         "AcquisitionDateTime=20240101120000.5-0500", "AcquisitionDateTime=20240101120000-0500-20240102120000-0500",
         "AcquisitionDateTime=-20240101", "PatientAge=042Y", "SeriesNumber=-3", "SliceThickness=1.5e0", "Rows=512",
         "RequestAttributesSequence=", "PatientName=*a?b*",
