@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 from joserfc import jwt
-from joserfc.jwk import RSAKey
+from joserfc.jwk import ECKey
 
 from gateway.access.principal import Transaction
 from gateway.config.access import ClaimSettings, TokenIssuer
@@ -55,10 +55,10 @@ def roles(issuer_of_patient_id: str, patient_id: str) -> dict[str, Role]:
 
 
 class DemoIssuer:
-    """Signs tokens with a key that nobody else has."""
+    """Signs tokens with a key that nobody else has; an elliptic one, since they are to be copied by hand."""
 
     def __init__(self) -> None:
-        self._key = RSAKey.generate_key(2048, parameters={"use": "sig", "kid": uuid.uuid4().hex})
+        self._key = ECKey.generate_key("P-256", parameters={"use": "sig", "kid": "demo"})
 
     def settings(self, folder: Path) -> TokenIssuer:
         """Write the public key into a folder, and return how the gateway is told to believe this issuer."""
@@ -67,7 +67,9 @@ class DemoIssuer:
         claims = ClaimSettings(
             organisation="uao", organisation_name="uaoName", person="rid", roles="roles", patient="patient"
         )
-        return TokenIssuer(issuer=ISSUER, audiences=(AUDIENCE,), jwks_file=str(path), claims=claims)
+        return TokenIssuer(
+            issuer=ISSUER, audiences=(AUDIENCE,), algorithms=("ES256",), jwks_file=str(path), claims=claims
+        )
 
     def token(self, name: str, role: Role) -> str:
         """Sign a token for somebody."""
@@ -84,4 +86,4 @@ class DemoIssuer:
             "scope": " ".join(role.scopes),
             **role.claims,
         }
-        return jwt.encode({"alg": "RS256", "kid": self._key.kid, "typ": "at+jwt"}, claims, self._key)
+        return jwt.encode({"alg": "ES256", "kid": self._key.kid, "typ": "at+jwt"}, claims, self._key)

@@ -242,10 +242,9 @@ class _Drawing:
 
 
 def _suggest_tokens(url: str, visitors: Mapping[str, Visitor]) -> None:
-    """Print the tokens, each ready for a shell, and where a browser gets one."""
-    if not visitors:
-        return
-    print(f"  sign in with a browser: {url.removesuffix('/dicom-web')}{PATH}")
+    """Print where a browser goes, and the tokens, each ready for a shell."""
+    origin = url.removesuffix("/dicom-web")
+    print(f"  open {origin}/ in a browser" + (f" (as somebody else: {origin}{PATH})" if visitors else ""))
     for name, visitor in visitors.items():
         variable = "TOKEN" if name == "clinician" else f"{name.upper()}_TOKEN"
         print(f"  export {variable}={visitor.token}  # {visitor.title}")

@@ -93,6 +93,7 @@ def demo(home: Path) -> Iterator[Demo]:
         "--config": config,
         "--http-port": http_port,
         "--dimse-port": free_port(),
+        "--ops-port": 0,
         "--region-base-port": free_port(),
     }
     command = [sys.executable, "-m", "gateway", "demo", *(str(word) for pair in options.items() for word in pair)]

@@ -237,7 +237,10 @@ def test_demo_brings_up_the_province_and_leaves_no_process(tmp_path: Path, numbe
     ports = ("--http-port", http_port, "--dimse-port", dimse_port, "--region-base-port", base)
     with running("demo", "--no-viewer", "--scale", "small", *ports, log=tmp_path / "log") as command:
         assert command.ready().startswith(f"ready http://127.0.0.1:{http_port}/dicom-web ")
-        assert command.lines.get(timeout=5).endswith(f"http://127.0.0.1:{http_port}/demo/sign-in")
+        origin = f"http://127.0.0.1:{http_port}"
+        assert command.lines.get(timeout=5) == (
+            f"  open {origin}/ in a browser (as somebody else: {origin}/demo/sign-in)"
+        )
         exported = [command.lines.get(timeout=5).split() for _ in range(5)]
         tokens = dict(words[1].split("=", 1) for words in exported if words[0] == "export")
         suggested = [command.lines.get(timeout=5) for _ in range(4)]

@@ -31,7 +31,17 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway in front of the small embedded province, each in a process of its own."""
     http_port, dimse_port = free_port(), free_port()
     ports = ("--http-port", http_port, "--dimse-port", dimse_port, "--ops-port", 0, "--region-base-port", 0)
-    command = [sys.executable, "-m", "gateway", "demo", "--scale", SMALL.name, *map(str, ports)]
+    command = [
+        sys.executable,
+        "-m",
+        "gateway",
+        "demo",
+        "--open",
+        "--no-viewer",
+        "--scale",
+        SMALL.name,
+        *map(str, ports),
+    ]
     log = tmp_path_factory.mktemp("fuzz") / "gateway.log"
     with running(command, http_port, log, seconds=60) as process:
         yield Gateway(http_port, dimse_port, process.pid)

@@ -6,12 +6,15 @@ from http.cookies import SimpleCookie
 
 import pytest
 from httpx2 import ASGITransport, AsyncClient, Response
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
 from starlette.routing import Router
+from starlette.types import Receive, Scope, Send
 
 from gateway.events import unobserved
 from gateway.web.policy import check_policies
 from gateway.web.problem import ProblemBoundary
-from gateway.web.sign_in import PATH, SignIn, Visitor
+from gateway.web.sign_in import PATH, SignIn, Visitor, Welcome
 
 VISITORS = {"clinician": Visitor("a radiologist", "token-of-the-clinician"), "<b>": Visitor("<i>", "x")}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -87,3 +90,41 @@ async def test_a_browser_elsewhere_or_led_here_by_another_name_is_refused(addres
 async def test_another_site_signs_nobody_in(headers: dict[str, str]) -> None:
     async with client() as web:
         assert (await signed_in(web, **headers)).status_code == 403
+
+
+# --- who has not signed in
+
+
+async def told(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the Authorization field that arrives."""
+    await PlainTextResponse(Request(scope).headers.get("authorization", ""))(scope, receive, send)
+
+
+async def welcomed(address: str = "127.0.0.1", host: str = "127.0.0.1:8080", **headers: str) -> Response:
+    transport = ASGITransport(app=Welcome(told, SignIn(VISITORS, "session", 600)), client=(address, 1))
+    async with AsyncClient(transport=transport, base_url=f"http://{host}") as web:
+        return await web.get("/viewer", headers={"Accept": "text/html,*/*;q=0.8", **headers})
+
+
+async def test_a_new_browser_on_this_host_is_the_first_visitor_from_its_first_page_on() -> None:
+    answer = await welcomed()
+    assert answer.text == "Bearer token-of-the-clinician"
+    cookie = SimpleCookie(answer.headers["Set-Cookie"])["session"]
+    assert (cookie.value, cookie["httponly"], cookie["samesite"]) == ("token-of-the-clinician", True, "strict")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"Accept": "application/dicom+json"},
+        {"Cookie": "session=somebody"},
+        {"Authorization": "Bearer mine"},
+        {"address": "192.0.2.7"},
+        {"host": "rebound.example"},
+    ],
+    ids=["no page", "who has a session", "who has a token", "another host", "another name"],
+)
+async def test_nobody_else_is_given_a_session(asked: dict[str, str]) -> None:
+    answer = await welcomed(**asked)
+    assert answer.text == asked.get("Authorization", "")
+    assert "Set-Cookie" not in answer.headers
