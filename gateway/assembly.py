@@ -13,9 +13,17 @@ from gateway.access.decision import Limits as RateLimits
 from gateway.access.keys import issuer_keys
 from gateway.access.permit import Directives, Recorder
 from gateway.access.token import Tokens
+from gateway.audit.configuration import note_configuration
+from gateway.audit.desk import PrivacyDesk
+from gateway.audit.record import Auditor
+from gateway.audit.running import Audit, auditing, replica
+from gateway.audit.source import AuditSource
 from gateway.config.access import AccessSettings
 from gateway.config.settings import IdentitySettings, Settings
+from gateway.config.toml import Section
 from gateway.dataset.jobs import get_ready, transcode_instance
+from gateway.dataset.patient import PatientIdentifier
+from gateway.deadline import Deadline
 from gateway.dimse.acceptor import Acceptor
 from gateway.dimse.requestor import Peer
 from gateway.dimse.tls import client_context, server_context
@@ -60,12 +68,14 @@ class Gateway:
         dimse_port: where the DIMSE face listens; 0 where it does only with TLS.
         tls_port: where it does so with TLS; 0 where it does not.
         regions: the regions behind it, in order.
+        audit: the audit log and its feeds; None where nothing is recorded.
     """
 
     http_port: int
     dimse_port: int
     tls_port: int
     regions: tuple[AnyRegion, ...]
+    audit: Audit | None = None
 
 
 @asynccontextmanager
@@ -101,6 +111,7 @@ async def running(
     issuers = Issuers(Issuer(x.issuer, x.oid, x.uri) for x in settings.identity.issuers)
     profiles = [_in_our_words(profile, issuers) for profile in profiles]
     async with AsyncExitStack() as stack:
+        audit = await stack.enter_async_context(_auditing(settings, profiles, peers, observer))
         source = await stack.enter_async_context(identity_source(settings.identity, issuers, profiles))
         patients = Patients(
             source,
@@ -155,7 +166,41 @@ async def running(
         server = WebServer(app, settings.http.host, settings.http.port, certificate=_https(settings))
         http_port = await _listening(server.start(), settings.http.port)
         stack.push_async_callback(server.aclose, 2.0)
-        yield Gateway(http_port, dimse_port, tls_port, tuple(regions))
+        yield Gateway(http_port, dimse_port, tls_port, tuple(regions), audit)
+
+
+def audit_source(settings: Settings) -> AuditSource:
+    """Return how the gateway names itself in the audit log and in its feeds."""
+    systems = {x.issuer: Issuer(x.issuer, x.oid, x.uri).system for x in settings.identity.issuers}
+    url = settings.http.public_url
+    return AuditSource(replica(settings.audit), settings.audit.site, url, settings.dimse.ae_title, systems)
+
+
+def privacy_desk(settings: Settings, source: IdentitySource, issuers: Issuers, auditor: Auditor) -> PrivacyDesk:
+    """Make what answers privacy officers from the log of the settings."""
+
+    async def linked(patient: PatientIdentifier) -> frozenset[PatientIdentifier]:
+        return await source.identifiers(patient, Deadline.after(settings.search.hard_seconds))
+
+    folder = Path(settings.audit.folder)
+    return PrivacyDesk(folder, auditor, audit_source(settings), named=issuers.name, linked=linked)
+
+
+@asynccontextmanager
+async def _auditing(
+    settings: Settings, profiles: Sequence[Profile], peers: Sequence[PeerProfile], observer: Observer
+) -> AsyncIterator[Audit | None]:
+    """Keep the audit log as long as the context lasts, if there is one, beginning with what it was started with."""
+    if not settings.audit.folder:
+        yield None
+        return
+    told = f"{len(profiles)} regions, {len(peers)} peers"
+    async with auditing(settings.audit, audit_source(settings), observer, started=told) as audit:
+        parts = {name: section.model_dump_json() for name, section in settings if isinstance(section, Section)}
+        parts |= {f"region {profile.name}": profile.model_dump_json() for profile in profiles}
+        parts |= {f"peer {peer.name}": peer.model_dump_json() for peer in peers}
+        await note_configuration(Path(settings.audit.folder), audit.auditor, parts)
+        yield audit
 
 
 def _region(profile: Profile, settings: Settings, inbox: Inbox, observer: Observer, limits: Limits) -> AnyRegion:

@@ -120,6 +120,37 @@ class DeliveryQuarantined(Event):
     status: int
 
 
+@dataclass(frozen=True, slots=True)
+class AuditFailed(Event):
+    """The audit log could not be written: what was to be released was not (promise P04)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditAnchorFailed(Event):
+    """The head of the audit log could not be anchored in its second place."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFeedState(Event):
+    """An audit feed brought records to its receiver, or could not.
+
+    Attributes:
+        feed: "syslog" or "fhir".
+        outcome: "complete", or the slug of what keeps it.
+        lag_seconds: age of the oldest record that its receiver does not have; 0 where it has all.
+        detail: for people.
+    """
+
+    feed: str
+    outcome: str
+    lag_seconds: float
+    detail: str = ""
+
+
 class Observer(Protocol):
     """Receives every event, on the event loop; it returns at once and never raises."""
 

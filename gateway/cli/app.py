@@ -1,4 +1,4 @@
-"""``gateway serve``, ``gateway demo`` and ``gateway queue``."""
+"""``gateway serve``, ``gateway demo``, ``gateway queue`` and ``gateway audit``."""
 
 import os
 import sys
@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
+from gateway.cli import audit, queue
 from gateway.cli import demo as embedded
-from gateway.cli import queue
 from gateway.cli.serve import serve_until_stopped
 from gateway.config import settings
 from gateway.errors import ConfigError, GatewayError
@@ -35,6 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(queue.app)
+app.add_typer(audit.app)
 
 HttpPort = Annotated[int | None, typer.Option(help="Port of the DICOMweb face.")]
 DimsePort = Annotated[int | None, typer.Option(help="Port of the DIMSE face.")]

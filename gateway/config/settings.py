@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from gateway.config.access import AccessSettings
+from gateway.config.audit import AuditSettings
 from gateway.config.toml import Section, check, read
 
 
@@ -195,6 +196,7 @@ class Settings(Section):
     store: StoreSettings
     identity: IdentitySettings
     access: AccessSettings
+    audit: AuditSettings
 
 
 def load(path: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:

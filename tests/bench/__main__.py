@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import convert, federation, ingest, retrieve, search, stream, viewer
+from tests.bench import audit, convert, federation, ingest, retrieve, search, stream, viewer
 from tests.bench.figures import Figure, table
 from tests.bench.setting import Setting
 
@@ -33,6 +33,8 @@ ROWS: dict[str, Callable[[Setting], list[Figure]]] = {
     "n": viewer.first_frame,
     "o": viewer.many_readers,
     "p": viewer.huge_study,
+    "x": audit.kept,
+    "y": audit.checked,
 }
 
 

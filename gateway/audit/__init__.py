@@ -1,0 +1,1 @@
+"""Who did what: the audit log, its verification, its feeds and the reports made from it."""

@@ -1,0 +1,93 @@
+"""What a privacy officer does with the log: each look into it is recorded before anything is shown."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gateway.audit.chain import Entry
+from gateway.audit.corrections import Corrections
+from gateway.audit.index import ALWAYS, Index, Span
+from gateway.audit.record import Actor, Auditor, Event, record_of
+from gateway.audit.source import AuditSource
+from gateway.dataset.patient import PatientIdentifier
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of what the log tells of a patient.
+
+    Attributes:
+        patients: all identifiers of the patient.
+        entries: the newest first; of the patients that they name, only this one.
+        total: over all pages.
+    """
+
+    patients: tuple[PatientIdentifier, ...]
+    entries: tuple[Entry, ...]
+    total: int
+
+
+class PrivacyDesk:
+    """Answers who saw a patient's record, and takes requests to correct it.
+
+    Attributes:
+        corrections: the requests.
+        source: how the gateway names itself.
+        named: the name by which the log has an issuer of Patient IDs, of any name that it has.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        auditor: Auditor,
+        source: AuditSource,
+        *,
+        named: Callable[[str], str],
+        linked: Callable[[PatientIdentifier], Awaitable[frozenset[PatientIdentifier]]],
+    ) -> None:
+        self._index = Index(folder)
+        self._auditor = auditor
+        self._linked = linked
+        self.corrections = Corrections(folder, auditor)
+        self.source = source
+        self.named = named
+
+    async def identifiers(self, patient: PatientIdentifier) -> tuple[PatientIdentifier, ...]:
+        """Return all identifiers of a patient, as the identity source links them.
+
+        Raises:
+            IdentityUnavailable: it does not answer: a report without them would not be whole.
+        """
+        return tuple(sorted(await self._linked(patient) | {patient}))
+
+    async def look(
+        self,
+        actor: Actor,
+        patient: PatientIdentifier,
+        span: Span = ALWAYS,
+        *,
+        offset: int = 0,
+        limit: int = 1000,
+        request_id: str = "",
+    ) -> Page:
+        """Return what the log tells of a patient.
+
+        Raises:
+            AuditUnavailable: the look cannot be recorded, so nothing is shown.
+            IdentityUnavailable: the patient's other identifiers cannot be found out.
+        """
+        patients = await self.identifiers(patient)
+        asked = f"access report, {span.begin or 'begin'} to {span.end or 'now'}, from {offset}"
+        await self._auditor.record(
+            record_of(actor, Event.LOG_READ, patients=[patient], query=asked, request_id=request_id)
+        )
+        found = await asyncio.to_thread(self._index.find, patients, span, offset=offset, limit=limit)
+        return Page(patients, tuple(_narrowed(entry, patients) for entry in found.entries), found.total)
+
+
+def _narrowed(entry: Entry, patients: tuple[PatientIdentifier, ...]) -> Entry:
+    """Leave of the patients whom a search showed the one who is asked for."""
+    wanted = {(one.issuer, one.value) for one in patients}
+    own = tuple(one for one in entry.record.patients if one in wanted)
+    return replace(entry, record=replace(entry.record, patients=own))
