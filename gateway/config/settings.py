@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 
 from gateway.config.access import AccessSettings
 from gateway.config.audit import AuditSettings
+from gateway.config.consent import ConsentSettings
 from gateway.config.toml import Section, check, read
 
 
@@ -197,6 +198,7 @@ class Settings(Section):
     identity: IdentitySettings
     access: AccessSettings
     audit: AuditSettings
+    consent: ConsentSettings
 
 
 def load(path: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:

@@ -30,8 +30,18 @@ if TYPE_CHECKING:
     from gateway.federation.store import FederatedStore
     from gateway.federation.workers import Workers
 
-METHODS = ("GET", "HEAD", "POST")
-REQUEST_FIELDS = ("Accept", "Authorization", "Content-Type", "Prefer", "Range", "If-None-Match", "If-Range")
+METHODS = ("GET", "HEAD", "POST", "PUT")
+REQUEST_FIELDS = (
+    "Accept",
+    "Authorization",
+    "Content-Type",
+    "Prefer",
+    "Range",
+    "If-None-Match",
+    "If-Range",
+    "If-Match",
+    "Consent-Override",
+)
 EXPOSED_FIELDS = (
     *("Warning", "Federation-Status", "Content-Location", "ETag", "Retry-After"),
     *("Accept-Ranges", "Content-Disposition", "Content-Range", "WWW-Authenticate"),

@@ -14,6 +14,7 @@ from gateway.access.permit import Permit
 from gateway.access.principal import Transaction
 from gateway.errors import AccessDenied
 from gateway.web.authentication import PRINCIPAL, REFUSAL, REQUEST_ID
+from gateway.web.override import override_reason
 
 PERMIT: Final = "gateway.permit"
 
@@ -46,7 +47,9 @@ class Guarded:
             if isinstance(refusal, AccessDenied):
                 await self.decisions.deny(refusal, None, request_id=request_id)
             raise refusal
-        scope[PERMIT] = await self.decisions.permit(scope.get(PRINCIPAL), transaction, request_id=request_id)
+        scope[PERMIT] = await self.decisions.permit(
+            scope.get(PRINCIPAL), transaction, request_id=request_id, reason=override_reason(scope)
+        )
         response = await self.handler(request)
         await response(scope, receive, send)
 
