@@ -61,7 +61,7 @@ class Standing:
 
     def __init__(self, flight: "Flight", permit: Permit, generation: int) -> None:
         self._flight = flight
-        self._permit = permit
+        self._permit = replace(permit, breaking=None)  # what ends by itself is not begun anew by what was begun with it
         self._directives = permit.directives
         self._generation = generation
 

@@ -26,6 +26,9 @@ from tests.access.consenting import (
     report,
 )
 from tests.access.issuing import Issuer, real_time
+from tests.kit import pdus
+from tests.kit.region import ScriptedRegion
+from tests.kit.scripted import Message, ScriptedPeer
 
 JSON, LINES = "application/dicom+json", "application/x-ndjson"
 NOTICE = "a consent directive of the patient withholds records"
@@ -149,7 +152,8 @@ async def test_silence_cannot_be_told_from_absence_on_any_route(silent: Province
         for turn in ("cold", "warm"):
             await assert_alike(silent, path_of(form, HIDDEN), path_of(form, ABSENT), accept, turn)
             # Somebody whom no directive keeps out brings it into the spool.
-            placed = await silent.direct({"type": "permit", "actor": [actor("Organization", CLINIC)], "data": [record(HIDDEN)]})
+            let_in = {"type": "permit", "actor": [actor("Organization", CLINIC)], "data": [record(HIDDEN)]}
+            placed = await silent.direct(let_in)
             assert (await silent.ask(silent.other, path_of(form, HIDDEN), accept)).status == 200
             await silent.end(placed)
     uri = "/dicom-web/wado?requestType=WADO&studyUID={0}&seriesUID={0}.1&objectUID={0}.1.1"
@@ -166,10 +170,14 @@ async def assert_alike(silent: Province, hidden: str, absent: str, accept: str, 
     assert one.warnings == other.warnings, case
 
 
+async def drop(_: ScriptedRegion, peer: ScriptedPeer, __: Message) -> None:
+    await peer.close()
+
+
 async def test_a_region_that_went_down_hides_nothing_of_what_is_withheld_in_silence(silent: Province) -> None:
     assert (await silent.ask(silent.clinician, path_of("", HIDDEN), FORMS[""])).status == 200
     await silent.direct({"type": "deny"})
-    await silent.regions[0].aclose()
+    silent.regions[0].answers[pdus.C_FIND_RQ] = drop
     one, other = [await silent.ask(silent.clinician, path_of("", x), FORMS[""]) for x in (HIDDEN, ABSENT)]
     assert (one.status, one.body) == (other.status, other.body)
     assert one.status == 503
