@@ -1,4 +1,4 @@
-"""``gateway serve``, ``gateway demo``, ``gateway queue`` and ``gateway audit``."""
+"""``gateway serve``, ``gateway demo``, ``gateway queue``, ``gateway audit`` and ``gateway consent``."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
-from gateway.cli import audit, queue
+from gateway.cli import audit, consent, queue
 from gateway.cli import demo as embedded
 from gateway.cli.serve import serve_until_stopped
 from gateway.config import settings
@@ -36,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(queue.app)
 app.add_typer(audit.app)
+app.add_typer(consent.app)
 
 HttpPort = Annotated[int | None, typer.Option(help="Port of the DICOMweb face.")]
 DimsePort = Annotated[int | None, typer.Option(help="Port of the DIMSE face.")]

@@ -1,7 +1,8 @@
 """A gateway before two regions whose patients direct who may see what, and those who ask it."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import aiohttp
 import orjson
 
-from gateway.access.permit import Recorder
 from gateway.assembly import running
 from gateway.config.settings import load
 from gateway.scp.profile import PeerProfile
@@ -144,6 +144,13 @@ class Province:
         return [told for told in self.told if told[0] in names]
 
 
+async def until(happened: Callable[[], object]) -> None:
+    """Wait for what happens in another task, which has nothing that could be waited for."""
+    async with asyncio.timeout(5):
+        while not happened():
+            await asyncio.sleep(0.01)
+
+
 def posted(document: Any) -> dict[str, Any]:
     return {"data": orjson.dumps(document), "headers": {"Content-Type": FHIR}}
 
@@ -207,13 +214,12 @@ async def province(
     async def note(_: Any, event: str, outcome: str = "success", **more: Any) -> None:
         told.append((event, outcome, more))
 
-    recorder: Recorder = note
     async with contextlib.AsyncExitStack() as stack:
         behind = regions or [ScriptedRegion("NORTH", NORTH), ScriptedRegion("SOUTH", SOUTH)]
         for region in behind:
             await stack.enter_async_context(region.running(port))
         profiles = [region_profile(region) for region in behind]
-        made = running(load(overrides=overrides), profiles, peers=peers, recorder=recorder, clock=clock)
+        made = running(load(overrides=overrides), profiles, peers=peers, recorder=note, clock=clock)
         gateway = await stack.enter_async_context(made)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         url = f"http://127.0.0.1:{gateway.http_port}"

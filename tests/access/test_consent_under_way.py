@@ -9,7 +9,7 @@ import pytest
 from pydicom import Dataset
 from pynetdicom import AE, build_role, evt
 
-from tests.access.consenting import ABSENT, FORMS, HIDDEN, HOSPITAL, NORTH, OTHERS, Province, path_of, province
+from tests.access.consenting import ABSENT, FORMS, HIDDEN, HOSPITAL, NORTH, OTHERS, Province, path_of, province, until
 from tests.access.issuing import Issuer, real_time
 from tests.kit import pdus
 from tests.kit.peers import free_port
@@ -72,12 +72,6 @@ async def test_a_body_that_is_half_sent_ends_without_its_closing_boundary(
         assert b"--" + boundary + b"--" not in begun
         # Somebody else's goes on.
         assert (await here.ask(here.clinician, path_of("", OTHERS), FORMS[""])).status == 200
-
-
-async def until(happened: Any) -> None:
-    async with asyncio.timeout(5):
-        while not happened():
-            await asyncio.sleep(0.01)
 
 
 # --- DIMSE

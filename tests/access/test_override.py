@@ -212,9 +212,7 @@ async def test_a_consent_shaped_by_pcoi_begins_one_for_who_posts_it(here: Provin
 
 
 async def test_who_may_override_may_not_direct(here: Province) -> None:
-    refused = await here.ask(
-        here.clinician, "/fhir/Consent", FHIR, "POST", **posted(consent({"type": "permit"}))
-    )
+    refused = await here.ask(here.clinician, "/fhir/Consent", FHIR, "POST", **posted(consent({"type": "permit"})))
     assert refused.status == 401
     assert 'scope="privacy"' in refused.headers["WWW-Authenticate"]
 

@@ -1,4 +1,4 @@
-"""The Consent resource as its clients meet it: PCF's ITI-108, versions, what is refused and why, and the audit of it."""
+"""The Consent resource as its clients meet it: PCF's ITI-108, versions, what is refused and why, and its audit."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -38,9 +38,7 @@ async def test_what_is_created_is_found_by_its_patient_read_and_changed(here: Pr
     for parameters in (NAMED, {"patient": "north|MRN-1", "status": "active,inactive"}):
         found = await search(here, **parameters)
         assert (found["type"], found["total"], [x["resource"]["id"] for x in found["entry"]]) == ("searchset", 1, [id_])
-    by_form = await here.ask(
-        here.privacy, "/fhir/Consent/_search", FHIR, "POST", data=urlencode(NAMED), headers=FORM
-    )
+    by_form = await here.ask(here.privacy, "/fhir/Consent/_search", FHIR, "POST", data=urlencode(NAMED), headers=FORM)
     assert by_form.json == found
     assert (await search(here, **{**NAMED, "status": "inactive"})) == {
         "resourceType": "Bundle", "type": "searchset", "total": 0,
