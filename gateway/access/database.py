@@ -110,17 +110,12 @@ class ConsentDatabase:
         Raises:
             VersionConflict: another one was kept meanwhile.
         """
-        patient, content = consent.patient, orjson.dumps(consent.content())
-        values = (consent.id, consent.version, consent.status, patient.issuer, patient.value, consent.updated_at)
         with self._transaction("BEGIN IMMEDIATE") as run:
             known = run("SELECT max(version) FROM consent WHERE id = ?", consent.id).fetchone()[0] or 0
             if known != replaces:
                 raise VersionConflict(f"the consent has version {known} by now: read it again")
             run("UPDATE consent SET current = 0 WHERE id = ? AND current", consent.id)
-            run(
-                _INSERT,
-                *values, content, orjson.dumps(dict(consent.document)),
-            )  # fmt: skip
+            run(_INSERT, *_values(consent))
             if consent.override is not None:
                 due = consent.ends if consent.status == ACTIVE else consent.updated_at
                 run("INSERT INTO ending (id, due) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET due = excluded.due",
@@ -211,6 +206,11 @@ class ConsentDatabase:
 
     def _run(self, statement: str, *values: Any) -> sqlite3.Cursor:
         return self._connection.execute(statement, values)
+
+
+def _values(one: Consent) -> tuple[Any, ...]:
+    about = one.id, one.version, one.status, one.patient.issuer, one.patient.value, one.updated_at
+    return (*about, orjson.dumps(one.content()), orjson.dumps(dict(one.document)))
 
 
 def _consent(row: Sequence[Any]) -> Consent:

@@ -149,8 +149,8 @@ async def test_silence_cannot_be_told_from_absence_on_any_route(silent: Province
     for below, accept in itertools.product(BELOW, (JSON, LINES)):
         await assert_alike(silent, path_of(below, HIDDEN), path_of(below, ABSENT), accept, 1)
     for form, accept in FORMS.items():
-        for turn in ("cold", "warm"):
-            await assert_alike(silent, path_of(form, HIDDEN), path_of(form, ABSENT), accept, turn)
+        for state in ("cold", "warm"):
+            await assert_alike(silent, path_of(form, HIDDEN), path_of(form, ABSENT), accept, state)
             # Somebody whom no directive keeps out brings it into the spool.
             let_in = {"type": "permit", "actor": [actor("Organization", CLINIC)], "data": [record(HIDDEN)]}
             placed = await silent.direct(let_in)

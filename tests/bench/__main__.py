@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import audit, convert, federation, ingest, retrieve, search, stream, viewer
+from tests.bench import audit, convert, federation, guarded, ingest, retrieve, search, stream, viewer
 from tests.bench.figures import Figure, table
 from tests.bench.setting import Setting
 
@@ -35,6 +35,7 @@ ROWS: dict[str, Callable[[Setting], list[Figure]]] = {
     "p": viewer.huge_study,
     "x": audit.kept,
     "y": audit.checked,
+    "z": guarded.cost,
 }
 
 
