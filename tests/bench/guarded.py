@@ -18,13 +18,15 @@ from tests.interop.serving import JSON, MULTIPART, ROOT
 
 DIRECTIVES = 100_000
 RUNS = 7
+UNLIMITED = '[access]\nmode = "{}"\nsubject_requests_per_second = 0.0\norganisation_requests_per_second = 0.0\n'
 
 
 def cost(setting: Setting) -> list[Figure]:
     """Compare a QIDO-RS of one study and a WADO-RS of a large one with and without all of it."""
     issuer = real_time()
     token = issuer.token(sub="bench", uao="org:hospital", roles=["clinician"], exp=int(issuer.now) + 3600)
-    open_, guarded = setting.by_move, setting.over_archive("c-move", _settings(setting.home, issuer))
+    open_ = setting.over_archive("c-move", f'{UNLIMITED.format("open")}[dimse]\nunknown_peers = "loopback"\n')
+    guarded = setting.over_archive("c-move", _settings(setting.home, issuer))
     query, study = f"/dicom-web/studies?StudyInstanceUID={samples.small_study_uid(77)}", f"/studies/{samples.CT_STUDY}"
     contestants = {"open": (open_, ""), "guarded": (guarded, f"Bearer {token}")}
     rates = interleaved({x: lambda y=y: _rate(y[0].http_port, query, y[1]) for x, y in contestants.items()}, RUNS)  # type: ignore[misc]
@@ -49,15 +51,15 @@ def _settings(home: Path, issuer: Issuer) -> str:
     with closing(sqlite3.connect(home / "consent.sqlite")) as database, database:  # one commit instead of 100,000
         database.executemany(
             "INSERT INTO consent (id, version, status, issuer, value, updated_at, current, content, document)"
-            " VALUES (?, 1, 'active', 'archive', ?, 0, 1, ?, '{}')",
+            " VALUES (?, 1, 'active', 'orthanc', ?, 0, 1, ?, '{}')",
             ((f"d{at}", f"P{at}", rule) for at in range(DIRECTIVES)),
         )
     return (
-        '[dimse]\nunknown_peers = "loopback"\n'
-        '[access]\nmode = "tokens"\nsubject_requests_per_second = 0.0\norganisation_requests_per_second = 0.0\n'
-        f'[[access.issuers]]\nissuer = "{believed.issuer}"\naudiences = ["{believed.audiences[0]}"]\n'
+        UNLIMITED.format("tokens")
+        + f'[[access.issuers]]\nissuer = "{believed.issuer}"\naudiences = ["{believed.audiences[0]}"]\n'
         f'jwks_file = "{believed.jwks_file}"\nclaims = {{ organisation = "uao", roles = "roles" }}\n'
         f'[audit]\nfolder = "{home}/audit"\n[consent]\ndatabase = "{home}/consent.sqlite"\n'
+        '[dimse]\nunknown_peers = "loopback"\n'
     )
 
 
