@@ -1,20 +1,21 @@
 """The one place where the gateway's objects are built and joined."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from starlette.routing import BaseRoute, Route
-
-from gateway.access.decision import Decisions
+from gateway.access.consent import Consents
+from gateway.access.consenting import consenting
+from gateway.access.decision import Decisions, Overrides
 from gateway.access.decision import Limits as RateLimits
+from gateway.access.fhir_consent import ConsentResources, Naming
 from gateway.access.keys import issuer_keys
 from gateway.access.permit import Directives, Recorder
-from gateway.access.principal import Transaction
 from gateway.access.token import Tokens
 from gateway.audit.configuration import note_configuration
 from gateway.audit.desk import PrivacyDesk
@@ -22,7 +23,6 @@ from gateway.audit.record import Auditor
 from gateway.audit.record import Recorder as Recording
 from gateway.audit.running import Audit, auditing, check_kept, replica
 from gateway.audit.source import AuditSource
-from gateway.config.access import AccessSettings
 from gateway.config.settings import IdentitySettings, Settings
 from gateway.config.toml import Section
 from gateway.dataset.jobs import get_ready, transcode_instance
@@ -64,11 +64,12 @@ from gateway.spool.commitments import Commitments
 from gateway.spool.queue import Queue
 from gateway.spool.spool import Spool
 from gateway.web.app import Archive, WebSettings, create_app
+from gateway.web.fhir import fhir_routes
 from gateway.web.fhir_audit import AuditApi
+from gateway.web.fhir_consent import ConsentApi, Linked
 from gateway.web.front import Front
 from gateway.web.home import Light, LightState
 from gateway.web.pages import page_app, page_routes
-from gateway.web.policy import Guarded
 from gateway.web.server import WebServer
 from gateway.web.sign_in import SignIn
 from gateway.web.upload import UploadLimits
@@ -109,6 +110,7 @@ async def running(
     sign_in: SignIn | None = None,
     recorder: Recorder | None = None,
     directives: Directives | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Gateway]:
     """Run the gateway in front of the regions, for the peers, as long as the context lasts.
 
@@ -119,7 +121,8 @@ async def running(
         peers: who may use the DIMSE face.
         sign_in: lets browsers in at a demonstration.
         recorder: keeps the audit trail.
-        directives: what patients have consented to.
+        directives: what patients have consented to, in place of what the settings' database has.
+        clock: seconds since the epoch, by which consents begin and end.
 
     Raises:
         ConfigError: a port cannot be listened on, a certificate or the identity source cannot be used, or a peer is us.
@@ -137,7 +140,14 @@ async def running(
         patients = _patients(settings, source, issuers, profiles, observer)
         if recorder is None and audit:
             recorder = Recording(audit.auditor)
-        decisions = _decisions(settings.access, patients, recorder, directives)
+        naming = consent_naming(settings, issuers, profiles)
+        consents = await stack.enter_async_context(_consents(settings, naming, recorder, observer, clock))
+        decisions = _decisions(settings, patients, recorder, directives or consents, consents)
+        fhir = fhir_routes(
+            decisions,
+            None if consents is None else ConsentApi(consents, ConsentResources(naming), decisions, _linked(patients)),
+            None if audit is None else AuditApi(privacy_desk(settings, source, issuers, audit.auditor)),
+        )
         tokens = await stack.enter_async_context(_tokens(settings))
         inbox = Inbox(observer)
         regions = [_region(profile, settings, inbox, observer, limits) for profile in profiles]
@@ -178,7 +188,6 @@ async def running(
         acceptor = Acceptor(accept=_admission(settings, profiles, peers, face), limits=limits)
         stack.push_async_callback(acceptor.aclose, 2.0)
         dimse_port, tls_port = await _open_to_peers(settings, acceptor)
-        privacy = _privacy_routes(privacy_desk(settings, source, issuers, audit.auditor), decisions) if audit else ()
         app = create_app(
             province.search,
             province.retrieve,
@@ -189,7 +198,7 @@ async def running(
             regions=alone,
             decisions=decisions,
             tokens=tokens,
-            pages=[*page_routes(operations.pages()), *privacy],
+            pages=[*page_routes(operations.pages()), *fhir],
             front=await _front(settings, regions, operations, sign_in),
         )
         server = WebServer(app, settings.http.host, settings.http.port, certificate=_https(settings))
@@ -207,15 +216,62 @@ def _region(profile: Profile, settings: Settings, inbox: Inbox, observer: Observ
 
 
 def _decisions(
-    settings: AccessSettings, patients: Patients, recorder: Recorder | None, directives: Directives | None
+    settings: Settings,
+    patients: Patients,
+    recorder: Recorder | None,
+    directives: Directives | None,
+    overrides: Overrides | None,
 ) -> Decisions:
+    access = settings.access
     limits = RateLimits(
-        settings.subject_requests_per_second,
-        settings.subject_burst,
-        settings.organisation_requests_per_second,
-        settings.organisation_burst,
+        access.subject_requests_per_second,
+        access.subject_burst,
+        access.organisation_requests_per_second,
+        access.organisation_burst,
     )
-    return Decisions(settings.mode, identities=patients, directives=directives, recorder=recorder, limits=limits)
+    return Decisions(
+        access.mode,
+        identities=patients,
+        directives=directives,
+        recorder=recorder,
+        limits=limits,
+        overrides=overrides,
+        override_roles=settings.consent.override_roles,
+    )
+
+
+def consent_naming(settings: Settings, issuers: Issuers, profiles: Sequence[Profile] = ()) -> Naming:
+    """Return what identifiers are called in FHIR."""
+    known = {issuers.name(settings.identity.provincial_issuer)} if settings.identity.provincial_issuer else set()
+    known |= {issuer.name for issuer in issuers}
+    for profile in profiles:
+        known |= {issuers.name(profile.namespace), *map(issuers.name, profile.other_issuers_of_patient_id)}
+    return Naming(
+        issuer=issuers.name,
+        system=lambda name: issuers.issuer(name).system or name,
+        known=known,
+        organisation=settings.consent.organisation_system,
+        person=settings.consent.person_system,
+    )
+
+
+def _linked(patients: Patients) -> Linked:
+    async def linked(patient: PatientIdentifier) -> frozenset[PatientIdentifier]:
+        return (await patients.everyone([patient]))[patient]
+
+    return linked
+
+
+@asynccontextmanager
+async def _consents(
+    settings: Settings, naming: Naming, recorder: Recorder | None, observer: Observer, clock: Callable[[], float]
+) -> AsyncIterator[Consents | None]:
+    """Have what patients direct as long as the context lasts, if anything is kept of it."""
+    if not settings.consent.database:
+        yield None
+        return
+    async with consenting(settings.consent, naming, recorder, observer, clock=clock) as consents:
+        yield consents
 
 
 @asynccontextmanager
@@ -336,13 +392,6 @@ def privacy_desk(settings: Settings, source: IdentitySource, issuers: Issuers, a
 
 def _audit_fault(audit: Audit) -> str:
     return "" if audit.log.is_writable else "the audit log cannot be written: nothing is released"
-
-
-def _privacy_routes(desk: PrivacyDesk, decisions: Decisions) -> list[BaseRoute]:
-    return [
-        Route(path, Guarded(handler, Transaction.PRIVACY, decisions), methods=methods)
-        for path, handler, methods in AuditApi(desk).routes()
-    ]
 
 
 @asynccontextmanager

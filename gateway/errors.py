@@ -5,6 +5,7 @@ status (PS3.18 8.5), its DIMSE status (PS3.7 Annex C) and whether asking again m
 the person who can mend the fault and never hold an attribute value of a patient.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -386,6 +387,28 @@ class RequestTimeout(RequestError):
     http_status = 408
 
 
+class InvalidResource(RequestError):
+    """A FHIR resource cannot be taken as it is (FHIR R4 http.html, 422).
+
+    Attributes:
+        issues: what is wrong, each with the FHIRPath of where.
+    """
+
+    slug = "invalid-resource"
+    http_status = 422
+
+    def __init__(self, message: str, issues: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.issues = tuple(issues)
+
+
+class VersionConflict(RequestError):
+    """A resource was changed since the caller read it (RFC 9110 13.1.1, If-Match)."""
+
+    slug = "version-conflict"
+    http_status = 412
+
+
 class UnsupportedMediaType(RequestError):
     """The body of the request is of a media type that the resource does not take (PS3.18 8.5)."""
 
@@ -450,6 +473,21 @@ class Unauthenticated(AccessDenied):
         super().__init__(message)
         self.code = code
         self.scope = scope
+
+
+class ConsentBlocked(AccessDenied):
+    """The patient has directed that the caller does not see it, and the caller is to know."""
+
+    slug = "consent-block"
+
+
+class ConsentUnavailable(GatewayError):
+    """What patients have directed cannot be known, so nothing is released."""
+
+    slug = "consent-unavailable"
+    http_status = 503
+    dimse_status = 0xA700
+    retryable = True
 
 
 class AccessClosed(AccessDenied):

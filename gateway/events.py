@@ -34,6 +34,12 @@ REQUEST: Final[ContextVar[Request | None]] = ContextVar("request", default=None)
 """What is being worked for in this task and those it starts; None for what the gateway does by itself."""
 
 
+def request_id() -> str:
+    """Return the id of the request that is being answered; empty outside of one."""
+    request = REQUEST.get()
+    return request.id if request else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """The root of all events."""

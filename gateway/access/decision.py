@@ -1,12 +1,15 @@
 """The one choke point: every channel asks it before any region is contacted."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final, Literal, NoReturn, TypeAlias
+from typing import Final, Literal, NoReturn, Protocol, TypeAlias
 
-from gateway.access.permit import Directives, Identities, NoDirectives, NoIdentities, Permit, Recorder
+from gateway.access.consents import Reason
+from gateway.access.permit import Breaking, Directives, Identities, NoDirectives, NoIdentities, Permit, Recorder
 from gateway.access.principal import Principal, Transaction
 from gateway.access.rate import Buckets
-from gateway.errors import AccessClosed, AccessDenied, TooManyRequests, Unauthenticated
+from gateway.dataset.patient import PatientIdentifier
+from gateway.errors import AccessClosed, AccessDenied, RequestError, TooManyRequests, Unauthenticated
 
 Mode: TypeAlias = Literal["closed", "tokens", "open"]
 
@@ -27,6 +30,15 @@ class Limits:
     organisation_burst: int = 1
 
 
+class Overrides(Protocol):
+    """Begins overrides."""
+
+    async def override(
+        self, principal: Principal, patients: frozenset[PatientIdentifier], reason: Reason, *, request_id: str = ""
+    ) -> object:
+        """Let a person see a patient's records whatever was directed, for a while; raises AuditUnavailable."""
+
+
 class Decisions:
     """Decides who may do what.
 
@@ -36,6 +48,8 @@ class Decisions:
         directives: what patients have consented to.
         recorder: hears of every denial before it is told.
         limits: how often callers may ask.
+        overrides: begins overrides; None where there is nothing to override.
+        override_roles: of which a caller has one who overrides.
     """
 
     def __init__(
@@ -46,22 +60,34 @@ class Decisions:
         directives: Directives | None = None,
         recorder: Recorder | None = None,
         limits: Limits | None = None,
+        overrides: Overrides | None = None,
+        override_roles: Collection[str] = (),
     ) -> None:
         limits = limits or Limits()
         self.mode: Final = mode
         self._identities = identities or NoIdentities()
         self._directives = directives or NoDirectives()
         self._recorder = recorder
+        self._overrides = overrides
+        self._override_roles = frozenset(override_roles)
         self._subjects = Buckets(limits.subject_per_second, limits.subject_burst)
         self._organisations = Buckets(limits.organisation_per_second, limits.organisation_burst)
 
-    async def permit(self, principal: Principal | None, transaction: Transaction, *, request_id: str = "") -> Permit:
+    async def permit(
+        self,
+        principal: Principal | None,
+        transaction: Transaction,
+        *,
+        request_id: str = "",
+        reason: Reason | None = None,
+    ) -> Permit:
         """Give leave for a transaction.
 
         Args:
             principal: the caller; None where it did not say who it is.
             transaction: what it wants to do.
             request_id: of its request.
+            reason: why it overrides what patients direct, where it does.
 
         Raises:
             AccessClosed: it was not configured who may.
@@ -75,13 +101,32 @@ class Decisions:
             await self.deny(AccessClosed(CLOSED), principal, request_id=request_id)
         if principal is None:
             await self.deny(Unauthenticated("who asks? Send a bearer token: Authorization: Bearer ..."), None)
-        self._restrain(principal)
         if self.mode == "tokens":
+            self._restrain(principal)
             await self._check(principal, transaction, request_id)
         patients = None
         if principal.patient is not None:
             patients = (await self._identities.everyone([principal.patient]))[principal.patient]
-        return Permit(principal, transaction, patients, self._directives, self._identities, self._recorder, request_id)
+        breaking = None if reason is None else await self._breaking(principal, reason, request_id)
+        return Permit(
+            principal, transaction, patients, self._directives, self._identities, self._recorder, request_id, breaking
+        )
+
+    async def _breaking(self, principal: Principal, reason: Reason, request_id: str) -> Breaking:
+        """Return what begins an override, for a caller who may."""
+        await self._check(principal, Transaction.OVERRIDE, request_id)
+        overrides = self._overrides
+        if overrides is None:
+            raise RequestError("there are no consent directives here, and nothing to override")
+        if not self._override_roles & principal.roles:
+            needed = " or ".join(sorted(self._override_roles))
+            error = AccessDenied(f"an override is for a person with the role {needed}")
+            await self.deny(error, principal, request_id=request_id)
+
+        async def begin(principal: Principal, patients: frozenset[PatientIdentifier]) -> None:
+            await overrides.override(principal, patients, reason, request_id=request_id)
+
+        return begin
 
     async def deny(self, error: AccessDenied, principal: Principal | None, *, request_id: str = "") -> NoReturn:
         """Raise a denial once the audit trail has it."""

@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 from gateway.access.principal import Principal, Transaction
 from gateway.dataset.patient import PatientIdentifier
+from gateway.errors import RequestError
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,11 @@ class Block:
     directive: str = ""
     notice: str = ""
 
+    @property
+    def overridable(self) -> bool:
+        """Whether it is a patient's directive, or what goes without one."""
+        return self.level != "patient"
+
 
 class Directives(Protocol):
     """Knows what patients have consented to."""
@@ -51,6 +57,10 @@ class Directives(Protocol):
     @property
     def active(self) -> bool:
         """Whether there is any directive at all; without one nobody is asked whose a row is."""
+
+    @property
+    def generation(self) -> int:
+        """Another number whenever what was decided before may no longer hold."""
 
     async def blocked(
         self, principal: Principal, patients: frozenset[PatientIdentifier], study: StudyKey
@@ -68,6 +78,7 @@ class NoDirectives:
     """Nobody has placed a directive."""
 
     active: Final = False
+    generation: Final = 0
 
     async def blocked(
         self,
@@ -108,9 +119,9 @@ class Recorder(Protocol):
     async def __call__(
         self,
         principal: Principal,
+        /,
         event: str,
         outcome: str = "success",
-        /,
         *,
         patients: Iterable[PatientIdentifier] = (),
         studies: Iterable[str] = (),
@@ -127,6 +138,17 @@ class Recorder(Protocol):
         """
 
 
+class Breaking(Protocol):
+    """Begins an override of what a patient directs, for the caller whom it was made for."""
+
+    async def __call__(self, principal: Principal, patients: frozenset[PatientIdentifier]) -> None:
+        """Return once it has begun.
+
+        Raises:
+            AuditUnavailable: it cannot be recorded, and has not.
+        """
+
+
 OF_ANOTHER_PATIENT: Final = Block("patient")
 
 
@@ -138,6 +160,7 @@ class Permit:
         patients: all identifiers of the only patient whose data may be released; None for any patient's.
         recorder: has to hear of what is released before it is; None where nobody has.
         request_id: of the request, for the audit trail.
+        breaking: begins an override where a directive withholds something; None where the caller asks for none.
     """
 
     principal: Principal
@@ -147,6 +170,12 @@ class Permit:
     identities: Identities = field(default_factory=NoIdentities)
     recorder: Recorder | None = None
     request_id: str = ""
+    breaking: Breaking | None = None
+
+    @property
+    def generation(self) -> int:
+        """Another number whenever what ``blocks`` said before may no longer hold."""
+        return self.directives.generation
 
     @property
     def restricted(self) -> bool:
@@ -154,21 +183,41 @@ class Permit:
         return self.patients is not None or self.directives.active
 
     async def blocks(self, subjects: Sequence[Subject]) -> list[Block | None]:
-        """Return why each study is withheld, None for one that may be released."""
+        """Return why each study is withheld, None for one that may be released.
+
+        Raises:
+            RequestError: an override is asked for, and it is not one patient who withholds.
+        """
+        whose, found = await self._decided(subjects)
+        if self.breaking is None:
+            return found
+        withheld = {whose[at] for at, block in enumerate(found) if block is not None and block.overridable}
+        if not withheld:
+            return found
+        if len(withheld) > 1 or not next(iter(withheld)):
+            raise RequestError("an override is of one patient's directives: name one by PatientID or StudyInstanceUID")
+        await self.breaking(self.principal, next(iter(withheld)))
+        return (await self._decided(subjects))[1]
+
+    async def _decided(
+        self, subjects: Sequence[Subject]
+    ) -> tuple[list[frozenset[PatientIdentifier]], list[Block | None]]:
+        """Return all identifiers of the patient of each study, and why it is withheld."""
         bound = self.patients
         found: list[Block | None] = [
             OF_ANOTHER_PATIENT if bound is not None and bound.isdisjoint(subject.patients) else None
             for subject in subjects
         ]
+        whose = [subject.patients for subject in subjects]
         if not self.directives.active:
-            return found
+            return whose, found
         known = frozenset[PatientIdentifier]().union(*(subject.patients for subject in subjects))
         everyone = await self.identities.everyone(known)
         for at, subject in enumerate(subjects):
             if found[at] is None:
-                patients = subject.patients.union(*(everyone[one] for one in subject.patients))
-                found[at] = await self.directives.blocked(self.principal, patients, subject.study)
-        return found
+                whose[at] = subject.patients.union(*(everyone[one] for one in subject.patients))
+                found[at] = await self.directives.blocked(self.principal, whose[at], subject.study)
+        return whose, found
 
     async def record(
         self,

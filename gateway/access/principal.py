@@ -21,7 +21,7 @@ class Transaction(StrEnum):
 
 ALL: frozenset[Transaction] = frozenset(Transaction)
 
-Channel: TypeAlias = Literal["web", "dimse"]
+Channel: TypeAlias = Literal["web", "dimse", "cli"]
 
 
 @dataclass(frozen=True, slots=True)

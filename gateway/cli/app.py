@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
-from gateway.cli import audit, check, config, conformance, doctor, fetch, find, queue, region, send
+from gateway.cli import audit, check, config, conformance, consent, doctor, fetch, find, queue, region, send
 from gateway.cli import demo as embedded
 from gateway.cli.serve import serve_until_stopped
 from gateway.cli.viewer import fetch as fetch_viewer
@@ -46,6 +46,7 @@ app.command("find")(find.command)
 app.command("fetch")(fetch.command)
 app.command("send")(send.command)
 app.add_typer(audit.app)
+app.add_typer(consent.app)
 
 HttpPort = Annotated[int | None, typer.Option(help="Port of the DICOMweb face.")]
 DimsePort = Annotated[int | None, typer.Option(help="Port of the DIMSE face.")]

@@ -65,6 +65,7 @@ async def run(
                     return
                 profiles = profile.load(Path(folder))
                 known = _open(_storing(_knowing(settings, report["identity"]), profiles[0].name, folder))
+                known = _consenting(known, Path(folder))
                 known, visitors = _admitting(known, report["identity"], Path(folder), is_open=is_open)
                 sign_in = SignIn(visitors, COOKIE, LIFETIME_SECONDS) if visitors else None
                 with EventLog(sys.stderr) as log:
@@ -116,6 +117,14 @@ def _admitting(settings: Settings, told: Report, folder: Path, *, is_open: bool)
     known = settings.model_copy(update={"access": access.model_copy(update=changes), "audit": audit})
     there = roles(told["issuer"], told["health_card_number"])
     return known, {name: Visitor(role.title, issuer.token(name, role)) for name, role in there.items()}
+
+
+def _consenting(settings: Settings, folder: Path) -> Settings:
+    """Return the settings with somewhere to keep what patients direct; it all goes when the demonstration ends."""
+    if settings.consent.database:
+        return settings
+    changes = {"database": str(folder / "consent.sqlite")}
+    return settings.model_copy(update={"consent": settings.consent.model_copy(update=changes)})
 
 
 def _storing(settings: Settings, region: str, folder: str) -> Settings:

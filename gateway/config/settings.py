@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 
 from gateway.config.access import AccessSettings
 from gateway.config.audit import AuditSettings
+from gateway.config.consent import ConsentSettings
 from gateway.config.environment import from_environment
 from gateway.config.paths import FilePath, beside
 from gateway.config.toml import Section, check, read
@@ -230,6 +231,7 @@ class Settings(Section):
     access: AccessSettings
     ops: OpsSettings
     audit: AuditSettings
+    consent: ConsentSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from gateway.spool.spool import Spool, Spooled
 
 if TYPE_CHECKING:
     from gateway.access.permit import Subject
+    from gateway.federation.permission import Standing
 
 SUCCESS = 0x0000
 CANNOT_TAKE = 0xA700
@@ -32,7 +33,7 @@ class Instance:
         series_instance_uid: of its series, where its Data Set says.
     """
 
-    def __init__(self, spooled: Spooled, spool: Spool, subscription: "Subscription") -> None:
+    def __init__(self, spooled: Spooled, spool: Spool, subscription: "Subscription", standing: "Standing") -> None:
         facts = spooled.facts
         self.region = facts.region
         self.character_set = facts.character_set
@@ -43,6 +44,7 @@ class Instance:
         self._spooled = spooled
         self._spool = spool
         self._subscription = subscription
+        self._standing = standing
 
     @property
     def complete(self) -> bool:
@@ -62,12 +64,15 @@ class Instance:
 
         Raises:
             RegionError: it breaks off.
+            NotFound, ConsentBlocked: it is not for this caller any more.
         """
         while True:
             spooled = self._spooled
             try:
                 async with aclosing(spooled.content.bursts(offset)) as bursts:  # type: ignore[type-var]
                     async for burst in bursts:
+                        if self._standing.in_doubt:
+                            await self._standing.confirm()
                         yield burst
                         offset += sum(map(len, burst))
                         self._subscription.moved(offset)

@@ -29,7 +29,14 @@ from gateway.federation.identity import (
     text,
 )
 from gateway.federation.issuers import Issuers
-from gateway.federation.questions import PATIENT_ID_KEY, Asked, Questions, names_somebody, returning_issuer
+from gateway.federation.questions import (
+    PATIENT_ID_KEY,
+    Asked,
+    Questions,
+    names_somebody,
+    returning_issuer,
+    returning_owner,
+)
 from gateway.region.profile import Profile
 
 __all__ = ["IdentitySource", "NoIdentitySource", "PatientIdentifier", "Patients", "Questions"]
@@ -122,6 +129,8 @@ class Patients:
         shown = bool(self.provincial) and (of_every_row or names_somebody(query))
         stated = bool(whose or shown or asked.issuer or query.keys.get(PATIENT_ID_KEY))
         plain = returning_issuer(query, asked) if stated else query
+        if whose:
+            plain = returning_owner(plain)
         everywhere = Questions(
             {profile.id: (plain,) for profile in profiles}, issuers=self._issuers, stated=stated, issuer=asked.issuer
         )

@@ -2,15 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from gateway.access.permit import OF_ANOTHER_PATIENT, Permit, StudyKey, Subject
+from gateway.access.consents import Reason
+from gateway.access.permit import OF_ANOTHER_PATIENT, Block, Permit, StudyKey, Subject
 from gateway.access.principal import Transaction
-from gateway.errors import AccessDenied
+from gateway.errors import ConsentBlocked, GatewayError
 from gateway.federation.completeness import Completeness, not_held
 
 if TYPE_CHECKING:
     from gateway.federation.flights import Flight
+
+
+OVERRIDABLE: Final = (
+    "; a person with the scope override may, for one of three reasons, send Consent-Override: reason=CODE, where CODE"
+    f" is {', '.join(Reason)}"
+)
 
 
 async def allow(flight: "Flight", permit: Permit) -> None:
@@ -18,17 +25,62 @@ async def allow(flight: "Flight", permit: Permit) -> None:
 
     Raises:
         NotFound: it is not for this caller, to whom it is as if it were not there.
-        AccessDenied: it is not, and the caller is to know it.
+        ConsentBlocked: it is not, and the caller is to know it.
         AuditUnavailable: the release cannot be recorded.
     """
-    if permit.restricted:
-        blocks = await permit.blocks(flight.subjects) if flight.subjects else [OF_ANOTHER_PATIENT]
-        if block := next(filter(None, blocks), None):
-            await permit.record(
-                "denied", "denied", subjects=flight.subjects, reason=block.level, directive=block.directive
-            )
-            raise AccessDenied(block.notice) if block.notice else not_held("this study", _nothing_of(flight))
-    await permit.record("retrieve-begin", subjects=flight.subjects)
+    while True:
+        generation = permit.generation
+        if block := await withheld(flight, permit):
+            raise refusal(flight, block)
+        await permit.record("retrieve-begin", subjects=flight.subjects)
+        if permit.generation == generation:
+            return
+
+
+async def withheld(flight: "Flight", permit: Permit) -> Block | None:
+    """Return why a study is withheld, once the audit trail has it; None where it is not."""
+    if not permit.restricted:
+        return None
+    blocks = await permit.blocks(flight.subjects) if flight.subjects else [OF_ANOTHER_PATIENT]
+    block = next(filter(None, blocks), None)
+    if block is not None:
+        event = "consent" if block.directive else "denied"
+        await permit.record(event, "denied", subjects=flight.subjects, reason=block.level, directive=block.directive)
+    return block
+
+
+def refusal(flight: "Flight", block: Block) -> GatewayError:
+    """Return what a caller is told of a study that is withheld: that it is, or that it is not there."""
+    return ConsentBlocked(block.notice + OVERRIDABLE) if block.notice else not_held("this study", _nothing_of(flight))
+
+
+class Standing:
+    """Whether what was allowed when a retrieve began still is: directives may be placed while it is under way."""
+
+    __slots__ = ("_directives", "_flight", "_generation", "_permit")
+
+    def __init__(self, flight: "Flight", permit: Permit, generation: int) -> None:
+        self._flight = flight
+        self._permit = replace(permit, breaking=None)  # what ends by itself is not begun anew by what was begun with it
+        self._directives = permit.directives
+        self._generation = generation
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether any directive has changed; asked before anything is given, so that it costs nothing."""
+        return self._directives.generation != self._generation
+
+    async def confirm(self) -> None:
+        """Decide again.
+
+        Raises:
+            NotFound: it is no longer for this caller, to whom it is as if it were not there.
+            ConsentBlocked: it is not, and the caller is to know it.
+        """
+        generation = self._directives.generation
+        if block := await withheld(self._flight, self._permit):
+            raise refusal(self._flight, block)
+        self._generation = generation
 
 
 class Stored(Protocol):

@@ -20,7 +20,8 @@ from gateway.region.profile import Profile
 
 PATIENT_ID_KEY: Final[TagPath] = (PATIENT_ID,)
 WITH_ISSUER: Final[frozenset[TagPath]] = frozenset({(ISSUER,), (ISSUER_QUALIFIERS, UNIVERSAL_ENTITY_ID)})
-NAMING: Final[frozenset[TagPath]] = frozenset({("00080050",), ("00100010",), PATIENT_ID_KEY, ("0020000D",)})
+ACCESSION_KEY: Final[TagPath] = ("00080050",)
+NAMING: Final[frozenset[TagPath]] = frozenset({ACCESSION_KEY, ("00100010",), PATIENT_ID_KEY, ("0020000D",)})
 """Keys that leave few rows: Accession Number, Patient's Name, Patient ID, Study Instance UID."""
 NOT_ONE_VALUE: Final = frozenset('*?\\"')
 """Wildcards, lists and empty values (PS3.4 C.2.2.2)."""
@@ -97,6 +98,13 @@ class Asked:
 def names_somebody(query: Query) -> bool:
     """Whether a query has few rows, each of which may as well tell its issuer; archives read a file a row for it."""
     return query.study is not None or any(query.keys.get(path, "").strip("*") for path in NAMING)
+
+
+def returning_owner(query: Query) -> Query:
+    """Return the query with what tells whose each row is, and by which number the patient may have named it."""
+    return (
+        replace(query, include=query.include | {PATIENT_ID_KEY, ACCESSION_KEY}) if query.level is Level.STUDY else query
+    )
 
 
 def returning_issuer(query: Query, asked: Asked) -> Query:

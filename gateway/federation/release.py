@@ -9,6 +9,7 @@ from gateway.access.principal import Transaction
 from gateway.dataset.query import Level, Query, Row
 from gateway.dataset.required import UNIQUE_KEYS
 from gateway.deadline import Deadline
+from gateway.errors import RequestError
 from gateway.federation.completeness import Completeness, RegionState
 from gateway.federation.findings import Findings
 from gateway.federation.identity import ISSUER, text
@@ -49,12 +50,16 @@ class Release:
 
     async def allowed(self, found: Findings, query: Query, permit: Permit, deadline: Deadline) -> Findings:
         """Return findings without what is withheld, counted anew, with what the caller is told of that."""
-        blocks = await permit.blocks(await self.subjects(found.rows, found.held_by, query, deadline))
+        check_override(query, permit)
+        subjects = await self.subjects(found.rows, found.held_by, query, deadline)
+        blocks = await permit.blocks(subjects)
         if not any(blocks):
             return found
+        await record_withheld(permit, subjects, blocks)
         rows = [row for row, block in zip(found.rows, blocks, strict=True) if block is None]
         told = (*found.warnings, *notices(blocks))
-        return replace(found, rows=rows, completeness=_recounted(found, rows, query.level), warnings=told)
+        counted = _recounted(found, rows, query.level)
+        return replace(found, rows=rows, completeness=counted, warnings=told, remarks={})
 
     async def subjects(
         self, rows: Sequence[Row], held_by: Mapping[str, Sequence[str]], query: Query, deadline: Deadline
@@ -89,6 +94,27 @@ class Release:
         if permit.recorder is not None and permit.transaction is Transaction.SEARCH:
             subjects = await self.subjects(rows, held_by, query, deadline)
             await permit.record("search", subjects=list(dict.fromkeys(subjects)), query=asked(query))
+
+
+def check_override(query: Query, permit: Permit) -> None:
+    """Refuse to override whatever directive a search may meet: who overrides knows whose records he needs."""
+    if permit.breaking is None or query.study is not None:
+        return
+    if not any(query.keys.get(path, "").strip("*") for path in (PATIENT_ID_KEY, (STUDY_INSTANCE_UID,))):
+        raise RequestError("an override is of one patient's directives: name one by PatientID or StudyInstanceUID")
+
+
+async def record_withheld(permit: Permit, subjects: Sequence[Subject], blocks: Sequence[Block | None]) -> None:
+    """Have the audit trail say which directives withheld what, one record for each."""
+    if permit.recorder is None or permit.transaction is not Transaction.SEARCH:
+        return
+    of: dict[Block, list[Subject]] = {}
+    for subject, block in zip(subjects, blocks, strict=True):
+        if block is not None and block.directive:
+            of.setdefault(block, []).append(subject)
+    for block, withheld in of.items():
+        studies = list(dict.fromkeys(withheld))
+        await permit.record("consent", "denied", subjects=studies, reason=block.level, directive=block.directive)
 
 
 def notices(blocks: Sequence[Block | None]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -12,7 +13,7 @@ from typing import Self
 from gateway.access.permit import UNRESTRICTED, Permit, Subject
 from gateway.dataset.query import Selection
 from gateway.deadline import Deadline
-from gateway.errors import GatewayError, IncompleteRetrieve, SpoolFull, Stalled
+from gateway.errors import GatewayError, IncompleteRetrieve, NotFound, RegionMissing, SpoolFull, Stalled
 from gateway.events import Observer, RetrieveBegun
 from gateway.federation.bringing import Bringing, RetrievableRegion
 from gateway.federation.completeness import COMPLETE, Completeness, RegionState, not_held
@@ -20,7 +21,7 @@ from gateway.federation.flights import Flight, Instance, Subscription, wants
 from gateway.federation.issuers import Issuers
 from gateway.federation.locations import Plan, Planner
 from gateway.federation.patients import NoIdentitySource, Patients
-from gateway.federation.permission import allow, told
+from gateway.federation.permission import Standing, allow, told
 from gateway.spool.spool import Spool, Spooled
 
 MOST_HOLDINGS = 4096
@@ -30,6 +31,8 @@ SLOW_SECONDS = 60.0
 """How long a caller may take nothing while others wait for the memory that he holds (promise H08)."""
 
 WATCH_SECONDS = 5.0
+
+SILENT = "no region said in time what it holds"
 
 
 class Retrieval:
@@ -41,14 +44,18 @@ class Retrieval:
 
     Attributes:
         arrived: how many were given.
+        standing: whether they may still be given.
     """
 
-    def __init__(self, flight: Flight, subscription: Subscription, spool: Spool, first_by: Deadline) -> None:
+    def __init__(
+        self, flight: Flight, subscription: Subscription, spool: Spool, first_by: Deadline, standing: Standing
+    ) -> None:
         self._flight = flight
         self._subscription = subscription
         self._spool = spool
         self._first_by = first_by
         self.arrived = 0
+        self.standing = standing
 
     @property
     def completeness(self) -> Completeness:
@@ -70,8 +77,10 @@ class Retrieval:
     async def __aiter__(self) -> AsyncIterator[Instance]:
         """Yield each instance once."""
         while (spooled := await self._next()) is not None:
+            if self.standing.in_doubt:
+                await self.standing.confirm()
             self.arrived += 1
-            yield Instance(spooled, self._spool, self._subscription)
+            yield Instance(spooled, self._spool, self._subscription, self.standing)
         if self._subscription.is_satisfied:
             return
         failures = self._flight.failures
@@ -207,8 +216,9 @@ class FederatedRetrieve:
         retrieval: Retrieval | None = None
         try:
             await _planned(flight, deadline)
-            await allow(flight, permit)
-            retrieval = Retrieval(flight, subscription, self._spool, deadline)
+            standing = Standing(flight, permit, permit.generation)
+            await self._allow(flight, permit, deadline, at_hand=source != "region")
+            retrieval = Retrieval(flight, subscription, self._spool, deadline, standing)
             yield retrieval
         finally:
             subscription.leave()
@@ -217,6 +227,24 @@ class FederatedRetrieve:
                 await self._given_up(flight)
             if retrieval is not None:
                 await told(flight, permit, retrieval.arrived, whole=subscription.is_satisfied)
+
+    async def _allow(self, flight: Flight, permit: Permit, deadline: Deadline, *, at_hand: bool) -> None:
+        """Do as ``allow`` does; a study that is said not to be there takes as long to be not found as any other."""
+        try:
+            await allow(flight, permit)
+        except (NotFound, RegionMissing):
+            if at_hand:  # the regions would be asked for a study that is not here, and may be down by now
+                await self._look_for_nothing(deadline)
+            raise
+
+    async def _look_for_nothing(self, deadline: Deadline) -> None:
+        """Ask the regions for a study that nobody has; raise what becomes of that."""
+        planner = Planner(list(self._regions.values()), deadline, self._soft_seconds, self._observer, self._patients)
+        try:
+            async with deadline.timeout():
+                await planner.plan(Selection(f"2.25.{uuid.uuid4().int}"))
+        except TimeoutError:
+            raise Stalled(SILENT) from None
 
     # --- what there is already
 
@@ -398,7 +426,7 @@ async def _planned(flight: Flight, deadline: Deadline) -> None:
         async with deadline.timeout():
             await flight.planned.wait()
     except TimeoutError:
-        raise Stalled("no region said in time what it holds") from None
+        raise Stalled(SILENT) from None
     if flight.error is not None:
         raise flight.error.with_traceback(None)
 

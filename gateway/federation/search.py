@@ -110,18 +110,22 @@ class FederatedSearch:
             # Who waits less than another gets another answer, so they are not the same search.
             key = (question, math.ceil(deadline.remaining))
             found = await self._flights.run(key, lambda: self._find(query, deadline, whose=whose))
-        if whose:
-            found = await self._release.allowed(found, query, permit, deadline)
-        rows, remaining = page(found.rows, query.offset, query.limit, self._limits.max_results)
-        await self._complete(found, rows, query, deadline)
-        if permit.recorder is not None:
-            await self._release.record(rows, found.held_by, query, permit, deadline)
+        while True:
+            generation = permit.generation
+            shown = await self._release.allowed(found, query, permit, deadline) if whose else found
+            rows, remaining = page(shown.rows, query.offset, query.limit, self._limits.max_results)
+            await self._complete(shown, rows, query, deadline)
+            if permit.recorder is not None:
+                await self._release.record(rows, shown.held_by, query, permit, deadline)
+            if permit.generation == generation:
+                break  # or a directive was placed while this was made ready
+        # All of it is kept: what may be shown of it is decided for each page.
         if remaining and not continued:
             self._snapshots.keep(snapshot, found)
         elif not continued:
             self._snapshots.drop(snapshot)
-        told = (*query.warnings, *found.warnings, *found.remarks, *found.gaps.warnings(rows, query.level))
-        return SearchResult(rows, remaining, found.completeness, told, found.unavailable)
+        told = (*query.warnings, *shown.warnings, *shown.remarks, *shown.gaps.warnings(rows, query.level))
+        return SearchResult(rows, remaining, shown.completeness, told, shown.unavailable)
 
     def stream(
         self, query: Query, deadline: Deadline, *, permit: Permit = UNRESTRICTED

@@ -30,7 +30,7 @@ from gateway.federation.merge import RETRIEVE_AE_TITLE, Holder, one_patient
 from gateway.federation.ownership import STUDY_INSTANCE_UID, Ownership
 from gateway.federation.paging import first
 from gateway.federation.patients import Patients
-from gateway.federation.release import Release, notices
+from gateway.federation.release import Release, check_override, notices, record_withheld
 from gateway.federation.remarks import Remarks
 from gateway.region.profile import Profile
 
@@ -101,6 +101,11 @@ class RowStream:
         return Completeness("matches", tuple(replace(state, count=count) for state, count in counted))
 
     @property
+    def notices(self) -> tuple[str, ...]:
+        """What the caller should hear of what is withheld from him, so far."""
+        return tuple(self._notices)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What the caller should hear, so far."""
         told = (*self._remarks.warnings(), *self._notices)
@@ -113,6 +118,7 @@ class RowStream:
     async def start(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """Ask the regions; where rows do not say whose they are, only those that hold the study for one patient."""
         whose = self._permit.restricted
+        check_override(self._query, self._permit)
         questions = await self._patients.questions(self._query, self._regions.profiles, self._deadline, whose=whose)
         self._remarks.texts += questions.warnings
         self.unavailable = questions.unavailable
@@ -173,6 +179,7 @@ class RowStream:
         held_by = {first(row[key]): (profile.id,) for profile, row in rows}
         subjects = await self._release.subjects([row for _, row in rows], held_by, self._query, self._deadline)
         blocks = await self._permit.blocks(subjects)
+        await record_withheld(self._permit, subjects, blocks)
         for (profile, row), block in zip(rows, blocks, strict=True):
             if block is not None:
                 self._withheld[profile.id] += 1

@@ -105,7 +105,7 @@ class Query:
             return failure(LimitExceeded(f"narrow the search: limited at {', '.join(limited)}", limit="matches"))
         if self.strict and rows.completeness.missing:
             raise missing(rows.completeness)
-        return SUCCESS, ""
+        return SUCCESS, rows.notices[0] if rows.notices else ""
 
 
 async def _entities(rows: AsyncIterable[Row], level: str) -> AsyncGenerator[Row, None]:

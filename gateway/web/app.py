@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 METHODS = ("GET", "HEAD", "POST", "PUT")
 REQUEST_FIELDS = (
     *("Accept", "Authorization", "Content-Type", "Prefer", "Range", "If-None-Match", "If-Range"),
-    *("X-Request-Id", "traceparent"),
+    *("If-Match", "Consent-Override", "X-Request-Id", "traceparent"),
 )
 EXPOSED_FIELDS = (
     *("Warning", "Federation-Status", "Content-Location", "ETag", "Retry-After"),

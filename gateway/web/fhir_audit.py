@@ -21,7 +21,7 @@ from gateway.audit.report import Report
 from gateway.audit.words import Language
 from gateway.dataset.patient import PatientIdentifier
 from gateway.errors import NotFound, RequestError, Unauthenticated, UnsupportedMediaType
-from gateway.events import REQUEST
+from gateway.events import request_id
 from gateway.web.authentication import PRINCIPAL
 from gateway.web.form import form
 
@@ -80,7 +80,7 @@ class AuditApi:
             search.span,
             offset=search.offset,
             limit=search.count,
-            request_id=_request_id(),
+            request_id=request_id(),
         )
         if kind != FHIR_JSON:
             report = Report(page.patients, page.entries)
@@ -183,11 +183,6 @@ class AuditApi:
         if one.reason:
             task["statusReason"] = {"text": one.reason}
         return task
-
-
-def _request_id() -> str:
-    request = REQUEST.get()
-    return request.id if request else ""
 
 
 def _actor(request: Request) -> Actor:

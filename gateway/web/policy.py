@@ -13,8 +13,9 @@ from gateway.access.decision import Decisions
 from gateway.access.permit import Permit
 from gateway.access.principal import Transaction
 from gateway.errors import AccessDenied
-from gateway.events import REQUEST
+from gateway.events import request_id
 from gateway.web.authentication import PRINCIPAL, REFUSAL
+from gateway.web.override import override_reason
 
 PERMIT: Final = "gateway.permit"
 
@@ -49,12 +50,13 @@ class Guarded:
         """Ask, then answer."""
         request = Request(scope, receive)
         transaction = self.policy if isinstance(self.policy, Transaction) else self.policy(request)
-        request_id = asking.id if (asking := REQUEST.get()) else ""
         if (refusal := scope.get(REFUSAL)) is not None and self.decisions.mode == "tokens":
             if isinstance(refusal, AccessDenied):
-                await self.decisions.deny(refusal, None, request_id=request_id)
+                await self.decisions.deny(refusal, None, request_id=request_id())
             raise refusal
-        scope[PERMIT] = await self.decisions.permit(scope.get(PRINCIPAL), transaction, request_id=request_id)
+        scope[PERMIT] = await self.decisions.permit(
+            scope.get(PRINCIPAL), transaction, request_id=request_id(), reason=override_reason(scope)
+        )
         response = await self.handler(request)
         await response(scope, receive, send)
 

@@ -93,13 +93,15 @@ class RetrieveResponse(Response):
                 if retrieval.at_hand:
                     await self._written.prepare_all(instances)
                 status, headers = self._head(retrieval)
+                body.standing = retrieval.standing
                 if not head:
                     await body.start(status, headers)
                     await self._write(body, instances)
         except GatewayError as error:
             if body.begun or retrieval is None:
                 raise
-            await problem(error, federation_status=retrieval.completeness.header())(scope, receive, send)
+            states = error.federation_status or retrieval.completeness.header()
+            await problem(error, federation_status=states)(scope, receive, send)
             return
         # The end is told only now: leaving the context may still find that an instance is missing.
         if head:

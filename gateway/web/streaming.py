@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from starlette.types import Scope, Send
 
@@ -19,6 +19,17 @@ SENT: Final = "gateway.body.sent"
 """An ASGI extension: tells how many bytes were written so."""
 
 
+class Standing(Protocol):
+    """Whether what was allowed still is."""
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it has to be decided again."""
+
+    async def confirm(self) -> None:
+        """Decide again; raises where it is not."""
+
+
 class Body:
     """Sends a response piece by piece, one ASGI message each: nothing is held, nothing copied.
 
@@ -27,15 +38,19 @@ class Body:
 
     Attributes:
         begun: whether the status is on its way.
+        standing: whether the caller may still have it, asked before each piece; None where that cannot change.
     """
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self.begun = False
+        self.standing: Standing | None = None
         self._send = send
         self._pieces: Callable[..., Awaitable[None]] | None = scope.get("extensions", {}).get(PIECES)
 
     async def start(self, status: int, headers: Iterable[Header]) -> None:
         """Send status and header."""
+        if self.standing is not None and self.standing.in_doubt:
+            await self.standing.confirm()
         self.begun = True
         told = list(headers)
         if any(name == b"content-length" for name, _ in told):
@@ -43,14 +58,22 @@ class Body:
         await self._send({"type": "http.response.start", "status": status, "headers": told})
 
     async def write(self, *pieces: Buffer) -> None:
-        """Send some bytes; waits while the client is slow."""
+        """Send some bytes; waits while the client is slow.
+
+        Raises:
+            NotFound, ConsentBlocked: they are not for the caller any more.
+        """
+        if self.standing is not None and self.standing.in_doubt:
+            await self.standing.confirm()
         if self._pieces is not None:
             await self._pieces(*pieces)
         else:
             await self._send({"type": "http.response.body", "body": b"".join(pieces), "more_body": True})
 
     async def end(self, data: bytes = b"") -> None:
-        """Send the last bytes."""
+        """Send the last bytes; raises as ``write`` does."""
+        if self.standing is not None and self.standing.in_doubt:
+            await self.standing.confirm()
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
 

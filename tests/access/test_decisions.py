@@ -47,6 +47,7 @@ class Placed:
     """One patient does not consent."""
 
     active = True
+    generation = 0
 
     async def blocked(
         self, principal: Principal, patients: frozenset[PatientIdentifier], study: StudyKey

@@ -12,7 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import audit, browser, convert, federation, ingest, pacs, retrieve, search, status, stream, viewer
+from tests.bench import (
+    audit,
+    browser,
+    convert,
+    federation,
+    guarded,
+    ingest,
+    pacs,
+    retrieve,
+    search,
+    status,
+    stream,
+    viewer,
+)
 from tests.bench.figures import Figure, table
 from tests.bench.setting import Setting
 
@@ -41,6 +54,7 @@ ROWS: dict[str, Callable[[Setting], list[Figure]]] = {
     "x": audit.kept,
     "y": audit.checked,
     "u": browser.first_image,
+    "z": guarded.cost,
 }
 
 

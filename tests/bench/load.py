@@ -1,10 +1,11 @@
 """A closed-loop HTTP/1.1 load generator that costs next to no CPU: one epoll loop, one request at a time each.
 
 Run as ``python -m tests.bench.load PORT ACCEPT CONNECTIONS SECONDS PATH ...``; it prints requests per second. The
-paths are asked for in turn.
+paths are asked for in turn, with the Authorization field of the environment variable AUTHORIZATION if there is one.
 """
 
 import itertools
+import os
 import selectors
 import socket
 import sys
@@ -54,7 +55,9 @@ def is_complete(response: bytes) -> bool:
 
 def measure(port: int, accept: str, connections: int, seconds: float, paths: list[str]) -> float:
     """Return the responses per second that the server gives over this many connections."""
-    host = f"Host: 127.0.0.1:{port}\r\nAccept: {accept}\r\n\r\n"
+    authorization = os.environ.get("AUTHORIZATION", "")
+    who = f"Authorization: {authorization}\r\n" if authorization else ""
+    host = f"Host: 127.0.0.1:{port}\r\nAccept: {accept}\r\n{who}\r\n"
     requests = itertools.cycle([f"GET {path} HTTP/1.1\r\n{host}".encode() for path in paths])
     count = 0
     with selectors.DefaultSelector() as selector:

@@ -11,7 +11,9 @@ from gateway.config.settings import Settings, load
 from gateway.config.toml import Section
 from gateway.errors import ConfigError
 
-SECTIONS = "access, audit, commitment, dimse, http, identity, ops, retrieve, search, spool, store, viewer, workers"
+SECTIONS = (
+    "access, audit, commitment, consent, dimse, http, identity, ops, retrieve, search, spool, store, viewer, workers"
+)
 SEARCH_KEYS = (
     "derived_series, derived_studies, hard_seconds, max_matches_per_region, max_results, snapshot_rows, "
     "snapshot_seconds, soft_seconds, split_searches, walk_series, walk_studies"

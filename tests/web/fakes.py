@@ -222,6 +222,7 @@ class FakeRetrieve:
     deadlines: list[Deadline] = field(default_factory=list)
     sent: int = 0
     left: asyncio.Event = field(default_factory=asyncio.Event)
+    standing: None = None
 
     @property
     def completeness(self) -> Completeness:

@@ -1,0 +1,86 @@
+"""Consents with their receiver of overrides, as the settings have them."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from gateway.access.consent import Consents, Policy
+from gateway.access.database import ConsentDatabase
+from gateway.access.fhir_consent import ConsentResources, Naming
+from gateway.access.outbox import Outbox
+from gateway.access.permit import Recorder
+from gateway.config.consent import ConsentSettings
+from gateway.errors import ConfigError
+from gateway.events import Observer, unobserved
+
+
+@asynccontextmanager
+async def consenting(
+    settings: ConsentSettings,
+    naming: Naming,
+    recorder: Recorder | None,
+    observe: Observer = unobserved,
+    *,
+    clock: Callable[[], float] = time.time,
+) -> AsyncIterator[Consents]:
+    """Enforce the consents of a database, and tell of overrides, as long as the context lasts.
+
+    Raises:
+        ConfigError: the database or a certificate cannot be used.
+        ConsentUnavailable: the database cannot be read.
+    """
+    policy = Policy(
+        settings.default,
+        settings.disclosure,
+        settings.override_seconds,
+        settings.poll_seconds,
+        settings.stale_seconds,
+    )
+    tls = _authority(settings)
+    database = await asyncio.to_thread(ConsentDatabase, Path(settings.database))
+    try:
+        consents = Consents(database, policy, ConsentResources(naming), recorder=recorder, clock=clock)
+        async with consents.running(), _telling(settings, database, consents, observe, tls, clock):
+            yield consents
+    finally:
+        await asyncio.to_thread(database.close)
+
+
+@asynccontextmanager
+async def _telling(
+    settings: ConsentSettings,
+    database: ConsentDatabase,
+    consents: Consents,
+    observe: Observer,
+    tls: ssl.SSLContext | None,
+    clock: Callable[[], float],
+) -> AsyncIterator[None]:
+    """Send what the receiver of overrides has to hear, if there is one."""
+    if not settings.webhook_url:
+        yield
+        return
+    token = Path(settings.webhook_token_file) if settings.webhook_token_file else None
+    outbox = Outbox(database, settings.webhook_url, observe, token_file=token, tls=tls, clock=clock)
+    stopped: Exception | None = None
+    async with asyncio.TaskGroup() as group:
+        sending = group.create_task(outbox.run(consents.posted, settings.poll_seconds))
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - carried past the group, which would wrap it
+            stopped = error
+        finally:
+            sending.cancel()
+    if stopped is not None:
+        raise stopped
+
+
+def _authority(settings: ConsentSettings) -> ssl.SSLContext | None:
+    if not settings.webhook_ca:
+        return None
+    try:
+        return ssl.create_default_context(cafile=settings.webhook_ca)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f'"consent.webhook_ca" {settings.webhook_ca} cannot be used: give a PEM file') from error

@@ -1,0 +1,171 @@
+"""``gateway consent``: what patients direct, beside a running gateway, which notices it within a second or two."""
+
+import asyncio
+import getpass
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import orjson
+import typer
+import uvloop
+
+from gateway.access.consent import Consents, Policy
+from gateway.access.consents import INACTIVE, Consent
+from gateway.access.database import ConsentDatabase
+from gateway.access.directive import FOREVER, Rule
+from gateway.access.fhir_consent import ConsentResources, moment
+from gateway.access.permit import Recorder
+from gateway.access.principal import Principal
+from gateway.assembly import audit_source, consent_naming, identity_source
+from gateway.audit.log import AuditLog
+from gateway.audit.record import Recorder as Recorded
+from gateway.audit.running import anchors
+from gateway.audit.writer import LogWriter
+from gateway.config import settings
+from gateway.config.settings import Settings
+from gateway.dataset.patient import PatientIdentifier
+from gateway.deadline import Deadline
+from gateway.errors import ConfigError
+from gateway.federation.issuers import Issuer, Issuers
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    name="consent",
+    help="What patients direct: who may see what of their records.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+Config = Annotated[Path | None, typer.Option(help="Settings of the gateway; its consent.database is meant.")]
+Patient = Annotated[str, typer.Option(help="The patient, as ISSUER|VALUE.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the commands work with."""
+
+    consents: Consents
+    resources: ConsentResources
+    linked: Callable[[PatientIdentifier], Awaitable[frozenset[PatientIdentifier]]]
+
+    def patient(self, text: str) -> PatientIdentifier:
+        """Read a patient; one that nobody could ever meet is a mistake."""
+        issuer, bar, value = text.rpartition("|")
+        if not bar or not issuer or not value:
+            raise ConfigError(f"{text!r} names no patient: write ISSUER|VALUE, such as ON-HCN|1234567890")
+        return PatientIdentifier(self.resources.naming.issuer(issuer), value)
+
+
+@app.command()
+def add(
+    patient: Patient,
+    *,
+    permit: Annotated[bool, typer.Option("--permit/--deny", help="An exception, or what it is one of.")] = False,
+    study: Annotated[str, typer.Option(help="Study Instance UID: of this record only.")] = "",
+    accession: Annotated[str, typer.Option(help="Accession Number: of this record and its reports only.")] = "",
+    organisation: Annotated[str, typer.Option(help="For those only who act for this organisation.")] = "",
+    person: Annotated[str, typer.Option(help="For this person only, such as cpso:123.")] = "",
+    begin: Annotated[str, typer.Option("--from", help="First day, such as 2026-01-31 (UTC).")] = "",
+    end: Annotated[str, typer.Option("--to", help="Last day.")] = "",
+    config: Config = None,
+) -> None:
+    """Place a directive for all records, or for one; for everybody, or for some; print its id."""
+    span = _moment(begin) or 0.0, _moment(end, end=True) or FOREVER
+    rule = Rule("permit" if permit else "deny", study, accession, organisation, person, *span)
+
+    async def placed(desk: Desk) -> str:
+        whose = desk.patient(patient)
+        document = desk.resources.directive(whose, rule, time.time())
+        return (await desk.consents.place(_administrator(), whose, [rule], document)).id
+
+    print(_run(config, placed))
+
+
+@app.command("list")
+def list_(patient: Patient, config: Config = None) -> None:
+    """Show a patient's directives and overrides, the oldest first, one FHIR Consent a line."""
+
+    async def found(desk: Desk) -> list[Consent]:
+        return await desk.consents.of(await desk.linked(desk.patient(patient)))
+
+    resources = ConsentResources(consent_naming(*_known(_settings(config))))
+    for one in _run(config, found):
+        print(orjson.dumps(resources.write(one, time.time())).decode())
+
+
+@app.command("end")
+def end_(consent: str, config: Config = None) -> None:
+    """End a directive or an override, by its id."""
+
+    async def ended(desk: Desk) -> str:
+        known = await desk.consents.get(consent)
+        return (await desk.consents.change(_administrator(), known, status=INACTIVE)).status
+
+    print(_run(config, ended))
+
+
+def _run(config: Path | None, work: Callable[[Desk], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with _desk(_settings(config)) as desk:
+            return await work(desk)
+
+    return uvloop.run(run())
+
+
+@asynccontextmanager
+async def _desk(chosen: Settings) -> AsyncIterator[Desk]:
+    _, issuers = _known(chosen)
+    resources = ConsentResources(consent_naming(chosen, issuers))
+    database = await asyncio.to_thread(ConsentDatabase, Path(chosen.consent.database))
+    try:
+        async with identity_source(chosen.identity, issuers, ()) as source, _recorder(chosen) as recorder:
+
+            async def linked(patient: PatientIdentifier) -> frozenset[PatientIdentifier]:
+                found = await source.identifiers(patient, Deadline.after(chosen.search.hard_seconds))
+                return found | {patient}
+
+            policy = Policy(chosen.consent.default, chosen.consent.disclosure, chosen.consent.override_seconds)
+            yield Desk(Consents(database, policy, resources, recorder=recorder), resources, linked)
+    finally:
+        await asyncio.to_thread(database.close)
+
+
+@asynccontextmanager
+async def _recorder(chosen: Settings) -> AsyncIterator[Recorder | None]:
+    """Write to the audit log as a writer of our own: the gateway's chain is the gateway's."""
+    if not chosen.audit.folder:
+        yield None
+        return
+    writer = LogWriter(Path(chosen.audit.folder), f"{audit_source(chosen).id}-cli", anchors=anchors(chosen.audit))
+    async with AuditLog(writer, anchors=anchors(chosen.audit), stopped=None).running() as log:
+        yield Recorded(log)
+
+
+def _settings(config: Path | None) -> Settings:
+    chosen = settings.load(config)
+    if not chosen.consent.database:
+        raise ConfigError('"consent.database" is empty: name the settings of the gateway with --config')
+    return chosen
+
+
+def _known(chosen: Settings) -> tuple[Settings, Issuers]:
+    return chosen, Issuers(Issuer(x.issuer, x.oid, x.uri) for x in chosen.identity.issuers)
+
+
+def _moment(text: str, *, end: bool = False) -> float | None:
+    if not text:
+        return None
+    try:
+        return moment(text, end=end)
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is no day: write 2026-01-31") from error
+
+
+def _administrator() -> Principal:
+    return Principal(getpass.getuser(), os.uname().nodename, channel="cli")

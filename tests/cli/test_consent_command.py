@@ -1,0 +1,55 @@
+"""``gateway consent``: directives placed, shown and ended beside a running gateway."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+from typer.testing import CliRunner
+
+from gateway.cli.consent import app
+from gateway.errors import ConfigError
+
+PATIENT = ["--patient", "ON-HCN|1234567890"]
+RUNNER = CliRunner()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> list[str]:
+    path = tmp_path / "gateway.toml"
+    path.write_text(
+        f'[consent]\ndatabase = "{tmp_path}/consent.sqlite"\n[audit]\nfolder = "{tmp_path}/audit"\n'
+        '[identity]\nissuers = [{issuer = "ON-HCN", oid = "2.25.1"}]\n'
+    )
+    (tmp_path / "audit").mkdir(mode=0o700)
+    return ["--config", str(path)]
+
+
+def run(*arguments: str) -> str:
+    done = RUNNER.invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_a_directive_is_placed_shown_and_ended(config: list[str], tmp_path: Path) -> None:
+    what = ["--deny", "--study", "1.2.3", "--person", "cpso:1", "--to", "2030-01-31"]
+    id_ = run("add", *PATIENT, *what, *config).strip()
+    [shown] = map(orjson.loads, run("list", *PATIENT, *config).splitlines())
+    provision = shown["provision"]
+    assert (shown["id"], shown["status"], provision["type"]) == (id_, "active", "deny")
+    assert shown["patient"]["identifier"] == {"system": "urn:oid:2.25.1", "value": "1234567890"}
+    assert provision["period"] == {"end": "2030-02-01T00:00:00.000Z"}
+    assert provision["data"][0]["reference"]["identifier"]["value"] == "urn:oid:1.2.3"
+    assert provision["actor"][0]["reference"]["identifier"]["value"] == "cpso:1"
+    assert run("end", id_, *config).strip() == "inactive"
+    [shown] = map(orjson.loads, run("list", "--patient", "urn:oid:2.25.1|1234567890", *config).splitlines())
+    assert (shown["status"], shown["meta"]["versionId"]) == ("inactive", "2")
+    log = b"".join(path.read_bytes() for path in (tmp_path / "audit").rglob("*") if path.is_file())
+    assert log.count(id_.encode()) >= 2
+
+
+def test_mistakes_are_told(config: list[str]) -> None:
+    for arguments in (["add", "--patient", "1234567890", *config], ["add", *PATIENT, "--to", "soon", *config]):
+        with pytest.raises(ConfigError):
+            RUNNER.invoke(app, arguments, catch_exceptions=False)
+    with pytest.raises(ConfigError, match=r"consent\.database"):
+        RUNNER.invoke(app, ["list", *PATIENT], catch_exceptions=False)
