@@ -132,6 +132,8 @@ async def running(
     profiles = [_in_our_words(profile, issuers) for profile in profiles]
     operations = Operations(settings, profiles, observer)
     observer = operations
+    if settings.access.mode == "tokens" and recorder is None:
+        check_kept(settings.audit)
     async with AsyncExitStack() as stack:
         audit = await stack.enter_async_context(_auditing(settings, profiles, peers, observer))
         if audit:
@@ -399,8 +401,6 @@ async def _auditing(
     settings: Settings, profiles: Sequence[Profile], peers: Sequence[PeerProfile], observer: Observer
 ) -> AsyncIterator[Audit | None]:
     """Keep the audit log as long as the context lasts, if there is one, beginning with what it was started with."""
-    if settings.access.mode == "tokens":
-        check_kept(settings.audit)
     if not settings.audit.folder:
         yield None
         return

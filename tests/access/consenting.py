@@ -204,6 +204,7 @@ async def province(
     overrides: dict[str, dict[str, Any]] = {
         "access": {"mode": "tokens", "issuers": [issuer.settings(folder, claims=CLAIMS).model_dump()]},
         "consent": {"database": str(database), "poll_seconds": 0.05, **consent_settings},
+        "ops": {"port": 0},
         "http": {"port": 0},
         "dimse": {"port": port},
         "search": {"soft_seconds": 2.0, "hard_seconds": 5.0},

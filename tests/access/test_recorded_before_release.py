@@ -29,6 +29,7 @@ async def recorded(recorder: Recorder) -> AsyncIterator[tuple[str, aiohttp.Clien
     port = free_port()
     overrides: dict[str, dict[str, Any]] = {
         "access": {"mode": "open"},
+        "ops": {"port": 0},
         "http": {"port": 0},
         "dimse": {"port": port},
     }
