@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 from gateway.errors import NotFound
 from gateway.web.compression import takes_gzip
 from gateway.web.docs_frame import STYLE, contents, page, style, style_tag
-from gateway.web.guides import Guide, guides
+from gateway.web.guides import PICTURES, Guide, guides, pictures
 from gateway.web.openapi import openapi
 from gateway.web.parameter_descriptions import JsonObject
 from gateway.web.policy import public
@@ -55,6 +55,7 @@ class Documentation:
             "/docs/errors": self.errors,
             "/docs/errors/{slug}": self.error,
             STYLE: self.style,
+            f"/docs/{PICTURES}/{{name}}": self.picture,
             "/docs/{page}": self.guide,
         }
         return [Route(path, public(handler), methods=["GET"]) for path, handler in handlers.items()]
@@ -73,6 +74,10 @@ class Documentation:
     @cached_property
     def _guides(self) -> Mapping[str, Guide]:
         return guides()
+
+    @cached_property
+    def _pictures(self) -> Mapping[str, bytes]:
+        return pictures()
 
     @cached_property
     def _style(self) -> bytes:
@@ -98,6 +103,14 @@ class Documentation:
         """Give the pages their look."""
         fields = {"Cache-Control": "public, max-age=86400", "X-Content-Type-Options": "nosniff"}
         return Response(self._style, headers=fields, media_type="text/css")
+
+    async def picture(self, request: Request) -> Response:
+        """Show a picture of a guide."""
+        found = self._pictures.get(request.path_params["name"])
+        if found is None:
+            raise NotFound("there is no such picture")
+        fields = {"Cache-Control": "public, max-age=86400", "X-Content-Type-Options": "nosniff"}
+        return Response(found, headers=fields, media_type="image/webp")
 
     async def index(self, request: Request) -> Response:
         """Show which guides there are, and which resources."""

@@ -17,6 +17,8 @@ from markdown_it.utils import OptionsDict
 FOLDER: Final = "docs"
 """Below the package, and below the web's root."""
 
+PICTURES: Final = "images"
+_PICTURE_LINK = re.compile(rf"{PICTURES}/([a-z0-9-]+\.webp)")
 _GUIDE_LINK = re.compile(r"(?:\./)?([a-z0-9-]+)\.md(#.*)?")
 _NOT_IN_ANCHOR = re.compile(r"[^\w\- ]")
 _SENTENCE = re.compile(r"(.+?[.:])(?:\s|$)", re.DOTALL)
@@ -47,6 +49,12 @@ def guides(folder: Traversable | None = None) -> Mapping[str, Guide]:
     files = [file for file in there.iterdir() if file.name.endswith(".md")]
     found = [guide(file.name.removesuffix(".md"), file.read_text(encoding="utf-8")) for file in files]
     return {one.name: one for one in sorted(found, key=lambda one: one.title.casefold())}
+
+
+def pictures(folder: Traversable | None = None) -> Mapping[str, bytes]:
+    """Read the pictures of the guides, by name."""
+    there = (folder or resources.files("gateway") / FOLDER) / PICTURES
+    return {file.name: file.read_bytes() for file in there.iterdir() if file.name.endswith(".webp")}
 
 
 def guide(name: str, text: str) -> Guide:
@@ -99,6 +107,12 @@ class _Renderer(RendererHTML):
         if found := _GUIDE_LINK.fullmatch(str(token.attrGet("href"))):
             token.attrSet("href", f"/docs/{found[1]}{found[2] or ''}")
         return self.renderToken(tokens, index, options, env)
+
+    def image(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: Any) -> str:
+        token = tokens[index]
+        if found := _PICTURE_LINK.fullmatch(str(token.attrGet("src"))):
+            token.attrSet("src", f"/docs/{PICTURES}/{found[1]}")
+        return super().image(tokens, index, options, env)
 
     def fence(self, tokens: Sequence[Token], index: int, _options: OptionsDict, _env: Any) -> str:
         return f"<pre><code>{shell(tokens[index].content)}</code></pre>\n"

@@ -129,6 +129,23 @@ REMEDIES: Final[Mapping[str, Remedy]] = MappingProxyType(
                 "WWW-Authenticate says what was wrong with the one that was sent.",
             ),
         ),
+        "consent-block": Remedy(
+            (_CALLER,),
+            (
+                "The patient has directed this. Ask the patient, or the organisation that they gave the directive to.",
+                "In an emergency, who has the scope override asks again with Consent-Override: reason=CODE.",
+                "That is recorded, and the organisation concerned is told.",
+            ),
+        ),
+        "consent-unavailable": Remedy(
+            (_OPERATOR,),
+            ("Make the database that consent.database names readable. Until then nothing is released.",),
+        ),
+        "invalid-resource": Remedy((_CALLER,), ("Correct the elements that the OperationOutcome names.",)),
+        "version-conflict": Remedy(
+            (_CALLER,),
+            ("Read the resource again, apply the change to what it says now, and send its ETag in If-Match.",),
+        ),
         "access-denied": Remedy(
             (_CALLER, _OPERATOR),
             (

@@ -114,7 +114,8 @@ class Province:
         return self.issuer.token(sub=name, uao=organisation, uaoName="Somewhere", rid=person or None, **claims)
 
     async def ask(self, who: str, path: str, accept: str = "*/*", method: str = "GET", **more: Any) -> Answer:
-        headers = {"Authorization": f"Bearer {who}", "Accept": accept, **more.pop("headers", {})}
+        fields = {"Authorization": f"Bearer {who}", "Accept": accept, "X-Request-Id": "the-same-for-all"}
+        headers = {**fields, **more.pop("headers", {})}
         async with self.session.request(method, self.url + path, headers=headers, **more) as answer:
             return Answer(answer.status, await answer.read(), answer.headers, answer.headers.getall("Warning", []))
 

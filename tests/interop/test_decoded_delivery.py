@@ -54,6 +54,8 @@ async def gateway(*transfer_syntaxes: str, supported: tuple[str, ...]) -> AsyncI
         "ARCHIVE", [(evt.EVT_C_STORE, archive.take)], supported=supported, transfer_syntaxes=transfer_syntaxes
     )
     overrides: dict[str, dict[str, Any]] = {
+        "access": {"mode": "open"},
+        "ops": {"port": 0},
         "http": {"port": 0},
         "dimse": {"port": 0},
         "store": {"default": ["ARCHIVE"]},

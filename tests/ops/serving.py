@@ -73,6 +73,7 @@ async def watched(
         "dimse": {"port": port},
         "search": {"soft_seconds": 3.0, "hard_seconds": 5.0},
         "retrieve": {"quiet_seconds": 0.4},
+        "access": {"mode": "open"},
         "ops": {"port": 0, "echo_seconds": 0.0},
     }
     for section, values in (settings or {}).items():

@@ -19,7 +19,8 @@ from gateway.audit.desk import PrivacyDesk
 from gateway.audit.record import Event
 from gateway.audit.source import AuditSource
 from gateway.dataset.patient import PatientIdentifier
-from gateway.events import unobserved
+from gateway.events import REQUEST, unobserved
+from gateway.events import Request as Asked
 from gateway.web.fhir_audit import AuditApi
 from gateway.web.problem import ProblemBoundary
 from tests.audit.logs import SEARCH, searches, write
@@ -44,8 +45,11 @@ class Caller:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["gateway.principal"] = self.principal
-        scope["gateway.request_id"] = "req-9"
-        await self.app(scope, receive, send)
+        token = REQUEST.set(Asked("req-9", "", "", "", sampled=False))
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            REQUEST.reset(token)
 
 
 class Face:

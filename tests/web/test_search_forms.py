@@ -178,4 +178,4 @@ async def test_other_methods_are_405_with_allow(method: str, path: str) -> None:
     async with gateway() as web:
         answer = await web.client.request(method, path)
     assert answer.status_code == 405
-    assert answer.headers["allow"] == "GET, HEAD, POST"
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS, POST"

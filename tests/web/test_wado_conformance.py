@@ -248,7 +248,7 @@ async def test_8_5_other_methods_are_405_with_those_that_are_allowed(tail: str) 
     async with gateway() as web:
         answer = await web.client.put(f"{INSTANCE_PATH}{tail}")
     assert answer.status_code == 405
-    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
 
 
 @pytest.mark.parametrize("path", [f"{INSTANCE_PATH}/metadata", f"{INSTANCE_PATH}/rendered", "/wado"])
