@@ -40,7 +40,7 @@ def _character_set(value: str) -> str:
 
 
 def _dicomweb(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
+    if value and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
         raise ValueError(
             'is not an address such as "https://pacs.example.ca/dicom-web", without user, query or fragment'
         )
@@ -119,7 +119,8 @@ class Profile(Section):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         """Refuse what is half DIMSE and half DICOMweb, or less than either."""
-        said = [key for key in (*OF_DIMSE, *OF_DICOMWEB, *OF_TLS) if key in self.model_fields_set]
+        keys = (*OF_DIMSE, *OF_DICOMWEB, *OF_TLS)
+        said = [key for key in keys if key in self.model_fields_set and getattr(self, key) != ""]
         if not self.dicomweb:
             missing = [key for key in NEEDED if key not in self.model_fields_set]
             if missing:

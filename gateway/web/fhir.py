@@ -87,6 +87,7 @@ def _capabilities(resources: Sequence[dict[str, Any]]) -> Any:
     body = orjson.dumps(statement)
 
     async def answered(_: Request) -> Response:
+        """Say which FHIR resources there are."""
         return Response(body, media_type=FHIR_JSON)
 
     return answered

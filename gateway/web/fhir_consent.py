@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import wraps
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -186,6 +187,7 @@ def _who_creates(request: Request) -> Transaction:
 def _in_fhir(handler: Handler) -> Handler:
     """Answer what goes wrong as an OperationOutcome; who is not let in gets the challenge as everywhere."""
 
+    @wraps(handler)
     async def answered(request: Request) -> Response:
         try:
             return await handler(request)

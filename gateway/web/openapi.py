@@ -24,6 +24,9 @@ MEDIA_TYPES: Final = ("application/json", "application/vnd.oai.openapi+json")
 OTHER: Final = "Gateway"
 """The group of what is no transaction of DICOMweb."""
 
+_TOLD_OTHERWISE: Final[Mapping[str, str]] = {"/fhir/": "application/fhir+json", "/IHEInvokeImageDisplay": "text/html"}
+"""How problems are told where they are not for programs of DICOMweb: as an OperationOutcome, or as a page."""
+
 _DESCRIBED: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 
@@ -167,7 +170,7 @@ def _operation(one: Described, regions: Sequence[str], shared: _Shared) -> JsonO
         "summary": " ".join(map(_summary, one.handlers)),
         "responses": {
             status: shared.reference("responses", f"{known[0].name if known else OTHER}-{status}", response)
-            for status, response in (_responses(known) if known else _plain_responses()).items()
+            for status, response in (_responses(known) if known else _plain_responses(one.path)).items()
         },
     }
     if one.is_public:
@@ -259,12 +262,13 @@ def _failures(errors: Iterable[type[GatewayError]]) -> dict[int, str]:
     return {status: " ".join(told[status]) for status in sorted(told)}
 
 
-def _plain_responses() -> JsonObject:
+def _plain_responses(path: str) -> JsonObject:
     """Describe what answers that are no transaction of DICOMweb have in common."""
-    problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    problems: JsonObject = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    problems |= {media_type: {} for start, media_type in _TOLD_OTHERWISE.items() if path.startswith(start)}
     return {
         "200": {"description": "What was asked for.", "content": {"*/*": {}}},
-        "default": {"description": "A problem.", "content": {MEDIA_TYPE: problem}},
+        "default": {"description": "A problem.", "content": problems},
     }
 
 
