@@ -16,6 +16,7 @@ from gateway.cli.learned import Learned, improved, toml
 from gateway.cli.output import Exit, Json, print_json, print_table, run, tell
 from gateway.cli.probe import Probe
 from gateway.cli.visit import Visit
+from gateway.cli.web_probe import WebProbe
 from gateway.config import settings
 from gateway.config.settings import Settings
 from gateway.config.toml import check
@@ -30,7 +31,7 @@ from gateway.region.profile import Profile
 
 app = typer.Typer(name="region", help="The archives behind the gateway.", no_args_is_help=True, add_completion=False)
 
-Target = Annotated[str, typer.Argument(help="HOST:PORT, or the name of a region in --regions.")]
+Target = Annotated[str, typer.Argument(help="HOST:PORT, a URL of DICOMweb services, or a region of --regions.")]
 Folder = Annotated[Path | None, typer.Option("--regions", help="Folder of region profiles, for a TARGET by name.")]
 AeTitle = Annotated[str, typer.Option(help="AE title of the archive, for a TARGET by address.")]
 Name = Annotated[str, typer.Option(help="Name of the region; its AE title when not given.")]
@@ -131,8 +132,6 @@ def profile_(
     chosen = settings.load(config)
     if regions is not None:
         [known] = named(profile.load(regions), [target])
-        if known.dicomweb:
-            raise ConfigError(f"region {known.id} speaks DICOMweb, which is not probed: `gateway doctor` examines it")
     else:
         known = _assumed(target, ae_title, name, move_destination or ())
     learned = run(_probed(chosen, known, wait), cancelled="nothing was written")
@@ -148,6 +147,8 @@ def profile_(
 
 
 async def _probed(chosen: Settings, known: Profile, seconds: float) -> Learned:
+    if known.dicomweb:
+        return await WebProbe(known, seconds).run(lambda what: tell(f"{known.id}: {what}"))
     async with listening_or_not(chosen, [known]) as (arrivals, why):
         if why and known.move_destinations:
             tell(why)
@@ -157,6 +158,11 @@ async def _probed(chosen: Settings, known: Profile, seconds: float) -> Learned:
 
 def _assumed(target: str, ae_title: str, name: str, destinations: Sequence[str]) -> Profile:
     """Return the profile of an archive of which only its address is known."""
+    if target.startswith(("http://", "https://")):
+        if not name:
+            raise ConfigError("a region has a name: add --name")
+        given = {"name": name, "dicomweb": target} | ({"ae_title": ae_title} if ae_title else {})
+        return check(Profile, given, "command line")
     host, _, port = target.rpartition(":")
     if not host or not port.isdecimal():
         raise ConfigError(f"{target!r} is not HOST:PORT; to probe a region by its name, add --regions FOLDER")

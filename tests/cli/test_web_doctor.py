@@ -17,6 +17,7 @@ from gateway.cli.doctor import examine
 from gateway.cli.steps import FAILED, OK, SKIPPED, Step
 from gateway.config.settings import load
 from gateway.region.profile import Profile
+from gateway.region.profile import load as load_profiles
 from tests.kit import dicom
 from tests.kit.peers import free_port
 from tests.region.web_archive import JSON, Handler, server
@@ -223,8 +224,39 @@ async def test_list_and_echo_know_regions_of_dicomweb(tmp_path: Path) -> None:
         listed = await command("region", "list", "--regions", tmp_path)
         echoed = await command("region", "echo", "--regions", tmp_path)
     assert listed.stdout.splitlines()[1].split("\t")[:4] == ["ALLOWED", "ALLOWED", requests.url, "wado-rs"]
-    assert "gateway doctor" in str((await command("region", "profile", "stranger", "--regions", tmp_path)).exception)
     answers, refuses = echoed.stdout.splitlines()
     assert answers.startswith("allowed: answers in ")
     assert "stranger: region stranger refuses" in refuses
     assert echoed.exit_code == 3
+
+
+async def test_what_is_learned_of_a_region_loads_back_as_its_profile(tmp_path: Path) -> None:
+    async def picky(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/series"):
+            return web.Response(status=400)
+        if "StudyTime" in request.query:
+            return web.Response(status=500)
+        if any(name in request.query for name in ("PatientID", "StudyDate")):
+            return web.Response(text="[]", content_type=JSON)
+        return answer(request)
+
+    async with server(picky) as requests:
+        result = await command("region", "profile", requests.url, "--name", "LAKESIDE", "--output", tmp_path / "a.toml")
+        unnamed = await command("region", "profile", requests.url)
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "a.toml").read_text()
+    assert "# honours the keys: StudyDate, PatientID\n" in text
+    assert "# fails at the keys: StudyTime\n" in text
+    assert "# accepts: QIDO-RS, WADO-RS\n" in text
+    [known] = load_profiles(tmp_path)
+    assert (known.name, known.dicomweb, known.relational_queries) == ("LAKESIDE", requests.url, "never")
+    assert str(INSTANCES[0].PatientID) not in text
+    assert "add --name" in str(unnamed.exception)
+
+
+async def test_a_region_that_refuses_us_teaches_nothing_and_writes_nothing(tmp_path: Path) -> None:
+    async with server(with_token(401)) as requests:
+        arguments = ("region", "profile", requests.url, "--name", "LAKESIDE", "--output", tmp_path / "a.toml")
+        result = await command(*arguments)
+    assert "refuses a search (401)" in str(result.exception)
+    assert not (tmp_path / "a.toml").exists()
