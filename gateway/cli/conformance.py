@@ -40,6 +40,9 @@ def markdown(found: Facts) -> str:
         "decoded": _names(found["transfer_syntaxes"]["decoded"]),
         "encoded": _names(found["transfer_syntaxes"]["encoded"]),
         "character_sets": ", ".join(found["character_sets"]),
+        "modes": ", ".join(_code(mode) for mode in found["access"]["modes"]),
+        "scopes": ", ".join(_code(scope) for scope in found["access"]["scopes"]),
+        "algorithms": ", ".join(found["access"]["algorithms"]),
     }
     return Template(template).substitute({**tables, **words})
 
@@ -91,8 +94,28 @@ def _accepted(found: Facts) -> Rows:
 
 
 def _resources(found: Facts) -> Rows:
-    return ("Resource", "Methods", "Transactions"), [
-        (_code(x["path"]), ", ".join(x["methods"]), "; ".join(x["transactions"])) for x in found["dicomweb"]
+    return ("Resource", "Methods", "Transactions", "Scope"), [
+        (_code(x["path"]), ", ".join(x["methods"]), "; ".join(x["transactions"]), ", ".join(x["scopes"]))
+        for x in found["dicomweb"]
+    ]
+
+
+def _fhir(found: Facts) -> Rows:
+    return ("Resource", "Interactions", "Search parameters", "Remarks"), [
+        (
+            _code(f"/fhir/{x['type']}"),
+            ", ".join(x["interactions"]),
+            ", ".join(map(_code, x["search_parameters"])),
+            x["documentation"],
+        )
+        for x in found["fhir"]
+    ]
+
+
+def _peers(found: Facts) -> Rows:
+    services = found["access"]["peer_services"].items()
+    return ("Service in the peer's profile", "Allows"), [
+        (x, ", ".join(y) or "nothing of a patient") for x, y in services
     ]
 
 
@@ -111,6 +134,8 @@ _TABLES: Final[dict[str, Callable[[Facts], Rows]]] = {
     "proposed": _proposed,
     "accepted": _accepted,
     "resources": _resources,
+    "fhir": _fhir,
+    "peer_services": _peers,
     "storage": _storage,
     "transfer_syntaxes": _syntaxes,
 }

@@ -1,8 +1,6 @@
 """``gateway consent``: what patients direct, beside a running gateway, which notices it within a second or two."""
 
 import asyncio
-import getpass
-import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -19,13 +17,8 @@ from gateway.access.consents import INACTIVE, Consent
 from gateway.access.database import ConsentDatabase
 from gateway.access.directive import FOREVER, Rule
 from gateway.access.fhir_consent import ConsentResources, moment
-from gateway.access.permit import Recorder
-from gateway.access.principal import Principal
-from gateway.assembly import audit_source, consent_naming, identity_source
-from gateway.audit.log import AuditLog
-from gateway.audit.record import Recorder as Recorded
-from gateway.audit.running import anchors
-from gateway.audit.writer import LogWriter
+from gateway.assembly import consent_naming, identity_source
+from gateway.cli.recording import local_user, recorder
 from gateway.config import settings
 from gateway.config.settings import Settings
 from gateway.dataset.patient import PatientIdentifier
@@ -82,7 +75,7 @@ def add(
     async def placed(desk: Desk) -> str:
         whose = desk.patient(patient)
         document = desk.resources.directive(whose, rule, time.time())
-        return (await desk.consents.place(_administrator(), whose, [rule], document)).id
+        return (await desk.consents.place(local_user(), whose, [rule], document)).id
 
     print(_run(config, placed))
 
@@ -105,7 +98,7 @@ def end_(consent: str, config: Config = None) -> None:
 
     async def ended(desk: Desk) -> str:
         known = await desk.consents.get(consent)
-        return (await desk.consents.change(_administrator(), known, status=INACTIVE)).status
+        return (await desk.consents.change(local_user(), known, status=INACTIVE)).status
 
     print(_run(config, ended))
 
@@ -124,27 +117,16 @@ async def _desk(chosen: Settings) -> AsyncIterator[Desk]:
     resources = ConsentResources(consent_naming(chosen, issuers))
     database = await asyncio.to_thread(ConsentDatabase, Path(chosen.consent.database))
     try:
-        async with identity_source(chosen.identity, issuers, ()) as source, _recorder(chosen) as recorder:
+        async with identity_source(chosen.identity, issuers, ()) as source, recorder(chosen, "cli") as recording:
 
             async def linked(patient: PatientIdentifier) -> frozenset[PatientIdentifier]:
                 found = await source.identifiers(patient, Deadline.after(chosen.search.hard_seconds))
                 return found | {patient}
 
             policy = Policy(chosen.consent.default, chosen.consent.disclosure, chosen.consent.override_seconds)
-            yield Desk(Consents(database, policy, resources, recorder=recorder), resources, linked)
+            yield Desk(Consents(database, policy, resources, recorder=recording), resources, linked)
     finally:
         await asyncio.to_thread(database.close)
-
-
-@asynccontextmanager
-async def _recorder(chosen: Settings) -> AsyncIterator[Recorder | None]:
-    """Write to the audit log as a writer of our own: the gateway's chain is the gateway's."""
-    if not chosen.audit.folder:
-        yield None
-        return
-    writer = LogWriter(Path(chosen.audit.folder), f"{audit_source(chosen).id}-cli", anchors=anchors(chosen.audit))
-    async with AuditLog(writer, anchors=anchors(chosen.audit), stopped=None).running() as log:
-        yield Recorded(log)
 
 
 def _settings(config: Path | None) -> Settings:
@@ -165,7 +147,3 @@ def _moment(text: str, *, end: bool = False) -> float | None:
         return moment(text, end=end)
     except ValueError as error:
         raise ConfigError(f"{text!r} is no day: write 2026-01-31") from error
-
-
-def _administrator() -> Principal:
-    return Principal(getpass.getuser(), os.uname().nodename, channel="cli")

@@ -89,7 +89,7 @@ def of_tls(error: GatewayError, host: Host) -> Diagnosis:
     """Return why TLS was not agreed on."""
     cause = error.__cause__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        what, ask = _certificate(cause)
+        what, ask = of_certificate(cause)
         return Diagnosis(
             f"its certificate cannot be trusted: {what}",
             f"The TLS certificate of {host.they} is not accepted by {host.we}: {what}. Please {ask}.",
@@ -103,7 +103,8 @@ def of_tls(error: GatewayError, host: Host) -> Diagnosis:
     )
 
 
-def _certificate(error: ssl.SSLCertVerificationError) -> tuple[str, str]:
+def of_certificate(error: ssl.SSLCertVerificationError) -> tuple[str, str]:
+    """Return why a certificate is not trusted, and what its owner is to do."""
     code, said = error.verify_code, error.verify_message
     if code == EXPIRED:
         return "it has expired", "install a renewed certificate"

@@ -9,9 +9,11 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.examination import FAILED, Examination, Step
+from gateway.cli.examination import Examination
 from gateway.cli.output import Exit, Json, print_json, printable, run
+from gateway.cli.steps import FAILED, Step
 from gateway.cli.visit import Arrivals, listening
+from gateway.cli.web_examination import WebExamination
 from gateway.config import settings
 from gateway.config.settings import Settings
 from gateway.errors import ConfigError
@@ -27,7 +29,7 @@ Wait = Annotated[float, typer.Option(min=0.1, help="Seconds that each step may t
 def command(
     regions: Regions, names: Names = None, config: Config = None, wait: Wait = 10.0, as_json: Json = False
 ) -> None:
-    """Walk through DNS, TCP, TLS, association, C-ECHO, C-FIND, C-GET and C-MOVE of each region; name what fails.
+    """Walk through DNS, TCP, TLS, association or HTTP, search and retrieve of each region; name what fails.
 
     Exit code 0 when all is well, 3 when some region is not, 4 when none is.
     """
@@ -59,13 +61,21 @@ async def examine(
     """Examine regions side by side; return the steps of each."""
     async with listening_or_not(chosen, profiles) as (arrivals, deaf), asyncio.TaskGroup() as group:
         tasks = {
-            one.id: group.create_task(_examined(Examination(one, chosen, arrivals, deaf, seconds), one, quiet=quiet))
+            one.id: group.create_task(
+                _examined(
+                    WebExamination(one, chosen, seconds)
+                    if one.dicomweb
+                    else Examination(one, chosen, arrivals, deaf, seconds),
+                    one,
+                    quiet=quiet,
+                )
+            )
             for one in profiles
         }
     return {name: task.result() for name, task in tasks.items()}
 
 
-async def _examined(examination: Examination, one: Profile, *, quiet: bool) -> list[Step]:
+async def _examined(examination: Examination | WebExamination, one: Profile, *, quiet: bool) -> list[Step]:
     def told(step: Step) -> None:
         if quiet:
             return

@@ -1,17 +1,15 @@
 """What `gateway doctor` does with one region: step by step, until one fails."""
 
-import asyncio
-import ssl
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from gateway.cli.charset import objection, stated_terms
 from gateway.cli.diagnosis import Diagnosis, Host, is_of_tls, of_association, of_move, of_tcp, of_tls
+from gateway.cli.steps import Failed, Skipped, Step, Steps, looked_up, until, walk
 from gateway.cli.visit import (
     PATIENT_NAME,
     REFERRER,
@@ -36,40 +34,6 @@ SAMPLE: Final = 50
 """Rows that are looked at; the C-FIND is cancelled after them."""
 
 MOST_ASSOCIATIONS: Final = 8
-CERTIFICATE_DAYS: Final = 21
-
-OK, FAILED, SKIPPED = "ok", "failed", "skipped"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step and how it went.
-
-    Attributes:
-        name: which.
-        state: ok, failed or skipped.
-        text: what there is to say of it.
-        mail: for the region's administrator, where it failed for a reason of theirs.
-        seconds: what it took.
-    """
-
-    name: str
-    state: str
-    text: str = ""
-    mail: str = ""
-    seconds: float = 0.0
-
-
-class _Skipped(Exception):
-    """A step that cannot be taken, and need not be."""
-
-
-class _Failed(Exception):
-    """A step that failed."""
-
-    def __init__(self, diagnosis: Diagnosis) -> None:
-        super().__init__(diagnosis.text)
-        self.diagnosis = diagnosis
 
 
 @dataclass(slots=True)
@@ -107,15 +71,9 @@ class Examination:
 
     async def run(self, told: Callable[[Step], None]) -> list[Step]:
         """Take the steps, telling each as it ends, and return them; the last is the one that failed, if any."""
-        steps: list[Step] = []
-        for name, take in self._steps():
-            steps.append(await self._take(name, take))
-            told(steps[-1])
-            if steps[-1].state == FAILED:
-                break
-        return steps
+        return await walk(self._steps(), lambda error: of_association(error, self._host), told)
 
-    def _steps(self) -> Sequence[tuple[str, Callable[[], Awaitable[str]]]]:
+    def _steps(self) -> Steps:
         return (
             ("dns", self._dns),
             ("tcp", self._tcp),
@@ -130,22 +88,6 @@ class Examination:
             ("move", self._move),
         )
 
-    async def _take(self, name: str, take: Callable[[], Awaitable[str]]) -> Step:
-        began = time.monotonic()
-        state, text, mail = OK, "", ""
-        try:
-            text = await take()
-        except _Skipped as reason:
-            state, text = SKIPPED, str(reason)
-        except _Failed as failure:
-            state, text, mail = FAILED, failure.diagnosis.text, failure.diagnosis.mail
-        except ConfigError as error:
-            state, text = FAILED, str(error)
-        except GatewayError as error:
-            diagnosis = of_association(error, self._host)
-            state, text, mail = FAILED, diagnosis.text, diagnosis.mail
-        return Step(name, state, text, mail, round(time.monotonic() - began, 3))
-
     @property
     def _host(self) -> Host:
         dimse = self._settings.dimse
@@ -154,16 +96,7 @@ class Examination:
     # --- the way there
 
     async def _dns(self) -> str:
-        host = self._profile.host
-        try:
-            async with asyncio.timeout(self._seconds):
-                found = await asyncio.get_running_loop().getaddrinfo(host, self._profile.port)
-        except (OSError, TimeoutError, ValueError) as error:
-            why = "no answer" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or "not a name"
-            raise _Failed(
-                Diagnosis(f'{host} cannot be looked up ({why}): check "host" in the profile, and this host\'s resolver')
-            ) from error
-        return ", ".join(dict.fromkeys(str(address[0]) for *_, address in found))
+        return await looked_up(self._profile.host, self._profile.port, self._seconds, "host")
 
     async def _tcp(self) -> str:
         """Open an association, once for this step and the next two: some archives hold a place for each connection."""
@@ -176,23 +109,20 @@ class Examination:
         except GatewayError as error:
             self._seen.error = error
             if isinstance(error, Refused | Unreachable) and not is_of_tls(error):
-                raise _Failed(of_tcp(error, self._host, self._seconds)) from error
+                raise Failed(of_tcp(error, self._host, self._seconds)) from error
         return f"from {self._seen.local}"
 
     async def _tls(self) -> str:
         if not self._profile.tls:
-            raise _Skipped("not used")
+            raise Skipped("not used")
         error, certificate = self._seen.error, self._seen.certificate
         if isinstance(error, ConfigError):
             raise error
         if error is not None and is_of_tls(error):
-            raise _Failed(of_tls(error, self._host)) from error
+            raise Failed(of_tls(error, self._host)) from error
         if certificate is None:
             return ""
-        ends = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
-        days = int((ends - time.time()) // 86400)
-        soon = f" - ONLY {days} DAYS LEFT: ask for a new one" if days < CERTIFICATE_DAYS else ""
-        return f"certificate until {datetime.fromtimestamp(ends, UTC):%Y-%m-%d}{soon}"
+        return until(certificate)
 
     # --- associations
 
@@ -214,7 +144,7 @@ class Examination:
                 try:
                     await stack.enter_async_context(await self._visit.associate())
                 except Busy as error:
-                    raise _Failed(self._too_many(number)) from error
+                    raise Failed(self._too_many(number)) from error
         return f"{wanted} at once"
 
     def _too_many(self, granted: int) -> Diagnosis:
@@ -233,7 +163,7 @@ class Examination:
             try:
                 context = association.context(FIND)
             except Rejected as error:
-                raise _Failed(self._no_study_root(association)) from error
+                raise Failed(self._no_study_root(association)) from error
         return "with relational queries" if context.extended[:1] == b"\1" else "without relational queries"
 
     def _no_study_root(self, association: Association) -> Diagnosis:
@@ -254,7 +184,7 @@ class Examination:
             try:
                 found = await self._visit.find("STUDY", {**keys, STUDY_DATE: date}, most=SAMPLE)
             except DimseFailure as error:
-                raise _Failed(self._cannot_find(error)) from error
+                raise Failed(self._cannot_find(error)) from error
             if found.rows:
                 self._seen.rows = found.rows
                 return f"{len(found.rows)} studies seen{', cancelled there' if found.more else ''}"
@@ -270,10 +200,10 @@ class Examination:
 
     async def _character_set(self) -> str:
         if not self._seen.rows:
-            raise _Skipped("no rows to look at")
+            raise Skipped("no rows to look at")
         verdict = objection(self._seen.rows, self._profile.character_set)
         if verdict:
-            raise _Failed(Diagnosis(verdict, ""))
+            raise Failed(Diagnosis(verdict, ""))
         stated = sorted({stated_terms(row) or "none" for row in self._seen.rows})
         return f"stated: {', '.join(stated)}; profile: {self._profile.character_set}"
 
@@ -281,10 +211,10 @@ class Examination:
 
     async def _get(self) -> str:
         if self._profile.retrieve == "c-move":
-            raise _Skipped("the profile says C-MOVE")
+            raise Skipped("the profile says C-MOVE")
         self._seen.instance = await self._visit.instance(self._seen.rows)
         if self._seen.instance is None:
-            raise _Skipped("no instance to ask for")
+            raise Skipped("no instance to ask for")
         selection, sop_class = self._seen.instance
         try:
             arrived, result = await self._visit.get(selection, [sop_class])
@@ -297,8 +227,8 @@ class Examination:
     def _without_get(self, error: GatewayError) -> str:
         """Tell that there is no C-GET: a failure only where nothing else is configured."""
         if self._profile.retrieve == "auto" and self._profile.move_destinations:
-            raise _Skipped(f"not to be had ({error}); C-MOVE will do")
-        raise _Failed(
+            raise Skipped(f"not to be had ({error}); C-MOVE will do")
+        raise Failed(
             Diagnosis(
                 f"C-GET is not to be had: {error}; name move_destinations in the profile to use C-MOVE instead",
                 f"{self._host.they} does not serve C-GET (Study Root, {GET}) to {self._host.we}. Please enable it, "
@@ -309,15 +239,15 @@ class Examination:
     async def _move(self) -> str:
         profile, visit = self._profile, self._visit
         if profile.retrieve == "c-get" or not profile.move_destinations:
-            raise _Skipped("not configured")
+            raise Skipped("not configured")
         if self._arrivals is None:
-            raise _Skipped(self._deaf)
+            raise Skipped(self._deaf)
         listens = self._settings.dimse.host
         if is_loopback(listens) and not is_loopback(self._seen.local):
-            raise _Failed(Diagnosis(f'we listen on {listens} only, where no region reaches us: set "dimse.host"'))
+            raise Failed(Diagnosis(f'we listen on {listens} only, where no region reaches us: set "dimse.host"'))
         self._seen.instance = self._seen.instance or await visit.instance(self._seen.rows)
         if self._seen.instance is None:
-            raise _Skipped("no instance to ask for")
+            raise Skipped("no instance to ask for")
         for destination in profile.move_destinations:
             await self._move_to(destination, self._seen.instance[0], self._arrivals)
         return f"one instance came to {', '.join(profile.move_destinations)}"
@@ -327,8 +257,8 @@ class Examination:
         try:
             result = await self._visit.move(selection, destination)
         except (DimseFailure, Rejected) as error:
-            raise _Failed(of_move(error, destination, self._host, arrivals.callers[callers:], MOVE)) from error
+            raise Failed(of_move(error, destination, self._host, arrivals.callers[callers:], MOVE)) from error
         uids = {store.sop_instance_uid for store in arrivals.stores if store.called_ae_title == destination}
         if not uids & set(selection.instances):
             failure = DimseFailure("nothing came", status=result.status, comment=result.comment)
-            raise _Failed(of_move(failure, destination, self._host, arrivals.callers[callers:], MOVE))
+            raise Failed(of_move(failure, destination, self._host, arrivals.callers[callers:], MOVE))

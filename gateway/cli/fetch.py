@@ -8,7 +8,9 @@ from typing import Annotated, Protocol
 
 import typer
 
+from gateway.access.principal import Transaction
 from gateway.assembly import Province, province
+from gateway.cli.behalf import AsOperator, permitted
 from gateway.cli.find import Config, Regions, TokenFile, Url, one_of, private
 from gateway.cli.meter import Meter
 from gateway.cli.origin import Origin, RegionAnswer, token_from
@@ -77,6 +79,7 @@ def command(
     url: Url = "",
     config: Config = None,
     token_file: TokenFile = None,
+    as_operator: AsOperator = "",
     as_json: Json = False,
 ) -> None:
     """Fetch studies as PS3.10 files; run it again to get what is missing.
@@ -89,7 +92,7 @@ def command(
     cancelled = f"retrieves under way have been cancelled; what is whole stays in {to}, run it again for the rest"
     if one_of(regions, url):
         chosen, profiles = settings.load(config), profile.load(regions or Path())
-        work = _from_regions(chosen, profiles, studies, to, quiet=as_json)
+        work = _from_regions(chosen, profiles, studies, to, as_operator, quiet=as_json)
     else:
         work = _from_gateway(Origin(url, token_from(token_file)), studies, to, quiet=as_json)
     found = run(work, cancelled=cancelled)
@@ -113,10 +116,13 @@ async def _from_gateway(origin: Origin, studies: Sequence[str], to: Path, *, qui
 
 
 async def _from_regions(
-    chosen: Settings, profiles: Sequence[Profile], studies: Sequence[str], to: Path, *, quiet: bool
+    chosen: Settings, profiles: Sequence[Profile], studies: Sequence[str], to: Path, reason: str, *, quiet: bool
 ) -> list[Fetched]:
-    async with _receiving(private(chosen), profiles) as opened:
-        source = OfRegions(opened.archive.search, opened.archive.retrieve, chosen)
+    async with (
+        permitted(chosen, reason, Transaction.RETRIEVE) as permit,
+        _receiving(private(chosen), profiles) as opened,
+    ):
+        source = OfRegions(opened.archive.search, opened.archive.retrieve, chosen, permit)
         return await _fetch(source, studies, to, quiet=quiet)
 
 

@@ -11,7 +11,9 @@ from urllib.parse import quote
 import orjson
 import typer
 
+from gateway.access.principal import Transaction
 from gateway.assembly import province
+from gateway.cli.behalf import AsOperator, permitted
 from gateway.cli.origin import Origin, Refusal, RegionAnswer, federation_status, token_from
 from gateway.cli.output import Exit, Json, print_json, print_table, run, tell
 from gateway.cli.visit import first
@@ -100,6 +102,7 @@ def command(
     limit: Limit = None,
     fuzzy: Fuzzy = False,
     token_file: TokenFile = None,
+    as_operator: AsOperator = "",
     as_json: Json = False,
 ) -> None:
     """Search for studies, series or instances, with the keys of QIDO-RS.
@@ -113,9 +116,8 @@ def command(
             asked = search_query(
                 LEVEL[of], [Pair(*x) for x in parameters], study=study or None, series=series or None, strict=True
             )
-            answer = run(
-                _of_regions(asked, settings.load(config), profile.load(regions or Path())), cancelled=cancelled
-            )
+            work = _of_regions(asked, settings.load(config), profile.load(regions or Path()), as_operator)
+            answer = run(work, cancelled=cancelled)
         else:
             path = "".join(f"/{name}/{uid}" for name, uid in (("studies", study), ("series", series)) if uid)
             query = "&".join(f"{quote(name)}={value}" for name, value in parameters)
@@ -147,11 +149,15 @@ def _parameters(
     return found + [("fuzzymatching", "true")] * fuzzy
 
 
-async def _of_regions(query: Query, chosen: Settings, profiles: Sequence[Profile]) -> Answer:
+async def _of_regions(query: Query, chosen: Settings, profiles: Sequence[Profile], reason: str) -> Answer:
     """Ask the regions."""
     try:
-        async with province(private(chosen), profiles) as opened:
-            found = await opened.archive.search.search(query, Deadline.after(chosen.search.hard_seconds))
+        async with (
+            permitted(chosen, reason, Transaction.SEARCH) as permit,
+            province(private(chosen), profiles) as opened,
+        ):
+            deadline = Deadline.after(chosen.search.hard_seconds)
+            found = await opened.archive.search.search(query, deadline, permit=permit)
     except RequestError:
         raise
     except GatewayError as error:

@@ -72,6 +72,8 @@ def improved(profile: Profile, learned: Learned) -> Profile:
         changes["result_cap"] = learned.result_cap
     if learned.relational == "refused":
         changes["relational_queries"] = "never"
+    if profile.dicomweb:
+        return profile.model_copy(update=changes)
     if 0 < learned.associations < profile.max_associations:
         changes["max_associations"] = learned.associations
     if learned.c_move and learned.c_get is False:
@@ -85,21 +87,36 @@ def improved(profile: Profile, learned: Learned) -> Profile:
 def toml(profile: Profile, learned: Learned, day: str) -> str:
     """Return the profile as a file that a person can read, with what has no key as comments."""
     lines = [f"# {profile.name} as `gateway region profile` found it on {day}; lines without # are what it decided."]
-    lines += [f"# {text}" for text in _comments(learned)]
+    comments = _of_web if profile.dicomweb else _comments
+    lines += [f"# {text}" for text in comments(learned)]
     given = profile.model_dump(mode="json", exclude_defaults=True)
-    always = {"retrieve", "max_associations", "character_set", "time_zone", "ignores_accents"}
+    always = {"max_associations", "character_set", "time_zone", "ignores_accents"}
+    if not profile.dicomweb:
+        always.add("retrieve")
     for key, value in profile.model_dump(mode="json").items():
         if key in given or key in always:
             lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
     return "\n".join(lines) + "\n"
 
 
-def _comments(learned: Learned) -> Iterator[str]:
+def _of_web(learned: Learned) -> Iterator[str]:
+    yield from _services(learned)
+    if learned.offset:
+        yield f"states the time zone {learned.offset}: check time_zone"
+    yield "milliseconds: " + ", ".join(f"{what} {spent}" for what, spent in learned.milliseconds.items())
+    yield from learned.remarks
+
+
+def _services(learned: Learned) -> Iterator[str]:
     yield f"accepts: {', '.join(learned.sop_classes) or 'nothing'}"
     yield f"relational queries: {learned.relational}"
     for what, keys in (("honours", learned.honoured), ("ignores", learned.ignored), ("fails at", learned.refused)):
         if keys:
             yield f"{what} the keys: {', '.join(keys)}"
+
+
+def _comments(learned: Learned) -> Iterator[str]:
+    yield from _services(learned)
     if learned.character_set:
         yield f"text is {learned.character_set}, {'as its rows say' if learned.stated else 'which its rows do not say'}"
     yield f"case of names: {_word(learned.ignores_case, 'ignored', 'minded')}"

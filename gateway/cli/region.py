@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,17 +16,22 @@ from gateway.cli.learned import Learned, improved, toml
 from gateway.cli.output import Exit, Json, print_json, print_table, run, tell
 from gateway.cli.probe import Probe
 from gateway.cli.visit import Visit
+from gateway.cli.web_probe import WebProbe
 from gateway.config import settings
 from gateway.config.settings import Settings
 from gateway.config.toml import check
+from gateway.deadline import Deadline
 from gateway.dimse.echo import echo
 from gateway.errors import ConfigError, GatewayError
+from gateway.events import unobserved
 from gateway.region import profile
+from gateway.region.dicomweb import DicomwebRegion
+from gateway.region.inbox import Inbox
 from gateway.region.profile import Profile
 
 app = typer.Typer(name="region", help="The archives behind the gateway.", no_args_is_help=True, add_completion=False)
 
-Target = Annotated[str, typer.Argument(help="HOST:PORT, or the name of a region in --regions.")]
+Target = Annotated[str, typer.Argument(help="HOST:PORT, a URL of DICOMweb services, or a region of --regions.")]
 Folder = Annotated[Path | None, typer.Option("--regions", help="Folder of region profiles, for a TARGET by name.")]
 AeTitle = Annotated[str, typer.Option(help="AE title of the archive, for a TARGET by address.")]
 Name = Annotated[str, typer.Option(help="Name of the region; its AE title when not given.")]
@@ -47,6 +53,16 @@ def list_(regions: Regions, as_json: Json = False) -> None:
 
 
 def _row(one: Profile) -> tuple[str, ...]:
+    if one.dicomweb:
+        return (
+            one.name,
+            one.ae_title,
+            one.dicomweb,
+            "wado-rs",
+            "",
+            "yes" if one.dicomweb[:5] == "https" else "no",
+            one.title,
+        )
     address = f"{one.host}:{one.port}"
     ours = ", ".join(one.move_destinations)
     return one.name, one.ae_title, address, one.retrieve, ours, "yes" if one.tls else "no", one.title
@@ -56,7 +72,7 @@ def _row(one: Profile) -> tuple[str, ...]:
 def echo_(
     regions: Regions, names: Names = None, config: Config = None, wait: Wait = 10.0, as_json: Json = False
 ) -> None:
-    """Ask each region for a C-ECHO; exit code 3 when some do not answer, 4 when none does."""
+    """Ask each region for a C-ECHO, or a study by DICOMweb; exit code 3 when some do not answer, 4 when none does."""
     chosen = settings.load(config)
     profiles = named(profile.load(regions), names or ())
     answers = run(_echoes(chosen, profiles, wait), cancelled="not every region was asked")
@@ -71,20 +87,32 @@ def echo_(
 
 async def _echoes(chosen: Settings, profiles: Sequence[Profile], seconds: float) -> list[dict[str, Any]]:
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_one_echo(Visit(x, chosen.dimse.ae_title, seconds))) for x in profiles]
+        tasks = [group.create_task(_one_echo(chosen, x, seconds)) for x in profiles]
     return [task.result() for task in tasks]
 
 
-async def _one_echo(visit: Visit) -> dict[str, Any]:
+async def _one_echo(chosen: Settings, one: Profile, seconds: float) -> dict[str, Any]:
     began, said = time.monotonic(), ""
     try:
-        visit.secure()
-        async with await visit.associate() as association:
-            await echo(association, visit.deadline)
-            spent = time.monotonic() - began
+        spent = await (_web_echo(chosen, one, seconds) if one.dicomweb else _dimse_echo(chosen, one, seconds))
     except GatewayError as error:
         said, spent = str(error), time.monotonic() - began
-    return {"region": visit.profile.id, "milliseconds": round(1000 * spent), "error": said}
+    return {"region": one.id, "milliseconds": round(1000 * spent), "error": said}
+
+
+async def _dimse_echo(chosen: Settings, one: Profile, seconds: float) -> float:
+    began, visit = time.monotonic(), Visit(one, chosen.dimse.ae_title, seconds)
+    visit.secure()
+    async with await visit.associate() as association:
+        await echo(association, visit.deadline)
+        return time.monotonic() - began
+
+
+async def _web_echo(chosen: Settings, one: Profile, seconds: float) -> float:
+    began = time.monotonic()
+    async with aclosing(DicomwebRegion(one, chosen, Inbox(unobserved), unobserved)) as region:
+        await region.verify(Deadline.after(seconds))
+        return time.monotonic() - began
 
 
 @app.command("profile")
@@ -113,12 +141,14 @@ def profile_(
         output.write_text(text, encoding="utf-8")
         tell(f"written to {output}")
     if as_json:
-        print_json({"profile": found.model_dump(mode="json"), "learned": asdict(learned)})
+        print_json({"profile": found.model_dump(mode="json", exclude_defaults=True), "learned": asdict(learned)})
     elif output is None:
         print(text, end="")
 
 
 async def _probed(chosen: Settings, known: Profile, seconds: float) -> Learned:
+    if known.dicomweb:
+        return await WebProbe(known, seconds).run(lambda what: tell(f"{known.id}: {what}"))
     async with listening_or_not(chosen, [known]) as (arrivals, why):
         if why and known.move_destinations:
             tell(why)
@@ -128,6 +158,11 @@ async def _probed(chosen: Settings, known: Profile, seconds: float) -> Learned:
 
 def _assumed(target: str, ae_title: str, name: str, destinations: Sequence[str]) -> Profile:
     """Return the profile of an archive of which only its address is known."""
+    if target.startswith(("http://", "https://")):
+        if not name:
+            raise ConfigError("a region has a name: add --name")
+        given = {"name": name, "dicomweb": target} | ({"ae_title": ae_title} if ae_title else {})
+        return check(Profile, given, "command line")
     host, _, port = target.rpartition(":")
     if not host or not port.isdecimal():
         raise ConfigError(f"{target!r} is not HOST:PORT; to probe a region by its name, add --regions FOLDER")

@@ -11,7 +11,10 @@ from typing import Annotated, BinaryIO, Final
 import orjson
 import typer
 
+from gateway.access.permit import Permit, StudyKey, Subject
+from gateway.access.principal import Transaction
 from gateway.assembly import AnyRegion, province
+from gateway.cli.behalf import AsOperator, permitted
 from gateway.cli.doctor import named
 from gateway.cli.find import Config, Regions, TokenFile, Url, one_of, private, problem
 from gateway.cli.meter import Meter
@@ -22,6 +25,7 @@ from gateway.config import settings
 from gateway.config.settings import Settings
 from gateway.dataset.part10 import FileMeta, split
 from gateway.dataset.part10_reader import LONGEST_HEAD
+from gateway.dataset.peek import Peek
 from gateway.deadline import Deadline
 from gateway.errors import ConfigError, DatasetError, GatewayError
 from gateway.region import profile
@@ -34,6 +38,7 @@ To = Annotated[list[str] | None, typer.Option(help="With --regions: the region t
 
 PIECE: Final = 1 << 17
 STORED, WARNED, FAILED, SKIPPED = "stored", "stored with a warning", "failed", "skipped"
+STUDY_INSTANCE_UID = "0020000D"
 FAILED_SOP, FAILURE_REASON = "00081198", "00081197"
 
 
@@ -64,6 +69,7 @@ def command(
     to: To = None,
     config: Config = None,
     token_file: TokenFile = None,
+    as_operator: AsOperator = "",
     as_json: Json = False,
 ) -> None:
     """Store files, one after the other, and say what became of each.
@@ -77,7 +83,7 @@ def command(
         chosen, profiles = settings.load(config), profile.load(regions or Path())
         if not to:
             raise ConfigError("say which region gets them: --to NAME")
-        work = _to_regions(chosen, named(profiles, to), folder, files, quiet=as_json)
+        work = _to_regions(chosen, named(profiles, to), folder, files, as_operator, quiet=as_json)
     else:
         work = _send(partial(_to_gateway, Origin(url, token_from(token_file))), "gateway", folder, files, quiet=as_json)
     sent = run(work, cancelled="what was told as stored is stored; run it again for the rest")
@@ -177,12 +183,39 @@ class _Counted:
 
 
 async def _to_regions(
-    chosen: Settings, profiles: Sequence[Profile], folder: Path, files: Sequence[Path], *, quiet: bool
+    chosen: Settings, profiles: Sequence[Profile], folder: Path, files: Sequence[Path], reason: str, *, quiet: bool
 ) -> list[Sent]:
-    async with province(private(chosen), profiles) as opened:
-        send = partial(_to_each, opened.regions, chosen)
+    async with (
+        permitted(chosen, reason, Transaction.STORE) as permit,
+        province(private(chosen), profiles) as opened,
+    ):
+        send = partial(_recorded, permit, partial(_to_each, opened.regions, chosen))
         where = ", ".join(one.id for one in profiles)
         return await _send(send, where, folder, files, quiet=quiet)
+
+
+async def _recorded(
+    permit: Permit, send: Send, path: Path, meta: FileMeta, offset: int, moved: Callable[[int], None]
+) -> tuple[str, str]:
+    """Store one file, and have the audit trail say so before anybody is told."""
+    state, text = await send(path, meta, offset, moved)
+    stored = state != FAILED
+    study = _study(path, meta, offset)
+    subjects = [Subject(StudyKey(study), frozenset())] if study else []
+    await permit.record("store", "success" if stored else "failure", subjects=subjects, instances=int(stored))
+    return state, text
+
+
+def _study(path: Path, meta: FileMeta, offset: int) -> str:
+    """Return the study of a file; empty where it does not say near its front."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        head = file.read(PIECE)
+    try:
+        [study] = Peek((STUDY_INSTANCE_UID,)).uids(head, meta.transfer_syntax_uid)
+    except GatewayError:
+        return ""  # the region has judged the file
+    return study or ""
 
 
 async def _to_each(

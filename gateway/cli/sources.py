@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.access.permit import Permit
 from gateway.cli.find import answers, problem, search
 from gateway.cli.origin import Origin, Refusal, RegionAnswer, Response
 from gateway.cli.visit import INSTANCE, SERIES, first
@@ -58,17 +59,19 @@ class Arriving:
 class OfRegions:
     """The regions themselves, as one archive."""
 
-    def __init__(self, search: FederatedSearch, retrieve: FederatedRetrieve, chosen: Settings) -> None:
+    def __init__(self, search: FederatedSearch, retrieve: FederatedRetrieve, chosen: Settings, permit: Permit) -> None:
         self._search = search
         self._retrieve = retrieve
         self._chosen = chosen
+        self._permit = permit
 
     async def instances(self, study: str) -> Listing:
         """List a study's instances, page by page."""
         listing = Listing()
         while True:
             query = Query(Level.IMAGE, study=study, bare=True, offset=len(listing.series))
-            found = await self._search.search(query, Deadline.after(self._chosen.search.hard_seconds))
+            deadline = Deadline.after(self._chosen.search.hard_seconds)
+            found = await self._search.search(query, deadline, permit=self._permit)
             listing.add(found.rows)
             listing.regions = answers(found.completeness)
             if not (found.rows and found.remaining):
@@ -78,7 +81,7 @@ class OfRegions:
     async def bring(self, selection: Selection) -> AsyncIterator[AsyncIterator[Arriving]]:
         """Have instances arrive, each from the region that holds it best."""
         deadline = Deadline.after(self._chosen.retrieve.first_instance_seconds)
-        async with self._retrieve.retrieve(selection, deadline) as retrieval:
+        async with self._retrieve.retrieve(selection, deadline, permit=self._permit) as retrieval:
 
             async def arriving() -> AsyncIterator[Arriving]:
                 async for one in retrieval:

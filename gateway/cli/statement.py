@@ -1,11 +1,13 @@
 """The facts of the DICOM conformance statement, read from the code that makes them true (PS3.2 Annex N)."""
 
-from collections.abc import Iterable
-from typing import Any, Final, cast
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, get_args
 
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Route
 
-from gateway.access.decision import Decisions
+from gateway.access.decision import Decisions, Mode
+from gateway.access.principal import Transaction
+from gateway.config.access import Algorithm
 from gateway.config.settings import Settings
 from gateway.dataset.charset import is_known
 from gateway.dataset.codestreams import DECODABLE, TRANSCODABLE_TO
@@ -15,8 +17,16 @@ from gateway.region.contexts import QUERY_CONTEXTS, get_contexts
 from gateway.region.profile import Profile
 from gateway.scp.face import SOP_CLASSES
 from gateway.scp.identifier import GRANTED
-from gateway.web.app import METHODS
+from gateway.scp.principal import ALLOWED
+from gateway.scp.reporter import REPORT
+from gateway.web.fhir import AUDIT, CONSENT
+from gateway.web.openapi import described
+from gateway.web.operations import operation_of
+from gateway.web.policy import Guarded
+from gateway.web.retrieve import Retrieve
 from gateway.web.routes import region_root, routes
+from gateway.web.search import Search
+from gateway.web.store import Store
 from gateway.wire.limits import Limits
 from gateway.wire.negotiation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gateway.wire.pdu import APPLICATION_CONTEXT
@@ -48,6 +58,8 @@ def facts(settings: Settings) -> dict[str, Any]:
         "requestor": _requestor(),
         "acceptor": _acceptor(),
         "dicomweb": _resources(),
+        "fhir": _fhir(),
+        "access": _access(),
         "transfer_syntaxes": {
             "registered": _syntaxes(TRANSFER_SYNTAXES),
             "decoded": _syntaxes(sorted(DECODABLE)),
@@ -88,7 +100,7 @@ def _services() -> list[dict[str, Any]]:
 
 
 def _requestor() -> list[dict[str, Any]]:
-    """Return what is proposed to a region: for searches and C-MOVE, and for C-GET."""
+    """Return what is proposed: to a region for searches, C-MOVE and C-GET, to a peer that asked what is safe."""
     get = get_contexts(sorted(COMMON_STORAGE)[:1])
     retrieve, *storage = get
     contexts = [
@@ -102,6 +114,15 @@ def _requestor() -> list[dict[str, Any]]:
         for context in (*QUERY_CONTEXTS, retrieve)
     ]
     syntaxes = dict.fromkeys(uid for context in storage for uid in context.transfer_syntaxes)
+    contexts.append(
+        {
+            "sop_class": name_of(REPORT.abstract_syntax),
+            "uid": REPORT.abstract_syntax,
+            "transfer_syntaxes": _syntaxes(REPORT.transfer_syntaxes),
+            "role": "SCP, to a peer (N-EVENT-REPORT)",
+            "extended": [],
+        }
+    )
     contexts.append(
         {
             "sop_class": "each Storage SOP Class of the study that is retrieved",
@@ -127,41 +148,61 @@ def _acceptor() -> list[dict[str, Any]]:
     ]
 
 
-class _Handlers:
-    """Stands for a transaction: its handlers are known by their names."""
-
-    def __init__(self, transaction: str) -> None:
-        self._transaction = transaction
-
-    def __getattr__(self, name: str) -> Any:
-        return f"{self._transaction}: {name.replace('_', ' ')}"
-
-
 def _resources() -> list[dict[str, Any]]:
-    """Return the resources of the route table, with the transaction that answers each."""
-    search, retrieve, store = (cast("Any", _Handlers(name)) for name in ("Search", "Retrieve", "Store"))
-    decisions = Decisions("closed")
+    """Return the resources of the route table, with the transactions that answer each and the scopes they need."""
+    # Handlers by their names: none is called.
+    handlers = Search.__new__(Search), Retrieve.__new__(Retrieve), Store.__new__(Store)
+    table = routes(ROOT, *handlers, decisions=Decisions("closed"))
+    scopes = _scopes(table)
     found: dict[str, dict[str, Any]] = {}
-    for route in routes(ROOT, search, retrieve, store, decisions=decisions):
-        if isinstance(route, Mount) or not isinstance(route, Route):
-            continue
-        entry = found.setdefault(route.path, {"path": route.path, "methods": set(), "transactions": []})
-        entry["methods"] |= route.methods or set()
-        handler = getattr(route.app, "handler", None)
-        told = handler if isinstance(handler, str) else _SHARED.get(route.path, "")
-        entry["transactions"] += [x for x in (told,) if x and x not in entry["transactions"]]
+    for one in described(table):
+        entry = found.setdefault(one.path, {"path": one.path, "methods": set(), "transactions": [], "scopes": set()})
+        entry["methods"].add(one.method)
+        for operation, handler in ((operation_of(handler), handler) for handler in one.handlers):
+            if operation is None:
+                continue
+            told = f"{operation.tag}: {operation.name} ({operation.section})"
+            entry["transactions"] += [told] if told not in entry["transactions"] else []
+            entry["scopes"] |= scopes.get(_function(handler), {operation.tag.lower()})
     below = region_root("{region}", ROOT)
     return [
-        {**entry, "methods": sorted(entry["methods"] & {*METHODS, "GET", "HEAD", "POST"}), "also_below": below}
-        for _, entry in sorted(found.items())  # one path of the table comes from a set
+        {**entry, "methods": sorted(entry["methods"]), "scopes": sorted(entry["scopes"]), "also_below": below}
+        for _, entry in sorted(found.items())
     ]
 
 
-_SHARED: Final = {
-    f"{ROOT}/studies": "Store: instances (POST)",
-    f"{ROOT}/studies/{{study}}": "Store: instances (POST)",
-}
-"""Resources whose transaction the method decides."""
+def _scopes(table: Sequence[BaseRoute]) -> dict[Any, set[str]]:
+    """Return the scopes of handlers: the one of its route, and of WADO-URI both, between which contentType decides."""
+    guarded = [route.endpoint for route in table if isinstance(route, Route) and isinstance(route.endpoint, Guarded)]
+    fixed = {_function(x.handler): {str(x.policy)} for x in guarded if isinstance(x.policy, Transaction)}
+    return {Retrieve.uri: {str(Transaction.RETRIEVE), str(Transaction.RENDERED)}, **fixed}
+
+
+def _function(handler: Any) -> Any:
+    return getattr(handler, "__func__", handler)
+
+
+def _access() -> dict[str, Any]:
+    """Return who may do what: modes, scopes of tokens, and what the services of a peer's profile allow."""
+    return {
+        "modes": list(get_args(Mode)),
+        "scopes": [str(transaction) for transaction in Transaction],
+        "algorithms": list(get_args(Algorithm)),
+        "peer_services": {service: sorted(map(str, transactions)) for service, transactions in ALLOWED.items()},
+    }
+
+
+def _fhir() -> list[dict[str, Any]]:
+    """Return the FHIR resources, as the CapabilityStatement has them."""
+    return [
+        {
+            "type": one["type"],
+            "interactions": [interaction["code"] for interaction in one["interaction"]],
+            "search_parameters": [parameter["name"] for parameter in one["searchParam"]],
+            "documentation": one.get("documentation", ""),
+        }
+        for one in (CONSENT, *AUDIT)
+    ]
 
 
 def _extensions(granted: bytes) -> list[str]:

@@ -1,6 +1,6 @@
 """The Data Dictionary (PS3.6) as flat tables: which key and which VR an element has.
 
-Values are the dictionary of pydicom, compiled once. In these tables the VR ``US or SS`` is spelt ``xs``,
+Values are the registry's, compiled once. In these tables the VR ``US or SS`` is spelt ``xs``,
 ``OB or OW`` ``ox`` and the ones of LUT Data ``lt``: they are resolved by the Data Set at hand
 (PS3.5 Annex A, PS3.3 C.7.6.3.1 and C.11.1).
 """
@@ -10,8 +10,7 @@ from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
-from pydicom.datadict import keyword_dict, keyword_for_tag
+from gateway.dataset.registry import ELEMENTS, REPEATERS, Line
 
 AMBIGUOUS: Final = MappingProxyType(
     {
@@ -56,14 +55,14 @@ def _key(tag: int) -> str:
 def keys(*, little_endian: bool) -> Mapping[int, str]:
     """Map each tag, read as one 32-bit number in the byte order, to its key (PS3.18 F.2.2)."""
     order = _swapped if little_endian else int
-    return {order(tag): _key(tag) for tag in DicomDictionary if tag & 0xFFFF}
+    return {order(tag): _key(tag) for tag in ELEMENTS if tag & 0xFFFF}
 
 
 @cache
 def entries() -> Mapping[int, Entry]:
     """Map each tag, read as one little-endian 32-bit number, to its entry (PS3.6 section 6)."""
     table = {}
-    for tag, (name, *_) in DicomDictionary.items():
+    for tag, (name, *_) in ELEMENTS.items():
         if tag >> 16 != 0xFFFE and tag & 0xFFFF:
             vr = AMBIGUOUS.get(name, name)
             key = _key(tag)
@@ -72,23 +71,25 @@ def entries() -> Mapping[int, Entry]:
 
 
 @cache
-def _repeaters() -> tuple[tuple[int, Mapping[int, str]], ...]:
-    """Repeating groups as (mask, masked tag -> VR): PS3.6 writes their tags with x."""
-    masks: dict[int, dict[int, str]] = {}
-    for pattern, (name, *_) in RepeatersDictionary.items():
+def _repeaters() -> tuple[tuple[int, Mapping[int, Line]], ...]:
+    """Repeating groups as (mask, masked tag -> line): PS3.6 writes their tags with x."""
+    masks: dict[int, dict[int, Line]] = {}
+    for pattern, line in REPEATERS.items():
         mask = int("".join("0" if digit == "x" else "F" for digit in pattern), 16)
-        masks.setdefault(mask, {})[int(pattern.replace("x", "0"), 16)] = AMBIGUOUS.get(name, name)
+        masks.setdefault(mask, {})[int(pattern.replace("x", "0"), 16)] = line
     return tuple((mask, MappingProxyType(tags)) for mask, tags in masks.items())
+
+
+def _repeating(tag: int) -> Line | None:
+    lines = (tags.get(tag & mask) for mask, tags in _repeaters())
+    return next(filter(None, lines), None)
 
 
 def _unlisted_vr(tag: int) -> str:
     if tag >> 16 & 1:
         return "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else "UN"
-    for mask, tags in _repeaters():
-        vr = tags.get(tag & mask)
-        if vr:
-            return vr
-    return "UN"
+    line = _repeating(tag)
+    return AMBIGUOUS.get(line[0], line[0]) if line else "UN"
 
 
 @lru_cache(maxsize=8192)
@@ -129,7 +130,7 @@ def vr_of(key: str) -> str:
 @lru_cache(maxsize=1024)
 def has_many_values(key: str) -> bool:
     """Whether an attribute may have several values (Value Multiplicity, PS3.6 section 6)."""
-    entry = DicomDictionary.get(int(key, 16))
+    entry = ELEMENTS.get(int(key, 16))
     return entry is not None and entry[1] != "1"
 
 
@@ -142,9 +143,11 @@ def known_vr(key: str) -> str:
 @cache
 def keywords() -> Mapping[str, str]:
     """Map each keyword of PS3.6 to its key."""
-    return MappingProxyType({keyword: _key(tag) for keyword, tag in keyword_dict.items()})
+    return MappingProxyType({line[4]: _key(tag) for tag, line in ELEMENTS.items()})
 
 
 def keyword_of(key: str) -> str:
     """Return the keyword of a key, or the key itself where PS3.6 has none."""
-    return keyword_for_tag(int(key, 16)) or key
+    tag = int(key, 16)
+    line = ELEMENTS.get(tag) or (None if tag >> 16 & 1 else _repeating(tag))
+    return (line and line[4]) or key

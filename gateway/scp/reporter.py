@@ -35,7 +35,7 @@ MOST_REPORTS: Final = 16
 MOST_REQUESTS: Final = 1000
 """Of one peer, asked and not reported on."""
 
-_ROLE: Final = ProposedContext(STORAGE_COMMITMENT, (ts.EXPLICIT_VR_LE, ts.IMPLICIT_VR_LE), scp_role=True)
+REPORT: Final = ProposedContext(STORAGE_COMMITMENT, (ts.EXPLICIT_VR_LE, ts.IMPLICIT_VR_LE), scp_role=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +218,7 @@ class Reporter:
             raise Unreachable(f"{peer.id} keeps no association open and has no address: give its profile a commitment")
         limits = self._limits
         deadline = Deadline.after(limits.connect_seconds + limits.artim_seconds)
-        async with await connect(peer.address, [_ROLE], deadline, limits=limits) as association:
+        async with await connect(peer.address, [REPORT], deadline, limits=limits) as association:
             context = association.context(STORAGE_COMMITMENT)
             if not context.scp_role:
                 raise Rejected(f"{peer.address} does not take us as the SCP of Storage Commitment", source=3, reason=0)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 from starlette.requests import Request
@@ -16,12 +16,14 @@ from starlette.routing import BaseRoute, Route
 from gateway.errors import NotFound
 from gateway.web.compression import takes_gzip
 from gateway.web.docs_frame import STYLE, contents, page, style, style_tag
-from gateway.web.guides import PICTURES, Guide, guides, pictures
 from gateway.web.openapi import openapi
 from gateway.web.parameter_descriptions import JsonObject
 from gateway.web.policy import public
 from gateway.web.reference import groups, overview, reference
 from gateway.web.remedies import REMEDIES, Known, known_errors
+
+if TYPE_CHECKING:
+    from gateway.web.guides import Guide
 
 PACKAGE: Final = "provincial-dicomweb-gateway"
 
@@ -55,7 +57,7 @@ class Documentation:
             "/docs/errors": self.errors,
             "/docs/errors/{slug}": self.error,
             STYLE: self.style,
-            f"/docs/{PICTURES}/{{name}}": self.picture,
+            "/docs/images/{name}": self.picture,
             "/docs/{page}": self.guide,
         }
         return [Route(path, public(handler), methods=["GET"]) for path, handler in handlers.items()]
@@ -72,11 +74,15 @@ class Documentation:
         return plain, gzip.compress(plain)
 
     @cached_property
-    def _guides(self) -> Mapping[str, Guide]:
+    def _guides(self) -> "Mapping[str, Guide]":
+        from gateway.web.guides import guides  # noqa: PLC0415 - Markdown costs every process what few visitors need
+
         return guides()
 
     @cached_property
     def _pictures(self) -> Mapping[str, bytes]:
+        from gateway.web.guides import pictures  # noqa: PLC0415 - with the guides
+
         return pictures()
 
     @cached_property

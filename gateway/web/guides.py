@@ -17,8 +17,7 @@ from markdown_it.utils import OptionsDict
 FOLDER: Final = "docs"
 """Below the package, and below the web's root."""
 
-PICTURES: Final = "images"
-_PICTURE_LINK = re.compile(rf"{PICTURES}/([a-z0-9-]+\.webp)")
+_PICTURE_LINK = re.compile(r"(images/[a-z0-9-]+\.webp)")
 _GUIDE_LINK = re.compile(r"(?:\./)?([a-z0-9-]+)\.md(#.*)?")
 _NOT_IN_ANCHOR = re.compile(r"[^\w\- ]")
 _SENTENCE = re.compile(r"(.+?[.:])(?:\s|$)", re.DOTALL)
@@ -53,7 +52,7 @@ def guides(folder: Traversable | None = None) -> Mapping[str, Guide]:
 
 def pictures(folder: Traversable | None = None) -> Mapping[str, bytes]:
     """Read the pictures of the guides, by name."""
-    there = (folder or resources.files("gateway") / FOLDER) / PICTURES
+    there = (folder or resources.files("gateway") / FOLDER) / "images"
     return {file.name: file.read_bytes() for file in there.iterdir() if file.name.endswith(".webp")}
 
 
@@ -111,7 +110,7 @@ class _Renderer(RendererHTML):
     def image(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: Any) -> str:
         token = tokens[index]
         if found := _PICTURE_LINK.fullmatch(str(token.attrGet("src"))):
-            token.attrSet("src", f"/docs/{PICTURES}/{found[1]}")
+            token.attrSet("src", f"/docs/{found[1]}")
         return super().image(tokens, index, options, env)
 
     def fence(self, tokens: Sequence[Token], index: int, _options: OptionsDict, _env: Any) -> str:

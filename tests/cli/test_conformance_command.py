@@ -53,9 +53,36 @@ def test_every_resource_names_the_transaction_that_answers_it(facts: dict[str, A
     resources = {one["path"]: one for one in facts["dicomweb"]}
     assert all(one["transactions"] for one in resources.values())
     frames = resources["/dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{frames}"]
-    assert frames["transactions"] == ["Retrieve: frames"]
+    assert frames["transactions"] == ["Retrieve: retrieveFrames (PS3.18 10.4)"]
+    assert frames["scopes"] == ["retrieve"]
     assert "POST" in resources["/dicom-web/studies"]["methods"]
-    assert any("Store" in told for told in resources["/dicom-web/studies"]["transactions"])
+    assert resources["/dicom-web/studies"]["transactions"] == [
+        "Search: searchForStudies (PS3.18 10.6)",
+        "Store: storeInstances (PS3.18 10.5)",
+    ]
+    assert resources["/dicom-web/studies"]["scopes"] == ["search", "store"]
+    assert resources["/dicom-web/studies/{study}/rendered"]["scopes"] == ["rendered"]
+    assert resources["/wado"]["scopes"] == ["rendered", "retrieve"]
+
+
+def test_storage_commitment_is_served_and_reported_and_asked_of_nobody(facts: dict[str, Any]) -> None:
+    [commitment] = [one for one in facts["network_services"] if one["name"].startswith("Storage Commitment")]
+    assert (commitment["scu"], commitment["scp"]) == (False, True)
+    [report] = [one for one in facts["requestor"] if one["uid"] == commitment["uid"]]
+    assert report["role"] == "SCP, to a peer (N-EVENT-REPORT)"
+
+
+def test_who_may_do_what_is_told(facts: dict[str, Any]) -> None:
+    access = facts["access"]
+    assert access["modes"] == ["closed", "tokens", "open"]
+    assert {scope for one in facts["dicomweb"] for scope in one["scopes"]} <= set(access["scopes"])
+    assert access["peer_services"]["commit"] == ["store"]
+    assert not any(algorithm.startswith("HS") or algorithm == "none" for algorithm in access["algorithms"])
+
+
+def test_the_fhir_resources_are_those_of_the_capability_statement(facts: dict[str, Any]) -> None:
+    assert {one["type"] for one in facts["fhir"]} == {"Consent", "AuditEvent", "Task"}
+    assert all(one["interactions"] and one["search_parameters"] for one in facts["fhir"])
 
 
 def test_it_can_be_written_to_a_file(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from gateway.cli.app import app
 from gateway.cli.doctor import examine
-from gateway.cli.examination import FAILED, OK, SKIPPED, Step
+from gateway.cli.steps import FAILED, OK, SKIPPED, Step
 from gateway.config.settings import Settings, load
 from gateway.dimse.acceptor import Acceptor
 from gateway.region.profile import Profile

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import getpass
 import json
 import os
 import pty
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from gateway.audit.record import Event, Record
+from gateway.audit.segments import entries, writers
 from gateway.cli.app import app
 from gateway.cli.fetch import selections
 from gateway.cli.origin import federation_status
@@ -73,6 +76,11 @@ def with_one_down(served: Served, tmp_path: Path) -> list[str]:
     (regions / "a.toml").write_text((served.regions / "neodin.toml").read_text())
     (regions / "b.toml").write_text(profile("HDIRS", free_port(), "c-get").replace('["GATEWAY"]', '["GW2"]'))
     return ["--regions", str(regions), "--config", str(served.config)]
+
+
+@pytest.fixture(autouse=True)
+def nobody_real(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_ACCESS__MODE", "open")
 
 
 def files(folder: Path) -> set[str]:
@@ -289,6 +297,76 @@ def test_send_to_what_is_down_ends_with_4_and_says_why(folder: Path, tmp_path: P
     result = command("send", folder, "--regions", tmp_path / "regions", "--to", "NEODIN")
     assert result.exit_code == 4
     assert "deep/0.dcm: failed: neodin: nothing listens as NEODIN" in result.stdout
+
+
+# --- of regions with real patients
+
+
+@dataclass
+class Real:
+    """A region whose gateway is not open, and its audit log."""
+
+    options: list[object]
+    log: Path
+
+    def records(self) -> list[Record]:
+        return [entry.record for writer in writers(self.log) for entry, _ in entries(writer)]
+
+
+@pytest.fixture
+def real(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Real:
+    monkeypatch.delenv("GATEWAY_ACCESS__MODE")
+    log, config = tmp_path / "log", tmp_path / "real.toml"
+    config.write_text(f'{served.config.read_text()}[audit]\nfolder = "{log}"\n')
+    return Real(["--regions", served.regions, "--config", config], log)
+
+
+@pytest.mark.parametrize("asking", [["find"], ["fetch", STUDY, "--to", "{out}"], ["send", "{files}", "--to", "NEODIN"]])
+def test_regions_with_real_patients_are_not_asked_without_a_reason_and_a_log(
+    asking: list[str], real: Real, served: Served, folder: Path, tmp_path: Path
+) -> None:
+    arguments = [word.format(out=tmp_path / "out", files=folder) for word in asking]
+    assert "--as-operator REASON" in str(command(*arguments, *real.options).exception)
+    assert "--as-operator REASON" in str(command(*arguments, *real.options, "--as-operator", " ").exception)
+    unlogged = ["--regions", served.regions, "--config", served.config, "--as-operator", "incident 7"]
+    assert '"audit.folder" is empty' in str(command(*arguments, *unlogged).exception)
+    assert not (tmp_path / "out").exists()
+    assert not real.log.exists()
+
+
+def test_what_an_operator_searches_and_fetches_is_recorded_with_his_reason(real: Real, tmp_path: Path) -> None:
+    reason = ["--as-operator", "incident 7"]
+    assert command("find", "PatientName=tremblay*", *real.options, *reason).exit_code == 0
+    [search] = real.records()
+    assert (search.event, search.reason, search.studies) == (Event.SEARCH, "incident 7", (STUDY,))
+    assert (search.subject, search.channel, search.purpose) == (getpass.getuser(), "cli", "HSYSADMIN")
+    assert "tremblay" in search.query
+    assert [value for _, value in search.patients] == [INSTANCES[0].PatientID]
+    assert command("fetch", STUDY, "--to", tmp_path / "out", *real.options, *reason).exit_code == 0
+    begun, ended = real.records()[1:]
+    assert (begun.event, ended.event) == (Event.RETRIEVE_BEGIN, Event.RETRIEVE)
+    assert (ended.studies, ended.instances, ended.reason) == ((STUDY,), len(INSTANCES), "incident 7")
+
+
+def test_what_an_operator_stores_is_recorded_file_by_file(real: Real, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "regions").mkdir()
+    arguments = ["--regions", tmp_path / "regions", *real.options[2:], "--to", "NEODIN", "--as-operator", "migration"]
+    with orthanc(tmp_path, "NEODIN", dicomweb=False) as peer:
+        (tmp_path / "regions/a.toml").write_text(profile("NEODIN", peer.port))
+        assert command("send", folder, *arguments).exit_code == 0
+    assert command("send", folder / "deep/0.dcm", *arguments).exit_code == 4
+    *stored, failed = real.records()
+    study = (str(dicom.study(2)[0].StudyInstanceUID),)
+    assert [(x.event, x.outcome, x.instances, x.studies) for x in stored] == [("store", "success", 1, study)] * 3
+    assert (failed.event, failed.outcome, failed.instances, failed.reason) == ("store", "failure", 0, "migration")
+
+
+def test_where_there_are_no_real_patients_no_reason_is_asked_for_but_a_log_is_written(
+    real: Real, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_ACCESS__MODE", "open")
+    assert command("find", *real.options).exit_code == 0
+    assert [(record.event, record.reason) for record in real.records()] == [(Event.SEARCH, "")]
 
 
 # --- in a terminal

@@ -1,7 +1,11 @@
 """The flat tables say what PS3.6 says, by pydicom's dictionary."""
 
+import subprocess
+import sys
+
 import pytest
 from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
+from pydicom.datadict import keyword_dict, keyword_for_tag
 
 from gateway.dataset.dictionary import keyword_of, keywords, known_vr, vr_of
 from gateway.dataset.values import DECODERS
@@ -41,3 +45,15 @@ def test_vr_of_what_came_as_unknown_is_only_taken_where_there_is_no_choice() -> 
 def test_every_vr_of_the_dictionary_can_be_decoded() -> None:
     used = {CHOICES.get(vr, vr) for vr, *_ in (*DicomDictionary.values(), *RepeatersDictionary.values())}
     assert used - DECODERS.keys() == {"SQ"}
+
+
+def test_every_keyword_has_its_tag_and_a_repeating_one_its_keyword() -> None:
+    assert dict(keywords()) == {keyword: f"{tag:08X}" for keyword, tag in keyword_dict.items()}
+    for tag in (0x60000010, 0x60023000, 0x50003000, 0x00204100, 0x10100001, 0x60010010, 0x00190010):
+        assert keyword_of(f"{tag:08X}") == (keyword_for_tag(tag) or f"{tag:08X}")
+
+
+def test_the_registry_is_read_without_running_the_package_that_has_it() -> None:
+    heavy = "numpy pydicom pynetdicom requests imagecodecs"
+    code = f"import sys, gateway.assembly; print(*(sys.modules.keys() & set('{heavy}'.split())))"
+    assert not subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()

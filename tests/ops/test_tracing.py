@@ -70,5 +70,5 @@ async def test_a_collector_that_is_not_there_harms_no_search() -> None:
 
 
 def test_where_nobody_traces_nothing_of_it_is_imported() -> None:
-    code = "import sys, gateway.cli.app; sys.exit(any(x.startswith('opentelemetry') for x in sys.modules))"
+    code = "import sys, gateway.assembly; sys.exit(any(x.startswith('opentelemetry') for x in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
