@@ -27,6 +27,7 @@ from gateway.errors import (
     Refused,
     Rejected,
     Saturated,
+    SpoolDamaged,
     Unreachable,
     WorkFailed,
 )
@@ -267,7 +268,7 @@ class Courier:
     async def _store(self, kept: Kept) -> int:
         """Store an instance as it is; decoded, where the region takes it in no other way."""
         try:
-            return await self._send(kept, kept.transfer_syntax_uid, partial(self._queue.read, kept.file))
+            return await self._send(kept, kept.transfer_syntax_uid, partial(self._queue.read, kept.file, kept.digest))
         except NotStorable as refusal:
             decoded = await self._decoded(kept, refusal)
         return await self._send(kept, EXPLICIT_VR_LE, partial(_once, decoded))
@@ -284,7 +285,7 @@ class Courier:
             raise refusal
         if kept.size > MOST_DECODED:
             raise refusal
-        whole = b"".join([piece async for piece in self._queue.read(kept.file)])
+        whole = b"".join([piece async for piece in self._queue.read(kept.file, kept.digest)])
         try:
             return await self._decode(whole, kept.transfer_syntax_uid, EXPLICIT_VR_LE)
         except (DatasetError, LimitExceeded, NotAcceptable, WorkFailed) as error:
@@ -303,7 +304,7 @@ def judged(error: GatewayError) -> Outcome:
         passing = error.status in _PASSING or error.status >> 8 == 0xA7
         reason = f"{error}: {error.comment}" if error.comment else str(error)
         return Outcome(State.LATER if passing else State.REFUSED, error.status, error.slug, reason)
-    if isinstance(error, DatasetError | LimitExceeded):
+    if isinstance(error, DatasetError | LimitExceeded | SpoolDamaged):
         return Outcome(State.REFUSED, error.dimse_status, error.slug, str(error))
     return Outcome(State.LATER, _OUT_OF_RESOURCES, error.slug, str(error), down=isinstance(error, _DOWN))
 
