@@ -15,6 +15,7 @@ from gateway.web.keys import key_value
 
 MOST_PARAMETERS: Final = 100
 MOST_HINTS: Final = 5
+_KEYWORDS: Final = re.compile(r"[A-Za-z._]{1,64}")
 _TAGS: Final = re.compile(r"00[0-9A-Fa-f]{6}(\.[0-9A-Fa-f]{8})*")
 STUDY_INSTANCE_UID: Final = ("0020000D",)
 SERIES_INSTANCE_UID: Final = ("0020000E",)
@@ -269,8 +270,8 @@ def _unknown(names: Sequence[str]) -> list[str]:
 
 def _quoted(name: str) -> str:
     """Return a name that may be repeated: a value that came where a name belongs, e.g. an MRN, goes into no answer."""
-    is_word = name.isascii() and name.replace(".", "").isalpha() and not name.isupper()
-    return name if is_word or _TAGS.fullmatch(name) else "one of the names"
+    is_keyword = _KEYWORDS.fullmatch(name) and not name.isupper()
+    return name if is_keyword or _TAGS.fullmatch(name) else "one of the names"
 
 
 def _hint(name: str) -> str:

@@ -174,6 +174,11 @@ class Watched:
         body = await self.ask("consent", "/fhir/Consent", officer, "POST", data=orjson.dumps(document), headers=headers)
         assert MRN.encode() in body
 
+    @property
+    def umask(self) -> int:
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("Umask:")[2].split()[0], 8)
+
     def held_open(self) -> Iterator[tuple[str, bytes]]:
         """Yield files that have no name any more and that the gateway still reads."""
         for entry in Path(f"/proc/{self.pid}/fd").iterdir():

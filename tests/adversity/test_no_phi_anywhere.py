@@ -96,7 +96,7 @@ async def test_what_names_a_patient_is_nowhere_but_with_those_who_may_see_it(
             await at_rest(tmp_path)
             here.said.others |= {f"open file {name}": data for name, data in here.held_open() if key}
             live = leaks_of_files(tmp_path, key)
-            assert "Umask:\t0077" in Path(f"/proc/{here.pid}/status").read_text()
+            assert here.umask == 0o077
         shown = b"\n".join(here.said.entitled)
         assert {what for what, word in SHOWN.items() if word.encode() in shown} == set(SHOWN)
     said = {what: words for what, data in here.said.others.items() if (words := found(data))}
