@@ -61,6 +61,7 @@ from gateway.scp.profile import MoveDestination, PeerProfile
 from gateway.scp.reporter import Addressee, Reporter
 from gateway.scp.storage import Intake, Store
 from gateway.spool.commitments import Commitments
+from gateway.spool.key import key_of
 from gateway.spool.queue import Queue
 from gateway.spool.spool import Spool
 from gateway.web.app import Archive, WebSettings, create_app
@@ -584,7 +585,9 @@ def _work_limits(settings: Settings) -> WorkLimits:
 
 def _queue(settings: Settings) -> Queue:
     remember = settings.commitment.remember_seconds
-    return Queue(_path(settings.store.folder), max_bytes=settings.store.max_bytes, remember_seconds=remember)
+    chosen = settings.store
+    key = key_of(chosen.key_file, "store.key_file")
+    return Queue(_path(chosen.folder), max_bytes=chosen.max_bytes, remember_seconds=remember, key=key)
 
 
 @asynccontextmanager
@@ -666,6 +669,7 @@ def _spool(settings: Settings, alone: str) -> Spool:
         memory_bytes=chosen.memory_bytes,
         seconds=chosen.seconds,
         keep_on_restart=chosen.keep_on_restart,
+        key=key_of(chosen.key_file, "spool.key_file"),
     )
 
 

@@ -1,6 +1,7 @@
 """The embedded province, run as a process of its own, and the gateway in front of it."""
 
 import asyncio
+import os
 import socket
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from gateway.access.demo import COOKIE, LIFETIME_SECONDS, DemoIssuer, roles
 from gateway.assembly import running
 from gateway.cli import viewer
-from gateway.cli.serve import announce, base_url, settle, stop_signals
+from gateway.cli.serve import PRIVATE, announce, base_url, settle, stop_signals
 from gateway.cli.viewer import ViewerMissing
 from gateway.config.settings import IssuerSettings, Settings
 from gateway.errors import ConfigError, GatewayError
@@ -49,6 +50,7 @@ async def run(
         ConfigError: one of the gateway's ports cannot be listened on.
         ProvinceFailed: the archives did not come up.
     """
+    os.umask(PRIVATE)
     # The province takes a while to come up: what would fail after it is tried before.
     if settings.dimse.port == 0:
         raise ConfigError("the embedded archives must know our DIMSE port beforehand: give one other than 0")

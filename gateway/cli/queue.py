@@ -11,6 +11,7 @@ from rich.table import Table
 
 from gateway.config import settings
 from gateway.errors import ConfigError
+from gateway.spool.key import key_of
 from gateway.spool.ledger import NAME, QUARANTINED, WAITING, Delivery, Ledger
 from gateway.spool.queue import INSTANCES
 
@@ -88,7 +89,8 @@ def _folder(config: Path | None, folder: Path | None) -> Path:
 
 
 def _ledger(config: Path | None, folder: Path | None) -> Ledger:
-    return Ledger(_folder(config, folder))
+    at = _folder(config, folder)
+    return Ledger(at, None if folder else key_of(settings.load(config).store.key_file, "store.key_file"))
 
 
 def _described(delivery: Delivery) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -13,6 +14,9 @@ from gateway.config.settings import Settings
 from gateway.ops.log import EventLog
 from gateway.region.profile import Profile
 from gateway.scp.profile import PeerProfile
+
+PRIVATE = 0o077
+"""The umask of whatever may hold a patient's data: nobody else reads a file, whoever forgets to say so."""
 
 
 @asynccontextmanager
@@ -31,6 +35,7 @@ async def stop_signals() -> AsyncIterator[asyncio.Event]:
 
 async def serve_until_stopped(settings: Settings, profiles: Sequence[Profile], peers: Sequence[PeerProfile]) -> None:
     """Serve in front of the profiles' regions, for the peers, until SIGINT or SIGTERM."""
+    os.umask(PRIVATE)
     with EventLog(sys.stderr) as log:
         async with stop_signals() as stop, running(settings, profiles, log, peers=peers) as gateway:
             announce(settings, gateway)

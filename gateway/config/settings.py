@@ -135,6 +135,7 @@ class SpoolSettings(Section):
     memory_bytes: Annotated[Integer, Field(ge=1 << 20)]
     seconds: Seconds
     fresh_seconds: Seconds
+    key_file: FilePath
     keep_on_restart: Annotated[bool, Field(strict=True)]
     background_instances: Annotated[Integer, Field(ge=0)]
 
@@ -161,6 +162,7 @@ class StoreSettings(Section):
     rules: tuple[StoreRule, ...]
     required: tuple[str, ...]
     folder: FilePath
+    key_file: FilePath
     answer: Literal["delivered", "durable"]
     answer_seconds: Seconds
     stall_seconds: Seconds

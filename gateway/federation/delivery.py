@@ -27,6 +27,7 @@ from gateway.errors import (
     Refused,
     Rejected,
     Saturated,
+    SpoolDamaged,
     Unreachable,
     WorkFailed,
 )
@@ -79,6 +80,7 @@ class Outcome:
         status: the DIMSE status: Success or a Warning, or why not.
         slug: "complete", or that of the error.
         reason: for people.
+        comment: the region's own words, which may name a patient: for the queue, and for nobody who asks.
         down: the region takes nothing at all.
     """
 
@@ -86,7 +88,13 @@ class Outcome:
     status: int
     slug: str = "complete"
     reason: str = ""
+    comment: str = ""
     down: bool = False
+
+    @property
+    def told(self) -> str:
+        """What the queue keeps of it."""
+        return f"{self.reason}: {self.comment}" if self.comment else self.reason
 
 
 @dataclass(slots=True, eq=False)
@@ -229,11 +237,11 @@ class Courier:
             await self._queue.delivered(delivery.kept, self._name)
         elif outcome.state is State.REFUSED:
             self._observer(DeliveryQuarantined(self._name, outcome.status))
-            await self._queue.quarantine(delivery, outcome.reason)
+            await self._queue.quarantine(delivery, outcome.told)
         else:
             settings = self._settings
             wait = backoff(settings.retry_seconds, settings.longest_retry_seconds, delivery.attempts)
-            await self._queue.postpone(delivery, time.time() + wait, outcome.reason)
+            await self._queue.postpone(delivery, time.time() + wait, outcome.told)
 
     async def _attempt(self, kept: Kept) -> Outcome:
         """Deliver an instance; note what that says of the region."""
@@ -267,7 +275,7 @@ class Courier:
     async def _store(self, kept: Kept) -> int:
         """Store an instance as it is; decoded, where the region takes it in no other way."""
         try:
-            return await self._send(kept, kept.transfer_syntax_uid, partial(self._queue.read, kept.file))
+            return await self._send(kept, kept.transfer_syntax_uid, partial(self._queue.read, kept.file, kept.digest))
         except NotStorable as refusal:
             decoded = await self._decoded(kept, refusal)
         return await self._send(kept, EXPLICIT_VR_LE, partial(_once, decoded))
@@ -284,7 +292,7 @@ class Courier:
             raise refusal
         if kept.size > MOST_DECODED:
             raise refusal
-        whole = b"".join([piece async for piece in self._queue.read(kept.file)])
+        whole = b"".join([piece async for piece in self._queue.read(kept.file, kept.digest)])
         try:
             return await self._decode(whole, kept.transfer_syntax_uid, EXPLICIT_VR_LE)
         except (DatasetError, LimitExceeded, NotAcceptable, WorkFailed) as error:
@@ -301,9 +309,9 @@ def judged(error: GatewayError) -> Outcome:
         return Outcome(State.REFUSED, error.status, error.slug, str(error))
     if isinstance(error, DimseFailure):
         passing = error.status in _PASSING or error.status >> 8 == 0xA7
-        reason = f"{error}: {error.comment}" if error.comment else str(error)
-        return Outcome(State.LATER if passing else State.REFUSED, error.status, error.slug, reason)
-    if isinstance(error, DatasetError | LimitExceeded):
+        state = State.LATER if passing else State.REFUSED
+        return Outcome(state, error.status, error.slug, str(error), error.comment)
+    if isinstance(error, DatasetError | LimitExceeded | SpoolDamaged):
         return Outcome(State.REFUSED, error.dimse_status, error.slug, str(error))
     return Outcome(State.LATER, _OUT_OF_RESOURCES, error.slug, str(error), down=isinstance(error, _DOWN))
 

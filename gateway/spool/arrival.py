@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import hashlib
+import hmac
 import os
 import secrets
 from collections.abc import AsyncIterator
@@ -11,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from gateway.errors import QueueFull
+from gateway.errors import QueueFull, SpoolDamaged
+from gateway.spool.key import Key
 
 BATCH: Final = 1 << 20
 """Bytes that go to the disk at once: a thread is woken for no less."""
@@ -28,12 +30,14 @@ class Arrival:
         size: bytes written so far.
     """
 
-    def __init__(self, folder: Path, threads: Executor) -> None:
+    def __init__(self, folder: Path, threads: Executor, key: Key | None = None) -> None:
         self.file = secrets.token_hex(16)
         self.size = 0
         self._path = folder / self.file
         self._threads = threads
         self._digest = hashlib.sha256()
+        self._key = key
+        self._encryption = None if key is None else key.cipher(self.file).at(0)
         self._waiting: list[memoryview] = []
         self._unwritten = 0
         self._descriptor: int | None = None
@@ -50,14 +54,15 @@ class Arrival:
             await self._flush()
 
     async def finish(self) -> bytes:
-        """Write what is left, and return the SHA-256 of it all.
+        """Write what is left, and return the SHA-256 of it all, or a keyed digest where there is a key.
 
         Raises:
             QueueFull: the disk has no room for it.
         """
         await self._flush()
         self._close()
-        return self._digest.digest()
+        digest = self._digest.digest()
+        return digest if self._key is None else self._key.digest(digest)
 
     def discard(self) -> None:
         """Leave nothing behind."""
@@ -80,7 +85,7 @@ class Arrival:
                 self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             for view in views:
                 self._digest.update(view)
-                rest = view
+                rest = view if self._encryption is None else memoryview(self._encryption.update(view))
                 while rest:
                     rest = rest[os.write(self._descriptor, rest) :]
                 self.size += len(view)
@@ -108,3 +113,28 @@ async def read(path: Path, threads: Executor) -> AsyncIterator[bytes]:
     with path.open("rb", buffering=0) as file:
         while piece := await loop.run_in_executor(threads, file.read, READ):
             yield piece
+
+
+async def decrypt(path: Path, threads: Executor, key: Key, digest: bytes) -> AsyncIterator[bytes]:
+    """Yield what is encrypted in a file; its last piece only once all of it is known to be what was written.
+
+    Raises:
+        SpoolDamaged: it is not what the digest is of; without a digest nobody knows.
+    """
+    loop = asyncio.get_running_loop()
+    context, found, held = key.cipher(path.name).at(0), hashlib.sha256(), b""
+
+    def opened() -> bytes:
+        piece = context.update(file.read(READ))
+        found.update(piece)
+        return piece
+
+    with path.open("rb", buffering=0) as file:
+        while piece := await loop.run_in_executor(threads, opened):
+            if held:
+                yield held
+            held = piece
+    if digest and not hmac.compare_digest(key.digest(found.digest()), digest):
+        raise SpoolDamaged("an instance in the store queue is not what was written: its sender has to send it again")
+    if held:
+        yield held

@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-VERSION = 1
+import orjson
+
+from gateway.errors import SpoolDamaged
+from gateway.spool.key import Key
+from gateway.spool.private import private_file
+
+VERSION = 2
 SCHEMA = """
 CREATE TABLE pack (name TEXT PRIMARY KEY, size INTEGER NOT NULL, born REAL NOT NULL, used REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE instance (
-    study TEXT NOT NULL, series TEXT NOT NULL, uid TEXT NOT NULL, region TEXT NOT NULL, sop_class TEXT NOT NULL,
-    transfer_syntax TEXT NOT NULL, character_set TEXT NOT NULL,
-    pack TEXT NOT NULL, offset INTEGER NOT NULL, size INTEGER NOT NULL, checksum INTEGER NOT NULL,
+    study TEXT NOT NULL, uid TEXT NOT NULL, facts BLOB NOT NULL,
+    pack TEXT NOT NULL, offset INTEGER NOT NULL, size INTEGER NOT NULL, checksum BLOB NOT NULL,
     PRIMARY KEY (study, uid)) WITHOUT ROWID;
 CREATE INDEX instance_pack ON instance (pack);
 CREATE TABLE note (
@@ -41,13 +46,13 @@ class Facts(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Where an instance is, and what its bytes add up to (CRC-32)."""
+    """Where an instance is, and what its bytes add up to (CRC-32, or a keyed digest)."""
 
     facts: Facts
     pack: str
     offset: int
     size: int
-    checksum: int
+    checksum: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +66,15 @@ class PackRow:
 
 
 class Catalog:
-    """The index. Writes come in batches from one thread; reads have a connection of their own and wait for none."""
+    """The index. Writes come in batches from one thread; reads have a connection of their own and wait for none.
 
-    def __init__(self, path: Path) -> None:
+    With a key, UIDs stand in it as keyed digests, and facts and notes are sealed.
+    """
+
+    def __init__(self, path: Path, key: Key | None = None) -> None:
         self._path = path
-        path.touch(0o600)  # and so are the files that SQLite lays beside it
+        self._key = key
+        private_file(path)
         self._writing = self._connect()
         try:
             if self._writing.execute("PRAGMA user_version").fetchone()[0] != VERSION:
@@ -94,10 +103,15 @@ class Catalog:
                 "INSERT OR REPLACE INTO pack VALUES (?, ?, ?, ?)", [(x.name, x.size, x.born, x.used) for x in packs]
             )
             connection.executemany(
-                f"INSERT OR REPLACE INTO instance VALUES ({', '.join('?' * 11)})",  # noqa: S608 - only question marks
-                [(*row.facts, *row[1:]) for row in rows],
+                "INSERT OR REPLACE INTO instance VALUES (?, ?, ?, ?, ?, ?, ?)", [self._written(row) for row in rows]
             )
-            connection.executemany("INSERT OR REPLACE INTO note VALUES (?, ?, ?, ?)", notes)
+            connection.executemany(
+                "INSERT OR REPLACE INTO note VALUES (?, ?, ?, ?)",
+                [
+                    (*self._names(study, uid), key, self._sealed(value, study, uid, key))
+                    for study, uid, key, value in notes
+                ],
+            )
 
     def remove_pack(self, name: str) -> None:
         """Forget a file and all that is in it."""
@@ -110,9 +124,10 @@ class Catalog:
 
     def remove(self, instances: Sequence[tuple[str, str]]) -> None:
         """Forget single instances, given as study and SOP Instance UID."""
+        names = [self._names(*instance) for instance in instances]
         with self._transaction() as connection:
-            connection.executemany("DELETE FROM note WHERE study = ? AND uid = ?", instances)
-            connection.executemany("DELETE FROM instance WHERE study = ? AND uid = ?", instances)
+            connection.executemany("DELETE FROM note WHERE study = ? AND uid = ?", names)
+            connection.executemany("DELETE FROM instance WHERE study = ? AND uid = ?", names)
 
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._writing)
@@ -124,20 +139,49 @@ class Catalog:
         return [PackRow(*row) for row in self._reading.execute("SELECT name, size, born, used FROM pack")]
 
     def study(self, uid: str) -> list[Row]:
-        """Return the instances of a study."""
-        found = self._reading.execute("SELECT * FROM instance WHERE study = ? ORDER BY pack, offset", (uid,))
-        return [Row(Facts(*row[:7]), *row[7:]) for row in found]
+        """Return the instances of a study, without those whose row was changed under a key."""
+        query = "SELECT facts, pack, offset, size, checksum FROM instance WHERE study = ? ORDER BY pack, offset"
+        found = self._reading.execute(query, self._names(uid))
+        return [row for values in found if (row := self._read(*values)) is not None]
 
     def note(self, study: str, uid: str, key: str) -> bytes | None:
-        """Return one note of an instance."""
-        key_of = (study, uid, key)
+        """Return one note of an instance; none where it was changed under a key."""
+        key_of = (*self._names(study, uid), key)
         row = self._reading.execute("SELECT value FROM note WHERE study = ? AND uid = ? AND key = ?", key_of).fetchone()
-        return None if row is None else row[0]
+        return None if row is None else self._unsealed(row[0], study, uid, key)
 
     def close(self) -> None:
         """Close the index."""
         self._reading.close()
         self._writing.close()
+
+    # --- under a key, or none
+
+    def _names(self, *uids: str) -> tuple[str, ...]:
+        return uids if self._key is None else tuple([self._key.word(uid) for uid in uids])
+
+    def _written(self, row: Row) -> tuple[object, ...]:
+        facts, place = row.facts, _place(row.pack, row.offset, row.size, row.checksum)
+        return (*self._names(facts.study, facts.uid), self._sealed(orjson.dumps(list(facts)), *place), *row[1:])
+
+    def _read(self, told: bytes, pack: str, offset: int, size: int, checksum: bytes) -> Row | None:
+        facts = self._unsealed(told, *_place(pack, offset, size, checksum))
+        return None if facts is None else Row(Facts(*orjson.loads(facts)), pack, offset, size, checksum)
+
+    def _sealed(self, value: bytes, *about: str) -> bytes:
+        return value if self._key is None else self._key.seal(value, "\0".join(about).encode())
+
+    def _unsealed(self, value: bytes, *about: str) -> bytes | None:
+        if self._key is None:
+            return value
+        try:
+            return self._key.unseal(value, "\0".join(about).encode())
+        except SpoolDamaged:
+            return None
+
+
+def _place(pack: str, offset: int, size: int, checksum: bytes) -> tuple[str, ...]:
+    return "row", pack, str(offset), str(size), checksum.hex()
 
 
 class _Transaction:

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 import orjson
 
 from gateway.errors import ConfigError, QueueFull
+from gateway.spool.private import private_file, private_folder
 
 NAME: Final = "commitments.sqlite"
 
@@ -66,7 +67,8 @@ class Commitments:
             ConfigError: it cannot be opened, or is something else.
         """
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private_folder(self._path.parent)
+            private_file(self._path)
             database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None)
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")

@@ -9,14 +9,18 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, SpoolDamaged
+from gateway.spool.key import Key
+from gateway.spool.private import private_file
 
 NAME: Final = "queue.sqlite"
 WAITING: Final = "waiting"
 DELIVERED: Final = "delivered"
 QUARANTINED: Final = "quarantined"
+SEALED: Final = "(encrypted)"
+"""What is told of a reason where its key is not at hand."""
 
 _BUSY_SECONDS: Final = 10.0
 _SCHEMA: Final = """
@@ -46,7 +50,7 @@ class Kept:
 
     Attributes:
         file: the name of the file that holds its Data Set alone, as it is encoded.
-        digest: SHA-256 of the file.
+        digest: SHA-256 of the Data Set; keyed where it is encrypted.
         size: its bytes.
         origin: who brought it: the face, and the AE title or the address.
     """
@@ -119,20 +123,21 @@ _JOINED: Final = f"SELECT {_COLUMNS} FROM delivery JOIN instance USING (file)"  
 class Ledger:
     """The deliveries of one folder; every change is on the disk when the method returns."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open the file in the folder, or make it.
+    def __init__(self, folder: Path, key: Key | None = None) -> None:
+        """Open the file in the folder, or make it; reasons are sealed where there is a key.
 
         Raises:
             ConfigError: it cannot be opened, or is something else.
         """
+        self._key = key
         try:
             self._database = sqlite3.connect(
-                folder / NAME, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None
+                private_file(folder / NAME), timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None
             )
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")
             self._database.executescript(_SCHEMA)
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise ConfigError(f"{folder / NAME}: cannot be used as a queue ({error}): choose another folder") from error
 
     def close(self) -> None:
@@ -189,7 +194,7 @@ class Ledger:
         now = time.time()
         values = (region, WAITING, now, now + longest, WAITING, limit)
         rows = self._database.execute(f"{_JOINED} {_DUE}", values)
-        return [_delivery(row) for row in rows]
+        return [self._delivery(row) for row in rows]
 
     def next_at(self, region: str) -> float | None:
         """Return when the next delivery to a region is due, None when nothing waits."""
@@ -201,13 +206,13 @@ class Ledger:
         """Note that an attempt failed, why, and when the next one is."""
         change = "UPDATE delivery SET attempts = attempts + 1, next_at = ?, reason = ? WHERE number = ?"
         with self._transaction() as cursor:
-            cursor.execute(change, (next_at, reason, number))
+            cursor.execute(change, (next_at, self._sealed(reason, number), number))
 
     def quarantine(self, number: int, reason: str) -> None:
         """Try a delivery no more until somebody says so."""
         change = "UPDATE delivery SET attempts = attempts + 1, state = ?, reason = ? WHERE number = ?"
         with self._transaction() as cursor:
-            cursor.execute(change, (QUARANTINED, reason, number))
+            cursor.execute(change, (QUARANTINED, self._sealed(reason, number), number))
 
     def retry(self, numbers: Collection[int]) -> int:
         """Have deliveries tried again at once; return how many there were of these."""
@@ -273,7 +278,28 @@ class Ledger:
             "ORDER BY delivery.number",
             (state, state, region, region),
         )
-        return [x for x in map(_delivery, rows) if not numbers or x.number in numbers]
+        return [x for x in map(self._delivery, rows) if not numbers or x.number in numbers]
+
+    # --- a region's own words may name a patient
+
+    def _sealed(self, reason: str, number: int) -> str | bytes:
+        return reason if self._key is None else self._key.seal(reason.encode(), _about(number))
+
+    def _told(self, reason: str | bytes, number: int) -> str:
+        if isinstance(reason, str):
+            return reason
+        try:
+            return SEALED if self._key is None else self._key.unseal(reason, _about(number)).decode()
+        except SpoolDamaged:
+            return SEALED
+
+    def _delivery(self, row: Sequence[Any]) -> Delivery:
+        number, region, state, attempts, kept_at, next_at, reason, *kept = row
+        return Delivery(number, Kept(*kept), region, state, attempts, kept_at, next_at, self._told(reason, number))
+
+
+def _about(number: int) -> bytes:
+    return f"delivery {number}".encode()
 
 
 def _waits(cursor: sqlite3.Cursor, kept: Kept, region: str) -> bool:
@@ -283,8 +309,3 @@ def _waits(cursor: sqlite3.Cursor, kept: Kept, region: str) -> bool:
     )
     values = (kept.sop_instance_uid, kept.digest, kept.transfer_syntax_uid, region, WAITING)
     return cursor.execute(query, values).fetchone() is not None
-
-
-def _delivery(row: Sequence[object]) -> Delivery:
-    number, region, state, attempts, kept_at, next_at, reason, *kept = row
-    return Delivery(number, Kept(*kept), region, state, attempts, kept_at, next_at, reason)  # type: ignore[arg-type]  # as the schema has it

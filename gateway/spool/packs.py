@@ -13,6 +13,8 @@ from shutil import rmtree
 from zlib import crc32
 
 from gateway.errors import ConfigError, SpoolDamaged
+from gateway.spool.key import PROOF, FileCipher, Key
+from gateway.spool.private import private_folder
 
 SUFFIX = ".pack"
 INDEX = "index.sqlite"
@@ -36,23 +38,36 @@ class Pack:
         unlinked: whether its name is gone; who holds it reads on.
     """
 
-    __slots__ = ("_fd", "_made", "_path", "_stamp", "born_at", "name", "size", "unlinked", "used_at", "users")
+    __slots__ = (
+        "_cipher",
+        "_fd",
+        "_made",
+        "_path",
+        "_stamp",
+        "born_at",
+        "name",
+        "size",
+        "unlinked",
+        "used_at",
+        "users",
+    )
 
-    def __init__(self, folder: Path, name: str, size: int, born_at: float) -> None:
+    def __init__(self, folder: Path, name: str, size: int, born_at: float, key: Key | None = None) -> None:
         self.name = name
         self.size = size
         self.born_at = self.used_at = born_at
         self.users = 0
         self.unlinked = False
         self._path = folder / name
+        self._cipher = None if key is None else key.cipher(name)
         self._made = size > 0
         self._stamp: tuple[int, int] | None = None
         self._fd = -1
 
     @classmethod
-    def new(cls, folder: Path, now: float) -> "Pack":
+    def new(cls, folder: Path, now: float, key: Key | None = None) -> "Pack":
         """Name one; its file is made with its first bytes."""
-        return cls(folder, secrets.token_hex(16) + SUFFIX, 0, now)
+        return cls(folder, secrets.token_hex(16) + SUFFIX, 0, now, key)
 
     def hold(self) -> None:
         """Keep it for one more user."""
@@ -97,8 +112,11 @@ class Pack:
         return self._fd
 
     def write(self, offset: int, buffers: Sequence[memoryview]) -> None:
-        """Write all the buffers there; raises OSError."""
+        """Write all the buffers there, once and for all; raises OSError."""
         fd = self.open()
+        if self._cipher is not None:
+            _write_encrypted(fd, self._cipher, offset, buffers)
+            return
         pending = list(buffers)
         while pending:
             done = os.pwritev(fd, pending[:MOST_BUFFERS], offset)
@@ -111,6 +129,10 @@ class Pack:
         Raises:
             SpoolDamaged: they are not there.
         """
+        data = self._read(offset, length)
+        return data if self._cipher is None else self._cipher.at(offset).update(data)
+
+    def _read(self, offset: int, length: int) -> bytes:
         try:
             data = os.pread(self.open(), length, offset)
             while len(data) < length:
@@ -129,14 +151,21 @@ class Pack:
             done = os.preadv(self.open(), [data], offset, os.RWF_NOWAIT)
         except OSError:
             return None
-        return data if done == length else None  # type: ignore[return-value]  # joined or viewed, never hashed
+        if done < length:
+            return None
+        if self._cipher is not None:
+            return self._cipher.at(offset).update(data)
+        return data  # type: ignore[return-value]  # joined or viewed, never hashed
 
-    def checksum(self, offset: int, length: int) -> int:
-        """Return the CRC-32 of a range; raises SpoolDamaged."""
+    def checksum(self, offset: int, length: int) -> bytes:
+        """Return the CRC-32 of a range, or its keyed digest where there is a key; raises SpoolDamaged."""
+        pieces = (self._read(at, min(AT_ONCE, offset + length - at)) for at in range(offset, offset + length, AT_ONCE))
+        if self._cipher is not None:
+            return self._cipher.digest(offset, length, pieces)
         value = 0
-        for at in range(offset, offset + length, AT_ONCE):
-            value = crc32(self.read(at, min(AT_ONCE, offset + length - at)), value)
-        return value
+        for piece in pieces:
+            value = crc32(piece, value)
+        return value.to_bytes(4, "big")
 
     def unlink(self) -> None:
         """Take the name away; the bytes go with the last user."""
@@ -183,6 +212,22 @@ class Extent:
         self.pack.release()
 
 
+def _write_encrypted(fd: int, cipher: FileCipher, offset: int, buffers: Sequence[memoryview]) -> None:
+    """Write at most ``AT_ONCE`` bytes, or one buffer, at a time: what is encrypted is in memory twice."""
+    context = cipher.at(offset)
+    pending = bytearray()
+    for number, buffer in enumerate(buffers, 1):
+        pending += context.update(buffer)
+        if len(pending) < AT_ONCE and number < len(buffers):
+            continue
+        rest = memoryview(pending)
+        while rest:
+            done = os.pwrite(fd, rest, offset)
+            offset += done
+            rest = rest[done:]
+        pending = bytearray()
+
+
 def _rest(buffers: list[memoryview], done: int) -> list[memoryview]:
     for number, buffer in enumerate(buffers):
         if done < len(buffer):
@@ -214,8 +259,7 @@ class Folder:
             ConfigError: it cannot be used; the text says what to do.
         """
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.path.chmod(0o700)
+            private_folder(self.path)
             self._lock = _locked(self.path)
         except BlockingIOError as error:
             raise ConfigError(
@@ -233,8 +277,9 @@ class Folder:
 
     def clear(self) -> None:
         """Remove what an earlier run has left."""
-        for file in [*self.path.glob(f"*{SUFFIX}"), *self.path.glob(f"{INDEX}*")]:
-            file.unlink()
+        for pattern in (f"*{SUFFIX}", f"{INDEX}*", PROOF):
+            for file in self.path.glob(pattern):
+                file.unlink()
 
     def close(self) -> None:
         """Unlock it, and remove it where it was for this run only."""

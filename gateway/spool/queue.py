@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from gateway.errors import ConfigError, QueueFull
-from gateway.spool.arrival import Arrival, read, storage_error
+from gateway.spool.arrival import Arrival, decrypt, read, storage_error
+from gateway.spool.key import Key, claim
 from gateway.spool.ledger import DELIVERED, Delivery, Holding, Kept, Ledger
+from gateway.spool.private import private_file, private_folder
 
 INSTANCES: Final = "instances"
 LOCK: Final = "lock"
@@ -36,11 +38,14 @@ class Queue:
         size: bytes that are held, delivered soon or not.
     """
 
-    def __init__(self, folder: Path | None, *, max_bytes: int, remember_seconds: float = WEEK) -> None:
+    def __init__(
+        self, folder: Path | None, *, max_bytes: int, remember_seconds: float = WEEK, key: Key | None = None
+    ) -> None:
         self.durable = folder is not None
         self.size = 0
         self._max_bytes = max_bytes
         self._remember_seconds = remember_seconds
+        self._key = key
         self._delivered: list[tuple[str, str, str]] = []
         self._folder = folder
         self._instances = Path()
@@ -55,22 +60,24 @@ class Queue:
         """Take the folder into use, and clear it of what a gateway that was killed has left behind.
 
         Raises:
-            ConfigError: it cannot be used, or another gateway uses it.
+            ConfigError: it cannot be used, or not with this key, or another gateway uses it.
         """
         if self._folder is None:
             self._instances = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-store-")))
             return
         self._instances = self._folder / INSTANCES
         try:
-            self._instances.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock = self._stack.enter_context((self._folder / LOCK).open("wb"))
+            private_folder(self._folder)
+            private_folder(self._instances)
+            lock = self._stack.enter_context(private_file(self._folder / LOCK).open("wb"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(f'"store.folder" {self._folder} is used by another gateway: give each its own') from None
         except OSError as error:
             raise ConfigError(f'"store.folder" {self._folder} cannot be used ({error.strerror})') from error
-        self._ledger = self._stack.enter_context(Ledger(self._folder))
+        self._ledger = self._stack.enter_context(Ledger(self._folder, self._key))
         needed = self._ledger.files()
+        claim(self._folder, self._key, "store.key_file", is_empty=not needed)
         for path in self._instances.iterdir():
             if path.name not in needed:
                 path.unlink()
@@ -96,7 +103,7 @@ class Queue:
             self.size = _size(self._instances)  # the command line may have dropped some
         if self.size >= self._max_bytes:
             raise QueueFull(f"the store queue holds {self.size} bytes, and store.max_bytes allows no more")
-        return Arrival(self._instances, self._files)
+        return Arrival(self._instances, self._files, self._key)
 
     def account(self, size: int) -> None:
         """Count the bytes of an instance that is written."""
@@ -106,9 +113,16 @@ class Queue:
         """Remove the file of an instance that was never kept."""
         self._unlink([file])
 
-    def read(self, file: str) -> AsyncIterator[bytes]:
-        """Yield the Data Set of an instance."""
-        return read(self._instances / file, self._files)
+    def read(self, file: str, digest: bytes = b"") -> AsyncIterator[bytes]:
+        """Yield the Data Set of an instance.
+
+        Raises:
+            SpoolDamaged: it was encrypted, and is not what the digest is of.
+        """
+        path = self._instances / file
+        if self._key is None:
+            return read(path, self._files)
+        return decrypt(path, self._files, self._key, digest)
 
     def _unlink(self, files: Iterable[str]) -> None:
         for file in files:

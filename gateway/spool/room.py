@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from gateway.spool.key import Key
 from gateway.spool.packs import Extent, Pack
 
 LARGEST_PACK: Final = 64 << 20
@@ -18,12 +19,20 @@ class Room:
         packs: all files, by name.
     """
 
-    def __init__(self, folder: Path, max_bytes: int, seconds: float, removed: Callable[[Pack], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        max_bytes: int,
+        seconds: float,
+        removed: Callable[[Pack], None],
+        key: Key | None = None,
+    ) -> None:
         self.packs: dict[str, Pack] = {}
         self._folder = folder
         self._max_bytes = max_bytes
         self._seconds = seconds
         self._removed = removed
+        self._key = key
         self._pack_bytes = max(1, min(LARGEST_PACK, max_bytes // SHARES))
         self._current: Pack | None = None
 
@@ -85,7 +94,7 @@ class Room:
         self._removed(pack)
 
     def _new(self, now: float, *, alone: bool) -> Pack:
-        pack = Pack.new(self._folder, now)
+        pack = Pack.new(self._folder, now, self._key)
         self.packs[pack.name] = pack
         if not alone:
             self.close_current()

@@ -14,6 +14,7 @@ from typing import Self
 from gateway.errors import ConfigError, SpoolDamaged
 from gateway.spool.catalog import Catalog, Facts, PackRow, Row
 from gateway.spool.content import Content, no_charge
+from gateway.spool.key import Key, claim
 from gateway.spool.memory import Memory
 from gateway.spool.packs import INDEX, Extent, Folder, Pack
 from gateway.spool.room import Room
@@ -38,13 +39,13 @@ class Spooled:
 
     Attributes:
         confirmed_at: when its region last sent or listed it, on the monotonic clock.
-        checksum: the CRC-32 of its bytes, once it is in the index.
+        checksum: of its bytes, once it is in the index.
     """
 
     facts: Facts
     content: Content
     confirmed_at: float
-    checksum: int | None = None
+    checksum: bytes | None = None
 
 
 class Spool:
@@ -66,16 +67,18 @@ class Spool:
         memory_bytes: int = 64 << 20,
         seconds: float = 3600.0,
         keep_on_restart: bool = False,
+        key: Key | None = None,
     ) -> None:
         self.memory = Memory(memory_bytes)
         self._folder = Folder(folder)
         self._seconds = seconds
+        self._key = key
         self._keep = keep_on_restart and folder is not None
         self._studies: OrderedDict[str, dict[str, Spooled]] = OrderedDict()
         self._whole: dict[Content, Spooled] = {}
         self._unsealed: dict[Spooled, None] = {}
         self._notes: dict[tuple[str, str, str], bytes] = {}
-        self._room = Room(self._folder.path, max_bytes, seconds, self._removed)
+        self._room = Room(self._folder.path, max_bytes, seconds, self._removed, key)
         self._writer = Writer(self.memory, self._room, self._written, self._given_up)
         self._catalog: Catalog
         self._tasks = asyncio.TaskGroup()
@@ -88,11 +91,16 @@ class Spool:
         """Open the folder and begin to write and to expire; the task that starts it also closes it.
 
         Raises:
-            ConfigError: the folder cannot be used.
+            ConfigError: the folder cannot be used, or not with this key.
         """
         self._folder.open()
-        if not self._keep:
+        if not self._keep or not self._folder.packs():
             self._folder.clear()
+        try:
+            claim(self._folder.path, self._key, "spool.key_file", is_empty=not self._folder.packs())
+        except BaseException:
+            self._folder.close()
+            raise
         self._catalog = self._opened()
         self._resume()
         await self._tasks.__aenter__()
@@ -131,10 +139,11 @@ class Spool:
         """Open the index; one that cannot be read goes, with all that it names."""
         try:
             try:
-                return Catalog(self._folder.path / INDEX)
+                return Catalog(self._folder.path / INDEX, self._key)
             except sqlite3.Error:
                 self._folder.clear()
-                return Catalog(self._folder.path / INDEX)
+                claim(self._folder.path, self._key, "spool.key_file", is_empty=True)
+                return Catalog(self._folder.path / INDEX, self._key)
         except (sqlite3.Error, OSError) as error:
             raise ConfigError(
                 f"the spool folder {self._folder.path} cannot be written ({error}): make room there or choose another "
@@ -148,7 +157,7 @@ class Spool:
         for row in self._catalog.packs():
             if row.name in there and row.born + self._seconds > time.time():
                 size = max(row.size, there.pop(row.name))
-                pack = self._room.packs[row.name] = Pack(self._folder.path, row.name, size, row.born + shift)
+                pack = self._room.packs[row.name] = Pack(self._folder.path, row.name, size, row.born + shift, self._key)
                 pack.used_at = row.used + shift
             else:
                 self._catalog.remove_pack(row.name)
@@ -224,7 +233,7 @@ class Spool:
 
     async def sound(self, instances: Iterable[Spooled]) -> list[Spooled]:
         """Return those whose bytes are what arrived, looking where that was not done for a while; forget the others."""
-        return [spooled for spooled in instances if await self._is_sound(spooled)]
+        return [spooled for spooled in list(instances) if await self._is_sound(spooled)]
 
     async def _is_sound(self, spooled: Spooled) -> bool:
         content, extent, now = spooled.content, spooled.content.place, time.monotonic()
@@ -237,7 +246,7 @@ class Spool:
         try:
             found = await asyncio.to_thread(extent.pack.checksum, extent.offset, content.size)
         except SpoolDamaged:
-            found = -1
+            found = b""
         finally:
             extent.release()
         if found != spooled.checksum:

@@ -15,6 +15,8 @@ from gateway.web.keys import key_value
 
 MOST_PARAMETERS: Final = 100
 MOST_HINTS: Final = 5
+_KEYWORDS: Final = re.compile(r"[A-Za-z._]{1,64}")
+_TAGS: Final = re.compile(r"00[0-9A-Fa-f]{6}(\.[0-9A-Fa-f]{8})*")
 STUDY_INSTANCE_UID: Final = ("0020000D",)
 SERIES_INSTANCE_UID: Final = ("0020000E",)
 MODALITY: Final = ("00080060",)
@@ -261,9 +263,15 @@ def _tag(part: str) -> str | None:
 
 def _unknown(names: Sequence[str]) -> list[str]:
     return [
-        f"{name} is no parameter and no attribute{_hint(name) if index < MOST_HINTS else '.'}"
+        f"{_quoted(name)} is no parameter and no attribute{_hint(name) if index < MOST_HINTS else '.'}"
         for index, name in enumerate(dict.fromkeys(names))
     ]
+
+
+def _quoted(name: str) -> str:
+    """Return a name that may be repeated: a value that came where a name belongs, e.g. an MRN, goes into no answer."""
+    is_keyword = _KEYWORDS.fullmatch(name) and not name.isupper()
+    return name if is_keyword or _TAGS.fullmatch(name) else "one of the names"
 
 
 def _hint(name: str) -> str:

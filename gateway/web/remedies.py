@@ -204,7 +204,7 @@ REMEDIES: Final[Mapping[str, Remedy]] = MappingProxyType(
         "saturated": Remedy((_CALLER, _OPERATOR), (_ASK_AGAIN, _SHARE)),
         "failed": Remedy(
             (_REGION,),
-            ("The region ended the operation with a failure: its status and comment are in the gateway's log.",),
+            ("The region ended the operation with a failure: its status is in the gateway's log.",),
         ),
         "circuit-open": Remedy(
             (_REGION, _OPERATOR),

@@ -258,6 +258,8 @@ def test_demo_brings_up_the_province_and_leaves_no_process(tmp_path: Path, numbe
         assert {study["00080054"]["Value"][0] for study in studies} == {"GTAWEST", "HDIRS", "NEODIN", "SWODIN"}
         assert {study["00100020"]["Value"][0] for study in studies} == {patient}
         assert len(command.family) >= 4
+        umasks = [Path(f"/proc/{x.pid}/status").read_text().partition("Umask:")[2].split()[0] for x in command.family]
+        assert set(umasks) == {"0077"}, "what a demonstration writes is for nobody else, too"
         assert command.stop(number) == 0
         assert not command.left()
 

@@ -1,5 +1,7 @@
 """PS3.18 chapter 8 at the Search resources, requirement by requirement; the number in a name is the section."""
 
+from urllib.parse import unquote
+
 import pytest
 
 from gateway.errors import NoRegionAnswered, RequestError
@@ -32,6 +34,15 @@ async def test_8_3_unsupported_parameter_is_ignored_and_named() -> None:
     assert answer.status_code == 200
     assert web.search.queries[0].keys == {("00080020",): "20240131"}
     assert "orderby is no parameter and no attribute" in answer.headers["warning"]
+
+
+@pytest.mark.parametrize("name", ["TREMBLAY", "MRN00042", "Tremblay%5EZoe", "19340203", "9876543217"])
+async def test_8_3_what_may_be_a_value_in_place_of_a_name_is_not_repeated(name: str) -> None:
+    async with gateway() as web:
+        answer = await web.client.get(f"/studies?{name}=1")
+    assert answer.status_code == 200
+    assert "one of the names is no parameter and no attribute" in answer.headers["warning"]
+    assert unquote(name) not in str(answer.headers)
 
 
 async def test_8_3_unsupported_parameter_is_400_for_a_strict_caller() -> None:
