@@ -115,19 +115,20 @@ class Patients:
         *,
         of_every_row: bool = True,
         whose: bool = False,
+        issued: bool = False,
     ) -> Questions:
         """Say what each region is asked, so that all of them are asked for the same patient.
 
         With ``of_every_row`` unset, a query that may have many rows does not ask for the issuers that nothing but
         ``present`` needs: rows without one are to get it before. With ``whose``, each row states its issuer in any
-        case, since it depends on that who may see it.
+        case, since it depends on that who may see it; with ``issued``, the caller knows the issuers already.
 
         Raises:
             RequestError: the query names two issuers.
         """
         asked = Asked.by(query, self._issuers)
         shown = bool(self.provincial) and (of_every_row or names_somebody(query))
-        stated = bool(whose or shown or asked.issuer or query.keys.get(PATIENT_ID_KEY))
+        stated = bool((whose and not issued) or shown or asked.issuer or query.keys.get(PATIENT_ID_KEY))
         plain = returning_issuer(query, asked) if stated else query
         if whose:
             plain = returning_owner(plain)
