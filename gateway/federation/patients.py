@@ -203,7 +203,7 @@ class Patients:
         Raises:
             IdentityUnavailable: the identity source does not answer.
         """
-        named = {x: PatientIdentifier(self._issuers.name(x.issuer) or self.provincial, x.value) for x in known}
+        named = {x: self._named(x) for x in known}
         if not self.provincial:
             return {x: frozenset({name}) for x, name in named.items()}
         found, failed = await self._look_up(set(named.values()), Deadline.after(EVERYONE_SECONDS))
@@ -211,6 +211,10 @@ class Patients:
             self._observer(IdentitySourceFailed())
             raise IdentityUnavailable("the identity source does not say which identifiers are of one patient")
         return {x: found[name] | {name} for x, name in named.items()}
+
+    def _named(self, known: PatientIdentifier) -> PatientIdentifier:
+        issuer = self._issuers.name(known.issuer) or self.provincial
+        return known if issuer == known.issuer else PatientIdentifier(issuer, known.value)
 
     def same_issuer(self, one: str, other: str) -> bool:
         """Whether two names are of one issuer."""
@@ -261,6 +265,12 @@ class Patients:
     ) -> tuple[dict[PatientIdentifier, frozenset[PatientIdentifier]], bool]:
         """Find the patients of many identifiers; return those found until the source failed, and whether it did."""
         found: dict[PatientIdentifier, frozenset[PatientIdentifier]] = {}
+        if len(identifiers) == 1:  # a task would cost more than what is remembered
+            (alone,) = identifiers
+            try:
+                return {alone: await self._source.identifiers(alone, deadline)}, False
+            except IdentityUnavailable:
+                return {}, True
 
         async def look_up(known: PatientIdentifier) -> None:
             found[known] = await self._source.identifiers(known, deadline)

@@ -120,7 +120,7 @@ class FederatedSearch:
             rows, remaining = page(shown.rows, query.offset, query.limit, self._limits.max_results)
             await self._complete(shown, rows, query, deadline)
             if permit.recorder is not None:
-                await self._release.record(rows, shown.held_by, query, permit, deadline)
+                await self._release.record_page(shown, rows, query, permit, deadline)
             if permit.generation == generation:
                 break  # or a directive was placed while this was made ready
         # All of it is kept: what may be shown of it is decided for each page.
