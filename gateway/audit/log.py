@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from gateway.audit.anchor import Anchor, Anchors
@@ -18,6 +19,8 @@ from gateway.events import AuditAnchorFailed, AuditFailed, Observer, unobserved
 
 MOST_WAITING: Final = 100_000
 """Records that no disk has yet; further ones are refused."""
+MOST_AT_ONCE: Final = 64
+"""Records that are made into lines on the event loop, some microseconds each; more are left to the thread."""
 RETRY_SECONDS: Final = 5.0
 """After a write that failed, when nobody asks for another one."""
 
@@ -149,7 +152,11 @@ class AuditLog:
     async def _write_batch(self, batch: list[_Waiting]) -> None:
         rows = [(one.at, one.record) for one in batch]
         # While this batch is on its way the next one gathers: that is all the grouping there is, without a delay.
-        writing = asyncio.get_running_loop().run_in_executor(self._thread, self._writer.append, rows)
+        write = partial(self._writer.append, rows)
+        if len(rows) <= MOST_AT_ONCE and self._writer.is_ready:
+            # A thread that computes takes turns with the loop; one that only waits for the disk does not.
+            write = partial(self._writer.commit, self._writer.lines(rows))
+        writing = asyncio.get_running_loop().run_in_executor(self._thread, write)
         while not (await asyncio.wait((writing,), timeout=self._upkeep.write_seconds))[0]:
             self._refuse([*batch, *self._take()], "the disk does not answer")
         error = writing.exception()

@@ -36,6 +36,14 @@ class Rotation:
     seconds: float = 86400.0
 
 
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What is written at once, and the head of the chain behind it."""
+
+    data: bytes
+    head: Link
+
+
 class LogWriter:
     """Appends records to a writer's chain; blocking, and for one thread at a time.
 
@@ -101,17 +109,29 @@ class LogWriter:
             self._resume_after_failure()
         if self._file < 0 or self._is_full():
             self._begin_segment()
-        self._doubt = True
+        self.commit(self.lines(batch))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether ``append`` would do no more than to ``commit`` the ``lines``."""
+        return not (self._doubt or self._file < 0 or self._is_full())
+
+    def lines(self, batch: Sequence[tuple[float, bytes]]) -> Lines:
+        """Make the lines that come next, without waiting for anything."""
         lines, head = self._recovery()
         for at, record in batch:
             line, head = encode(record, at, self.name, head)
             lines.append(line)
-        data = b"".join(lines)
-        _write(self._file, data)
+        return Lines(b"".join(lines), head)
+
+    def commit(self, lines: Lines) -> None:
+        """Write the lines that were made last, and wait until the disk has them; raises as ``append`` does."""
+        self._doubt = True
+        _write(self._file, lines.data)
         os.fdatasync(self._file)
         self._doubt = False
-        self.head = head
-        self._end += len(self._rest) + len(data)
+        self.head = lines.head
+        self._end += len(self._rest) + len(lines.data)
         self._rest = b""
         self._remarks.clear()
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateway.access.permit import Subject
 from gateway.dataset.query import Row
 from gateway.errors import IdentityUnavailable
 from gateway.federation.completeness import Completeness
@@ -44,6 +45,8 @@ class Findings:
         gaps: what could not be derived.
         completed: ids of the rows, as objects, that are.
         completing: held by the page that is being completed.
+        whose: ids of the rows, as objects, to whose they are by the word of their regions.
+        shown_of: the same, by what completed rows show.
     """
 
     rows: list[Row]
@@ -56,6 +59,8 @@ class Findings:
     remarks: dict[str, None] = field(default_factory=dict)
     completed: set[int] = field(default_factory=set)
     completing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    whose: dict[int, Subject] = field(default_factory=dict)
+    shown_of: dict[int, Subject] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ class Ownership:
             return UNLINKED
         known = _told_of(await self._whose(shared, {profile.id for profile, _, _ in rows}, deadline))
         for profile, _, row in rows:
-            identity.complete(row, known.get(_place(profile.id, row), {}))
+            identity.complete(row, known.get(place_of(profile.id, row), {}))
         return await self.links(((profile, row) for profile, _, row in rows), deadline)
 
     async def issue(
@@ -96,7 +96,7 @@ class Ownership:
         if not self._patients.provincial:
             return ()
         key = UNIQUE_KEYS[query.level]
-        unknown = [(_place(held_by[first(row[key])][0], row, query), row) for row in rows if _lacks_issuer(row)]
+        unknown = [(place_of(held_by[first(row[key])][0], row, query), row) for row in rows if _lacks_issuer(row)]
         await self._learn({place for place, row in unknown if identity.ISSUER not in row}, deadline)
         silent: set[str] = set()
         for place, row in unknown:
@@ -193,10 +193,11 @@ def _about(studies: Collection[str], include: frozenset[TagPath]) -> Iterator[Qu
 
 def _told_of(answers: Iterable[Answer]) -> dict[Place, Row]:
     """Map each place to what was told of it."""
-    return {_place(answer.profile.id, row): row for answer in answers for row in answer.rows}
+    return {place_of(answer.profile.id, row): row for answer in answers for row in answer.rows}
 
 
-def _place(region: str, row: Row, query: Query | None = None) -> Place:
+def place_of(region: str, row: Row, query: Query | None = None) -> Place:
+    """Return where a region's row has its Patient ID."""
     study = (query and query.study) or str(first(row.get(STUDY_INSTANCE_UID)) or "")
     return Place(region, study, identity.text(row, identity.PATIENT_ID))
 

@@ -115,19 +115,20 @@ class Patients:
         *,
         of_every_row: bool = True,
         whose: bool = False,
+        issued: bool = False,
     ) -> Questions:
         """Say what each region is asked, so that all of them are asked for the same patient.
 
         With ``of_every_row`` unset, a query that may have many rows does not ask for the issuers that nothing but
         ``present`` needs: rows without one are to get it before. With ``whose``, each row states its issuer in any
-        case, since it depends on that who may see it.
+        case, since it depends on that who may see it; with ``issued``, the caller knows the issuers already.
 
         Raises:
             RequestError: the query names two issuers.
         """
         asked = Asked.by(query, self._issuers)
         shown = bool(self.provincial) and (of_every_row or names_somebody(query))
-        stated = bool(whose or shown or asked.issuer or query.keys.get(PATIENT_ID_KEY))
+        stated = bool((whose and not issued) or shown or asked.issuer or query.keys.get(PATIENT_ID_KEY))
         plain = returning_issuer(query, asked) if stated else query
         if whose:
             plain = returning_owner(plain)
@@ -202,7 +203,7 @@ class Patients:
         Raises:
             IdentityUnavailable: the identity source does not answer.
         """
-        named = {x: PatientIdentifier(self._issuers.name(x.issuer) or self.provincial, x.value) for x in known}
+        named = {x: self._named(x) for x in known}
         if not self.provincial:
             return {x: frozenset({name}) for x, name in named.items()}
         found, failed = await self._look_up(set(named.values()), Deadline.after(EVERYONE_SECONDS))
@@ -210,6 +211,10 @@ class Patients:
             self._observer(IdentitySourceFailed())
             raise IdentityUnavailable("the identity source does not say which identifiers are of one patient")
         return {x: found[name] | {name} for x, name in named.items()}
+
+    def _named(self, known: PatientIdentifier) -> PatientIdentifier:
+        issuer = self._issuers.name(known.issuer) or self.provincial
+        return known if issuer == known.issuer else PatientIdentifier(issuer, known.value)
 
     def same_issuer(self, one: str, other: str) -> bool:
         """Whether two names are of one issuer."""
@@ -260,6 +265,12 @@ class Patients:
     ) -> tuple[dict[PatientIdentifier, frozenset[PatientIdentifier]], bool]:
         """Find the patients of many identifiers; return those found until the source failed, and whether it did."""
         found: dict[PatientIdentifier, frozenset[PatientIdentifier]] = {}
+        if len(identifiers) == 1:  # a task would cost more than what is remembered
+            (alone,) = identifiers
+            try:
+                return {alone: await self._source.identifiers(alone, deadline)}, False
+            except IdentityUnavailable:
+                return {}, True
 
         async def look_up(known: PatientIdentifier) -> None:
             found[known] = await self._source.identifiers(known, deadline)

@@ -51,7 +51,7 @@ class Release:
     async def allowed(self, found: Findings, query: Query, permit: Permit, deadline: Deadline) -> Findings:
         """Return findings without what is withheld, counted anew, with what the caller is told of that."""
         check_override(query, permit)
-        subjects = await self.subjects(found.rows, found.held_by, query, deadline)
+        subjects = await self._whose(found, found.rows, found.whose, query, deadline)
         blocks = await permit.blocks(subjects)
         if not any(blocks):
             return found
@@ -93,7 +93,26 @@ class Release:
         """Have the audit trail say what is about to be shown; a search that is part of something else is not told."""
         if permit.recorder is not None and permit.transaction is Transaction.SEARCH:
             subjects = await self.subjects(rows, held_by, query, deadline)
-            await permit.record("search", subjects=list(dict.fromkeys(subjects)), query=asked(query))
+            await permit.record("search", subjects=subjects, query=asked(query))
+
+    async def record_page(
+        self, found: Findings, rows: Sequence[Row], query: Query, permit: Permit, deadline: Deadline
+    ) -> None:
+        """Do as ``record`` does for a page of findings, whose rows are complete."""
+        if permit.recorder is not None and permit.transaction is Transaction.SEARCH:
+            subjects = await self._whose(found, rows, found.shown_of, query, deadline)
+            await permit.record("search", subjects=subjects, query=asked(query))
+
+    async def _whose(
+        self, found: Findings, rows: Sequence[Row], known: dict[int, Subject], query: Query, deadline: Deadline
+    ) -> list[Subject]:
+        """Return whose rows are, read once for all callers who share them; what follows from it is each caller's."""
+        if query.level is not Level.STUDY:
+            return await self.subjects(rows, found.held_by, query, deadline)
+        if new := [row for row in rows if id(row) not in known]:
+            told = await self.subjects(new, found.held_by, query, deadline)
+            known.update(zip(map(id, new), told, strict=True))
+        return [known[id(row)] for row in rows]
 
 
 def check_override(query: Query, permit: Permit) -> None:

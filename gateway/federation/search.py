@@ -4,6 +4,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import fields, replace
+from functools import partial
 from itertools import repeat
 from operator import attrgetter
 from types import TracebackType
@@ -23,11 +24,13 @@ from gateway.federation.counted import Counted
 from gateway.federation.derive import DERIVED, Derivation, lacks
 from gateway.federation.findings import Findings, SearchLimits, SearchResult
 from gateway.federation.identity import ORIGINAL_ATTRIBUTES, UNLINKED
+from gateway.federation.issued import Issued
 from gateway.federation.issuers import Issuers
 from gateway.federation.merge import MODALITIES_IN_STUDY, Merged, merge
 from gateway.federation.ownership import Ownership
 from gateway.federation.paging import first, ordered, page
 from gateway.federation.patients import NoIdentitySource, Patients
+from gateway.federation.questions import Questions
 from gateway.federation.release import Release, narrowed
 from gateway.federation.remarks import Remarks
 from gateway.federation.shared import Shared
@@ -72,6 +75,7 @@ class FederatedSearch:
         self._regions = Regions(regions, limits.max_matches_per_region, observer)
         self._patients = patients or Patients(NoIdentitySource(), Issuers())
         self._ownership = Ownership(self._regions, self._patients)
+        self._issued = Issued(self._patients)
         self._release = Release(self._ownership, self._patients, self._regions.profiles)
         self._limits = limits
         self._counted = Counted()
@@ -116,7 +120,7 @@ class FederatedSearch:
             rows, remaining = page(shown.rows, query.offset, query.limit, self._limits.max_results)
             await self._complete(shown, rows, query, deadline)
             if permit.recorder is not None:
-                await self._release.record(rows, shown.held_by, query, permit, deadline)
+                await self._release.record_page(shown, rows, query, permit, deadline)
             if permit.generation == generation:
                 break  # or a directive was placed while this was made ready
         # All of it is kept: what may be shown of it is decided for each page.
@@ -143,10 +147,7 @@ class FederatedSearch:
     async def _find(self, query: Query, deadline: Deadline, *, whose: bool) -> Findings:
         """Ask the regions, and merge and order all that they give."""
         query = replace(query, offset=0, limit=None, warnings=())
-        questions = await self._patients.questions(
-            query, self._regions.profiles, deadline, of_every_row=False, whose=whose
-        )
-        asked = await self._regions.ask(questions.of, deadline, questions.admits)
+        questions, asked = await self._asked(query, deadline, whose=whose)
         answers = self._regions.each(asked)
         merged = await self._merged(query, answers, deadline)
         states = completeness(answers)
@@ -163,6 +164,22 @@ class FederatedSearch:
         if query.level is Level.STUDY and query.keys.get(MODALITIES_KEY) and not query.bare:
             rows = await self._of_the_modalities(query, rows, merged.held_by, states, deadline, remarks)
         return Findings(rows, merged.held_by, states, remarks.warnings(), questions.unavailable, merged.told)
+
+    async def _asked(self, query: Query, deadline: Deadline, *, whose: bool) -> tuple[Questions, list[Answer]]:
+        """Ask the regions; whose the rows are, too, where that matters, or only if it was not told of late."""
+        put = partial(self._patients.questions, query, self._regions.profiles, deadline, of_every_row=False)
+        memorable, question = whose and query.level is Level.STUDY, _question(query)
+        if memorable and self._issued.knows(question):
+            questions = await put(whose=True, issued=True)
+            if not questions.stated:
+                asked = await self._regions.ask(questions.of, deadline, questions.admits)
+                if self._issued.give(question, asked):
+                    return questions, asked
+        questions = await put(whose=whose)
+        asked = await self._regions.ask(questions.of, deadline, questions.admits)
+        if memorable:
+            self._issued.keep(question, asked)
+        return questions, asked
 
     async def _merged(self, query: Query, answers: Sequence[Answer], deadline: Deadline) -> Merged:
         """Merge the regions' rows, each study's of one patient only."""

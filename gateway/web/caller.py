@@ -1,5 +1,6 @@
 """Who asks, as far as the pages of one search have to be kept apart from those of another."""
 
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from gateway.web.authentication import PRINCIPAL
 
 if TYPE_CHECKING:
     from gateway.access.principal import Principal
+    from gateway.dataset.patient import PatientIdentifier
 
 
 def caller(scope: Scope) -> str:
@@ -16,16 +18,23 @@ def caller(scope: Scope) -> str:
 
     One subject acts for one organisation or another, and what it may see differs.
     """
-    digest = blake2b(digest_size=16)
     principal: Principal | None = scope.get(PRINCIPAL)
     if principal is not None and principal.issuer:
-        for part in (principal.issuer, principal.subject, principal.organisation, principal.purpose):
-            digest.update(part.encode() + b"\0")
-        digest.update(repr((principal.patient, sorted(principal.roles))).encode())
-        return digest.hexdigest()
+        who = principal.issuer, principal.subject, principal.organisation, principal.purpose
+        return _digest(who, principal.patient, principal.roles)
+    digest = blake2b(digest_size=16)
     client = scope.get("client") or ("",)
     digest.update(str(client[0]).encode())
     for name, value in scope["headers"]:
         if name == b"authorization":
             digest.update(b"\0" + value)
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=1000)
+def _digest(who: tuple[str, ...], patient: "PatientIdentifier | None", roles: frozenset[str]) -> str:
+    digest = blake2b(digest_size=16)
+    for part in who:
+        digest.update(part.encode() + b"\0")
+    digest.update(repr((patient, sorted(roles))).encode())
     return digest.hexdigest()

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 from urllib.parse import unquote
@@ -38,7 +39,8 @@ class Exchanges:
     def __init__(self, app: ASGIApp, observe: Observer) -> None:
         self._app = app
         self._observe = observe
-        self._key = os.urandom(16)  # digests of subjects can be compared, not guessed
+        key = os.urandom(16)  # digests of subjects can be compared, not guessed
+        self._digest = lru_cache(1000)(lambda subject: blake2b(subject.encode(), key=key, digest_size=8).hexdigest())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application in the context of the request."""
@@ -84,7 +86,7 @@ class Exchanges:
 
     def _subject(self, scope: Scope) -> str:
         subject = getattr(scope.get(PRINCIPAL), "subject", "")
-        return blake2b(str(subject).encode(), key=self._key, digest_size=8).hexdigest() if subject else ""
+        return self._digest(str(subject)) if subject else ""
 
 
 def read_request(fields: list[tuple[bytes, bytes]]) -> Request:

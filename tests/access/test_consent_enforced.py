@@ -162,7 +162,8 @@ async def test_silence_cannot_be_told_from_absence_on_any_route(silent: Province
 
 async def assert_alike(silent: Province, hidden: str, absent: str, accept: str, turn: Any) -> None:
     """Assert that two answers are the same to the byte, but for the time."""
-    one, other = [await silent.ask(silent.clinician, path, accept) for path in (hidden, absent)]
+    named = {"X-Request-ID": "the-same-request"}
+    one, other = [await silent.ask(silent.clinician, path, accept, headers=named) for path in (hidden, absent)]
     timeless = [{k: v for k, v in x.headers.items() if k.lower() != "date"} for x in (one, other)]
     case = f"{hidden} as {accept}, turn {turn}"
     assert (one.status, one.body) == (other.status, other.body), case
@@ -178,7 +179,9 @@ async def test_a_region_that_went_down_hides_nothing_of_what_is_withheld_in_sile
     assert (await silent.ask(silent.clinician, path_of("", HIDDEN), FORMS[""])).status == 200
     await silent.direct({"type": "deny"})
     silent.regions[0].answers[pdus.C_FIND_RQ] = drop
-    one, other = [await silent.ask(silent.clinician, path_of("", x), FORMS[""]) for x in (HIDDEN, ABSENT)]
+    named = {"X-Request-ID": "the-same-request"}
+    paths = [path_of("", x) for x in (HIDDEN, ABSENT)]
+    one, other = [await silent.ask(silent.clinician, path, FORMS[""], headers=named) for path in paths]
     assert (one.status, one.body) == (other.status, other.body)
     assert one.status == 503
 
