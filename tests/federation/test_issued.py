@@ -45,7 +45,7 @@ class Guarded:
 
 
 def row_of(region: TellsWhenAsked, study: str) -> Row:
-    return next(row for row in region.rows if text(row, STUDY) == study)
+    return next(row for row in region.rows or () if text(row, STUDY) == study)
 
 
 async def test_a_search_that_is_repeated_asks_no_more_who_issued_and_withholds_the_same() -> None:
@@ -70,7 +70,7 @@ async def test_a_study_that_is_new_has_its_issuer_asked_for_before_anyone_sees_i
     async with Province(region).gateway() as federation:
         guarded = Guarded(federation, Withheld())
         await guarded.studies()
-        region.rows.append(of("1.5", "8", _00100021="B"))
+        region.rows = [*(region.rows or ()), of("1.5", "8", _00100021="B")]
         assert await guarded.studies() == ["1.1", "1.3", "1.4"]
     assert len(region.told_of) == 2
 
@@ -87,7 +87,7 @@ async def test_a_study_that_went_to_another_patient_has_its_issuer_asked_for_ane
 
 async def test_one_number_of_two_issuers_in_one_study_is_never_remembered() -> None:
     region = archive()
-    region.rows.append(of("1.2", "8", _00100021="C"))
+    region.rows = [*(region.rows or ()), of("1.2", "8", _00100021="C")]
     async with Province(region).gateway() as federation:
         guarded = Guarded(federation, Withheld())
         first = await guarded.studies()
