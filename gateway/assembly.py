@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,22 +23,20 @@ from gateway.audit.record import Auditor
 from gateway.audit.record import Recorder as Recording
 from gateway.audit.running import Audit, auditing, check_kept, replica
 from gateway.audit.source import AuditSource
-from gateway.config.settings import IdentitySettings, Settings
+from gateway.config.paths import path_of
+from gateway.config.settings import Settings
 from gateway.config.toml import Section
 from gateway.dataset.jobs import get_ready, transcode_instance
 from gateway.dataset.patient import PatientIdentifier
 from gateway.deadline import Deadline
 from gateway.dimse.acceptor import CALLING_AE_TITLE_NOT_RECOGNIZED, Acceptor
-from gateway.dimse.requestor import Peer
-from gateway.dimse.tls import client_context, server_context
+from gateway.dimse.tls import server_context
 from gateway.errors import ConfigError
 from gateway.events import Observer, unobserved
 from gateway.federation.commitment import Custody
-from gateway.federation.crosswalk import Crosswalk
+from gateway.federation.identity_source import identity_source
 from gateway.federation.issuers import Issuer, Issuers
-from gateway.federation.patients import IdentitySource, NoIdentitySource, Patients
-from gateway.federation.pixm import pix_manager
-from gateway.federation.remembered import Remembered
+from gateway.federation.patients import IdentitySource, Patients
 from gateway.federation.retrieve import FederatedRetrieve
 from gateway.federation.routing import Source
 from gateway.federation.search import FederatedSearch, SearchLimits
@@ -51,16 +49,12 @@ from gateway.region.dicomweb import DicomwebRegion
 from gateway.region.inbox import Inbox
 from gateway.region.node import Region
 from gateway.region.profile import Profile
-from gateway.scp.admission import LOOPBACK, Admission
-from gateway.scp.coercion import Coercion
-from gateway.scp.commitment import report
 from gateway.scp.face import Face, FaceSettings
 from gateway.scp.gate import Gate
-from gateway.scp.outgoing import Forms, Recode
-from gateway.scp.profile import MoveDestination, PeerProfile
-from gateway.scp.reporter import Addressee, Reporter
+from gateway.scp.outgoing import Recode
+from gateway.scp.peers import addresses, admission, forms, reporting
+from gateway.scp.profile import PeerProfile
 from gateway.scp.storage import Intake, Store
-from gateway.spool.commitments import Commitments
 from gateway.spool.key import key_of
 from gateway.spool.queue import Queue
 from gateway.spool.spool import Spool
@@ -174,21 +168,21 @@ async def running(
         await stack.enter_async_context(operations.watching(sources, regions))
         ops_port = await _open_to_operators(settings, operations, stack)
         custody = Custody(queue, province.search, settings.search.hard_seconds)
-        reporter = await stack.enter_async_context(_reporting(settings, peers, custody, observer, limits))
+        reporter = await stack.enter_async_context(reporting(settings, peers, custody, observer, limits))
         face = Face(
             province.search,
             province.retrieve,
             inbox,
-            _addresses(settings, {peer.ae_title: peer.move_destination for peer in peers}),
+            addresses(settings, {peer.ae_title: peer.move_destination for peer in peers}),
             observer,
             limits,
             _face_settings(settings),
             Gate(decisions, settings.access.purpose),
-            _forms(settings, peers, profiles, patients, recode),
+            forms(settings, peers, profiles, patients, recode),
             _intake(store) if settings.store.default or settings.store.rules else None,
             reporter,
         )
-        acceptor = Acceptor(accept=_admission(settings, profiles, peers, face), limits=limits)
+        acceptor = Acceptor(accept=admission(settings, profiles, peers, face), limits=limits)
         stack.push_async_callback(acceptor.aclose, 2.0)
         dimse_port, tls_port = await _open_to_peers(settings, acceptor)
         app = create_app(
@@ -292,22 +286,6 @@ async def _tokens(settings: Settings) -> AsyncIterator[Tokens | None]:
             purpose=access.purpose,
             provincial=settings.identity.provincial_issuer,
         )
-
-
-def _forms(
-    settings: Settings, peers: Sequence[PeerProfile], profiles: Sequence[Profile], patients: Patients, recode: Recode
-) -> dict[str, Forms]:
-    """Return what may be made of instances for each peer, by AE title."""
-    title = settings.dimse.ae_title
-    namespaces = {profile.id: profile.namespace for profile in profiles}
-    for peer in peers:
-        if peer.coerce and settings.identity.source == "none":
-            raise ConfigError(
-                f'peer {peer.name}: "coerce" needs an identity source that knows its Patient IDs: set "identity.source"'
-            )
-    coercions = {peer.ae_title: Coercion(peer, patients, namespaces, title) for peer in peers if peer.coerce}
-    titles = {*(peer.ae_title for peer in peers), LOOPBACK.ae_title}
-    return {x: Forms(recode, coercions[x].of if x in coercions else None) for x in titles}
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,7 +397,7 @@ async def _front(
 ) -> Front:
     files = None
     if settings.viewer.folder:
-        cache = _path(settings.viewer.cache) or cache_folder()
+        cache = path_of(settings.viewer.cache) or cache_folder()
         files = await asyncio.to_thread(viewer_files, Path(settings.viewer.folder), cache)
     named = {region.profile.id: (region.profile.name, region.profile.title) for region in regions}
     return Front(partial(_lights, operations), named, files, sign_in)
@@ -459,38 +437,6 @@ def _face_settings(settings: Settings) -> FaceSettings:
     )
 
 
-def _admission(settings: Settings, profiles: Sequence[Profile], peers: Sequence[PeerProfile], face: Face) -> Admission:
-    """Let in the regions and the peers; one that calls itself what we do would be asked for its own answers."""
-    profiles = [profile for profile in profiles if not profile.dicomweb]  # the others never associate
-    ours = {settings.dimse.ae_title, *(x for profile in profiles for x in profile.move_destinations)}
-    for peer in peers:
-        if peer.ae_title in ours:
-            raise ConfigError(
-                f'peer {peer.name}: "ae_title" {peer.ae_title!r} is our own: give the AE title of the peer'
-            )
-    return Admission(
-        settings.dimse.ae_title,
-        profiles,
-        peers,
-        face.observer,
-        of_regions=face.of_regions(face.inbox),
-        of_peer=face.of_peer,
-        open_to_loopback=settings.dimse.unknown_peers == "loopback",
-    )
-
-
-def _addresses(settings: Settings, peers: Mapping[str, MoveDestination | None]) -> dict[str, Peer]:
-    """Return how the peers that have an address are called, by AE title."""
-    ours = settings.dimse
-    secured = any(where and where.tls for where in peers.values())
-    tls = client_context(_path(ours.ca), _path(ours.certificate), _path(ours.key)) if secured else None
-    return {
-        ae_title: Peer(where.host, where.port, ae_title, ours.ae_title, tls if where.tls else None)
-        for ae_title, where in peers.items()
-        if where
-    }
-
-
 async def _open_to_peers(settings: Settings, acceptor: Acceptor) -> tuple[int, int]:
     """Listen in the clear and with TLS, as the settings have it, and return both ports."""
     dimse = settings.dimse
@@ -500,7 +446,7 @@ async def _open_to_peers(settings: Settings, acceptor: Acceptor) -> tuple[int, i
     if dimse.plain:
         plain_port = await _listening(acceptor.start(dimse.host, dimse.port), dimse.port)
     if dimse.certificate:
-        tls = server_context(Path(dimse.certificate), Path(dimse.key or dimse.certificate), _path(dimse.ca))
+        tls = server_context(Path(dimse.certificate), Path(dimse.key or dimse.certificate), path_of(dimse.ca))
         tls_port = await _listening(acceptor.start(dimse.host, dimse.tls_port, tls), dimse.tls_port)
     return plain_port, tls_port
 
@@ -517,50 +463,6 @@ async def _open_to_operators(settings: Settings, operations: Operations, stack: 
 def _https(settings: Settings) -> tuple[Path, Path] | None:
     http = settings.http
     return (Path(http.certificate), Path(http.key or http.certificate)) if http.certificate else None
-
-
-def _path(name: str) -> Path | None:
-    return Path(name) if name else None
-
-
-@asynccontextmanager
-async def identity_source(
-    settings: IdentitySettings, issuers: Issuers, profiles: Sequence[Profile]
-) -> AsyncIterator[IdentitySource]:
-    """Have the identity source of the settings as long as the context lasts.
-
-    Raises:
-        ConfigError: its settings are not complete, its file cannot be used, or it knows no numbers of a region.
-    """
-    if settings.source == "none":
-        yield NoIdentitySource()
-        return
-    needed = "crosswalk" if settings.source == "csv" else "pixm_url"
-    for key in (needed, "provincial_issuer"):
-        if not getattr(settings, key):
-            raise ConfigError(f'"identity.{key}" is empty: source = "{settings.source}" needs it')
-    provincial = issuers.name(settings.provincial_issuer)
-    if settings.source == "csv":
-        crosswalk = Crosswalk.read(Path(settings.crosswalk), issuers)
-        _check_issuers(provincial, profiles, crosswalk.issuers, f"{settings.crosswalk} has no numbers of")
-        yield crosswalk
-        return
-    addressed = frozenset(issuer.name for issuer in issuers if issuer.system)
-    _check_issuers(provincial, profiles, addressed, '"identity.issuers" has neither oid nor uri of')
-    token = Path(settings.pixm_token_file) if settings.pixm_token_file else None
-    async with pix_manager(settings.pixm_url, issuers, token_file=token, seconds=settings.pixm_seconds) as manager:
-        yield Remembered(manager, settings.cache_seconds)
-
-
-def _check_issuers(provincial: str, profiles: Sequence[Profile], known: frozenset[str], lacks: str) -> None:
-    """Refuse a source that never names a region's patients: that region would never be asked, and nobody would know."""
-    named = {"identity.provincial_issuer": provincial}
-    named |= {f"region {profile.name} (issuer_of_patient_id)": profile.namespace for profile in profiles}
-    for whose, issuer in named.items():
-        if issuer not in known:
-            raise ConfigError(
-                f"{lacks} {issuer!r}, the issuer of {whose}: add them, or write there the issuer that it has"
-            )
 
 
 def _in_our_words(profile: Profile, issuers: Issuers) -> Profile:
@@ -587,29 +489,7 @@ def _queue(settings: Settings) -> Queue:
     remember = settings.commitment.remember_seconds
     chosen = settings.store
     key = key_of(chosen.key_file, "store.key_file")
-    return Queue(_path(chosen.folder), max_bytes=chosen.max_bytes, remember_seconds=remember, key=key)
-
-
-@asynccontextmanager
-async def _reporting(
-    settings: Settings, peers: Sequence[PeerProfile], custody: Custody, observer: Observer, limits: Limits
-) -> AsyncIterator[Reporter | None]:
-    """Tell the peers that may ask what is safe, as long as the context lasts."""
-    asking = [peer for peer in peers if "commit" in peer.services]
-    if not asking:
-        yield None
-        return
-    if not settings.store.folder:
-        raise ConfigError(
-            f'peer {asking[0].name}: "services" holds "commit", which "store.folder" is needed for: name a folder'
-        )
-    addresses = _addresses(settings, {peer.ae_title: peer.commitment or peer.move_destination for peer in asking})
-    told = {peer.ae_title: Addressee(peer.id, addresses.get(peer.ae_title)) for peer in asking}
-    compose = partial(report, ae_title=settings.dimse.ae_title)
-    requests = Commitments(Path(settings.store.folder))
-    reporter = Reporter(requests, custody, told, compose, settings.commitment, observer, limits)
-    async with reporter.running():
-        yield reporter
+    return Queue(path_of(chosen.folder), max_bytes=chosen.max_bytes, remember_seconds=remember, key=key)
 
 
 def _web(settings: Settings) -> WebSettings:

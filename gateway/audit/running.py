@@ -17,6 +17,7 @@ from gateway.audit.syslog import SyslogReceiver
 from gateway.audit.tls import client_context
 from gateway.audit.writer import LogWriter, Rotation
 from gateway.config.audit import AuditSettings
+from gateway.config.paths import path_of
 from gateway.errors import ConfigError
 from gateway.events import Observer
 
@@ -90,14 +91,12 @@ async def auditing(
 def _receivers(settings: AuditSettings, source: AuditSource) -> list[Receiver]:
     receivers: list[Receiver] = []
     if settings.syslog_host:
-        tls = client_context(_path(settings.syslog_ca), _path(settings.syslog_certificate), _path(settings.syslog_key))
+        tls = client_context(
+            path_of(settings.syslog_ca), path_of(settings.syslog_certificate), path_of(settings.syslog_key)
+        )
         receivers.append(SyslogReceiver(settings.syslog_host, settings.syslog_port, tls, source))
     if settings.fhir_url:
-        tls = client_context(_path(settings.fhir_ca), _path(settings.fhir_certificate), _path(settings.fhir_key))
-        token = _path(settings.fhir_token_file)
+        tls = client_context(path_of(settings.fhir_ca), path_of(settings.fhir_certificate), path_of(settings.fhir_key))
+        token = path_of(settings.fhir_token_file)
         receivers.append(FhirReceiver(settings.fhir_url, source, token_file=token, tls=tls))
     return receivers
-
-
-def _path(name: str) -> Path | None:
-    return Path(name) if name else None

@@ -17,7 +17,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from gateway.assembly import audit_source, identity_source, privacy_desk
+from gateway.assembly import audit_source, privacy_desk
 from gateway.audit.chain import Entry
 from gateway.audit.corrections import Correction, State
 from gateway.audit.dates import span
@@ -33,6 +33,7 @@ from gateway.config import settings
 from gateway.config.settings import Settings
 from gateway.dataset.patient import PatientIdentifier
 from gateway.errors import ConfigError
+from gateway.federation.identity_source import identity_source
 from gateway.federation.issuers import Issuer, Issuers
 
 BROKEN = 1

@@ -8,14 +8,15 @@ from typing import Annotated, Final, TypeVar
 
 import typer
 
-from gateway.assembly import identity_source
 from gateway.cli.output import Exit, Json, print_json
 from gateway.config import settings
+from gateway.config.paths import path_of
 from gateway.config.settings import Settings
 from gateway.config.toml import Fault, Faulty, line
 from gateway.dimse.tls import client_context, server_context
 from gateway.errors import ConfigError
 from gateway.federation.admission import required_keys
+from gateway.federation.identity_source import identity_source
 from gateway.federation.issuers import Issuer, Issuers
 from gateway.federation.routing import Routing
 from gateway.region import profile
@@ -79,7 +80,7 @@ def _file_faults(region: Profile, folder: Path | None) -> Iterator[Fault]:
         return
     names = (region.ca, region.certificate, region.key)
     try:
-        client_context(*(Path(name) if name else None for name in names))
+        client_context(*map(path_of, names))
     except ConfigError as error:
         file = _file_of(folder, "name", region.name)
         key = "ca" if region.ca and str(error).startswith(region.ca) else "certificate"

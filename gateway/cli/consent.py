@@ -17,13 +17,14 @@ from gateway.access.consents import INACTIVE, Consent
 from gateway.access.database import ConsentDatabase
 from gateway.access.directive import FOREVER, Rule
 from gateway.access.fhir_consent import ConsentResources, moment
-from gateway.assembly import consent_naming, identity_source
+from gateway.assembly import consent_naming
 from gateway.cli.recording import local_user, recorder
 from gateway.config import settings
 from gateway.config.settings import Settings
 from gateway.dataset.patient import PatientIdentifier
 from gateway.deadline import Deadline
 from gateway.errors import ConfigError
+from gateway.federation.identity_source import identity_source
 from gateway.federation.issuers import Issuer, Issuers
 
 T = TypeVar("T")

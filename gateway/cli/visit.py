@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.config.paths import path_of
 from gateway.config.settings import Settings
 from gateway.dataset.dictionary import vr_of
 from gateway.dataset.identifier import retrieve_identifier
@@ -86,7 +87,7 @@ class Visit:
     def secure(self) -> None:
         """Read the certificates of its profile; raises ConfigError where they cannot be used."""
         names = (self.profile.ca, self.profile.certificate, self.profile.key)
-        self.tls = client_context(*(Path(name) if name else None for name in names)) if self.profile.tls else None
+        self.tls = client_context(*map(path_of, names)) if self.profile.tls else None
 
     @property
     def deadline(self) -> Deadline:

@@ -4,13 +4,13 @@ import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from gateway.cli.diagnosis import Diagnosis, of_certificate
 from gateway.cli.steps import Failed, Skipped, Step, Steps, looked_up, until, walk
 from gateway.cli.visit import INSTANCE, SERIES, STUDY, first, local_address
+from gateway.config.paths import path_of
 from gateway.config.settings import Settings
 from gateway.dataset.query import Level, Query, Row, Selection
 from gateway.deadline import Deadline
@@ -123,7 +123,7 @@ class WebExamination:
         if not self._is_secure:
             raise Skipped("not used")
         one = self._profile
-        context = client_context(*(Path(name) if name else None for name in (one.ca, one.certificate, one.key)))
+        context = client_context(*map(path_of, (one.ca, one.certificate, one.key)))
         try:
             certificate = await self._connection(context)
         except ssl.SSLCertVerificationError as error:

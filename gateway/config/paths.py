@@ -38,3 +38,8 @@ def _model(annotation: Any) -> type[BaseModel] | None:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind
     return None
+
+
+def path_of(name: str) -> Path | None:
+    """Return the path that a setting names; None where it is empty."""
+    return Path(name) if name else None

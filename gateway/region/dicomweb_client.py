@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 import aiohttp
 
+from gateway.config.paths import path_of
 from gateway.dimse.tls import client_context
 from gateway.errors import (
     Busy,
@@ -236,7 +237,7 @@ _FAULTS: Final[tuple[tuple[Any, type[GatewayError], str], ...]] = (
 def _tls(profile: Profile) -> ssl.SSLContext | None:
     if not profile.dicomweb.startswith("https://"):
         return None
-    ca, certificate, key = (Path(name) if name else None for name in (profile.ca, profile.certificate, profile.key))
+    ca, certificate, key = map(path_of, (profile.ca, profile.certificate, profile.key))
     return client_context(ca, certificate, key)
 
 

@@ -3,8 +3,8 @@
 import ssl
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import aclosing
-from pathlib import Path
 
+from gateway.config.paths import path_of
 from gateway.config.settings import Settings
 from gateway.dataset.query import Level, Query, Row, Selection
 from gateway.deadline import Deadline
@@ -144,7 +144,7 @@ def _tls(profile: Profile) -> ssl.SSLContext | None:
     """Return what its associations are secured with; raises ConfigError where a file of it cannot be used."""
     if not profile.tls:
         return None
-    ca, certificate, key = (Path(name) if name else None for name in (profile.ca, profile.certificate, profile.key))
+    ca, certificate, key = map(path_of, (profile.ca, profile.certificate, profile.key))
     return client_context(ca, certificate, key)
 
 
