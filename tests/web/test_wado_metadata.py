@@ -152,4 +152,4 @@ async def test_head_tells_what_get_would(tail: str) -> None:
 async def test_other_methods_are_405_with_those_that_are_allowed(method: str) -> None:
     async with gateway() as web:
         answer = await web.client.request(method, f"{INSTANCE_PATH}/rendered")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
