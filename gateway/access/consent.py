@@ -16,6 +16,7 @@ from gateway.access.directive import Directive, Rule, decisive
 from gateway.access.index import Index
 from gateway.access.permit import Block, Recorder, StudyKey
 from gateway.access.principal import Principal
+from gateway.alongside import alongside
 from gateway.dataset.patient import PatientIdentifier
 from gateway.errors import AuditUnavailable, ConsentUnavailable, RequestError
 
@@ -226,17 +227,8 @@ class Consents:
             ConsentUnavailable: they cannot be read.
         """
         await self.refresh()
-        stopped: Exception | None = None
-        async with asyncio.TaskGroup() as group:
-            following = group.create_task(self._follow())
-            try:
-                yield
-            except Exception as error:  # noqa: BLE001 - carried past the group, which would wrap it
-                stopped = error
-            finally:
-                following.cancel()
-        if stopped is not None:
-            raise stopped
+        async with alongside(self._follow()):
+            yield
 
     async def refresh(self) -> None:
         """Take over what was changed elsewhere, and what the time has changed."""

@@ -12,7 +12,9 @@ from gateway.access.database import ConsentDatabase
 from gateway.access.fhir_consent import ConsentResources, Naming
 from gateway.access.outbox import Outbox
 from gateway.access.permit import Recorder
+from gateway.alongside import alongside
 from gateway.config.consent import ConsentSettings
+from gateway.config.paths import path_of
 from gateway.errors import ConfigError
 from gateway.events import Observer, unobserved
 
@@ -62,19 +64,10 @@ async def _telling(
     if not settings.webhook_url:
         yield
         return
-    token = Path(settings.webhook_token_file) if settings.webhook_token_file else None
+    token = path_of(settings.webhook_token_file)
     outbox = Outbox(database, settings.webhook_url, observe, token_file=token, tls=tls, clock=clock)
-    stopped: Exception | None = None
-    async with asyncio.TaskGroup() as group:
-        sending = group.create_task(outbox.run(consents.posted, settings.poll_seconds))
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - carried past the group, which would wrap it
-            stopped = error
-        finally:
-            sending.cancel()
-    if stopped is not None:
-        raise stopped
+    async with alongside(outbox.run(consents.posted, settings.poll_seconds)):
+        yield
 
 
 def _authority(settings: ConsentSettings) -> ssl.SSLContext | None:

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol
 
+from gateway.alongside import alongside
 from gateway.audit.chain import Entry
 from gateway.audit.cursors import Cursors, Place
 from gateway.audit.segments import Cursor, entries, writers
@@ -92,17 +93,8 @@ class Feed:
     async def running(self) -> AsyncIterator["Feed"]:
         """Bring what there is and what comes as long as the context lasts."""
         await asyncio.to_thread(self._cursors.load)
-        failure: Exception | None = None
-        async with asyncio.TaskGroup() as group:
-            running = group.create_task(self._run())
-            try:
-                yield self
-            except Exception as error:  # noqa: BLE001  (carried past the group, which would wrap it)
-                failure = error
-            finally:
-                running.cancel()
-        if failure is not None:
-            raise failure
+        async with alongside(self._run()):
+            yield self
 
     async def _run(self) -> None:
         try:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.alongside import alongside
 from gateway.config.settings import StoreSettings
 from gateway.errors import ConfigError, Inadmissible, QueueFull
 from gateway.events import Observer, unobserved
@@ -299,22 +300,12 @@ class FederatedStore:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["FederatedStore"]:
         """Deliver what waits, and what comes, as long as the context lasts."""
-        failure: Exception | None = None
         try:
             self._queue.open()
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(courier.run()) for courier in self._couriers.values()]
-                try:
-                    yield self
-                except Exception as error:  # noqa: BLE001  (carried past the group, which would wrap it)
-                    failure = error
-                finally:
-                    for task in tasks:
-                        task.cancel()
+            async with alongside(*(courier.run() for courier in self._couriers.values())):
+                yield self
         finally:
             await self._queue.aclose()
-        if failure is not None:
-            raise failure
 
     @asynccontextmanager
     async def intake(self, source: Source, *, study: str = "") -> AsyncIterator[Intake]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from gateway.alongside import alongside
 from gateway.config.settings import Settings
 from gateway.errors import ConfigError
 from gateway.events import Event, Observer
@@ -70,20 +71,10 @@ class Operations:
         """Look at a gateway as long as the context lasts."""
         self.model.attach(sources)
         self.probes.require("spool", lambda: _spool_problem(sources))
-        stopped: Exception | None = None
-        async with self._tracing(), asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._lag.run())]
-            if self._settings.echo_seconds and regions:
-                tasks.append(group.create_task(Echoes(regions, self, self._settings.echo_seconds).run()))
-            try:
-                yield
-            except Exception as error:  # noqa: BLE001 - carried past the group, which would wrap it
-                stopped = error
-            finally:
-                for task in tasks:
-                    task.cancel()
-        if stopped is not None:
-            raise stopped
+        seconds = self._settings.echo_seconds
+        echoing = [Echoes(regions, self, seconds).run()] if seconds and regions else []
+        async with self._tracing(), alongside(self._lag.run(), *echoing):
+            yield
 
     def drain(self) -> None:
         """Say that the gateway is about to stop, and end what would keep it from that."""

@@ -1,9 +1,8 @@
 """What is done for a request ends when its peer cancels it or is gone (PS3.7 9.3.2.3)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from gateway.dimse.association import Association
 from gateway.errors import Cancelled
@@ -35,22 +34,6 @@ async def interruptible(association: Association, message_id: int) -> AsyncItera
         if interrupted():
             _stop(association)
         raise
-
-
-@asynccontextmanager
-async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Do some work beside the body, no longer than it; what the body raises stays what it is."""
-    stopped: Exception | None = None
-    async with asyncio.TaskGroup() as group:
-        working = group.create_task(work)
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - carried past the group, which would wrap it
-            stopped = error
-        finally:
-            working.cancel()
-    if stopped is not None:
-        raise stopped
 
 
 def _stop(association: Association) -> None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, Self
 
+from gateway.alongside import alongside
 from gateway.config.settings import CommitmentSettings
 from gateway.dataset import transfer_syntax as ts
 from gateway.dataset.query import Row
@@ -88,20 +89,11 @@ class Reporter:
             ConfigError: there is nowhere to keep requests.
         """
         self._requests.open()
-        failure: Exception | None = None
         try:
-            async with asyncio.TaskGroup() as group:
-                task = group.create_task(self._run())
-                try:
-                    yield self
-                except Exception as error:  # noqa: BLE001 - carried past the group, which would wrap it
-                    failure = error
-                finally:
-                    task.cancel()
+            async with alongside(self._run()):
+                yield self
         finally:
             await self._requests.aclose()
-        if failure is not None:
-            raise failure
 
     async def enter(
         self, association: Association, peer: str, transaction_uid: str, instances: Sequence[Reference]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gateway.access.permit import Permit
 from gateway.access.principal import Transaction
+from gateway.alongside import alongside
 from gateway.dataset.json_model import to_json_model
 from gateway.dataset.query import Level, Query, Selection
 from gateway.dataset.writer import from_json_model
@@ -23,7 +24,7 @@ from gateway.federation.paging import first
 from gateway.scp import identifier
 from gateway.scp.destination import Destination
 from gateway.scp.gate import Gate
-from gateway.scp.interruption import beside, interruptible
+from gateway.scp.interruption import interruptible
 from gateway.scp.outgoing import Forms, send
 from gateway.scp.profile import PeerProfile
 from gateway.scp.query import Answer, failure, missing
@@ -204,7 +205,7 @@ class _Operation:
         cancelled = False
         try:
             selections = await self._selections()
-            async with beside(self._count(selections)):
+            async with alongside(self._count(selections)):
                 for selection in selections:
                     await self._deliver(selection)
             status, comment = tally.status()
