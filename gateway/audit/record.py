@@ -111,13 +111,6 @@ class Auditor(Protocol):
         """
 
 
-class Unrecorded:
-    """An auditor that keeps nothing: only for a gateway in open mode, which has no patients of this world."""
-
-    async def record(self, record: Record) -> None:
-        """Keep nothing."""
-
-
 class Actor(Protocol):
     """Who acts, as far as the log tells of them: what access knows of a caller has it all."""
 

@@ -11,7 +11,8 @@ from starlette.routing import BaseRoute, Route
 from gateway.access.decision import Decisions
 from gateway.access.principal import Transaction
 from gateway.web.fhir_audit import AuditApi
-from gateway.web.fhir_consent import FHIR_JSON, ConsentApi
+from gateway.web.fhir_consent import ConsentApi
+from gateway.web.fhir_request import FHIR_JSON
 from gateway.web.policy import Guarded, public
 
 ROOT: Final = "/fhir"

@@ -5,7 +5,6 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 import orjson
 from starlette.requests import Request
@@ -20,15 +19,13 @@ from gateway.audit.record import Actor
 from gateway.audit.report import Report
 from gateway.audit.words import Language
 from gateway.dataset.patient import PatientIdentifier
-from gateway.errors import NotFound, RequestError, Unauthenticated, UnsupportedMediaType
+from gateway.errors import NotFound, RequestError, Unauthenticated
 from gateway.events import request_id
 from gateway.web.authentication import PRINCIPAL
-from gateway.web.form import form
+from gateway.web.fhir_request import FHIR_JSON, parameters, resource
 
-FHIR_JSON: Final = "application/fhir+json"
 MOST_A_PAGE: Final = 1000
 MOST_PAGES: Final = 1000
-MOST_BYTES: Final = 64 * 1024
 
 Json = dict[str, Any]
 Handler = Callable[[Request], Awaitable[Response]]
@@ -72,7 +69,7 @@ class AuditApi:
     async def events(self, request: Request) -> Response:
         """Search a patient's events: a searchset, or with ``Accept: text/html`` or ``text/csv`` the report."""
         actor = _actor(request)
-        search = self._asked(await _parameters(request), actor)
+        search = self._asked(await parameters(request), actor)
         kind = _kind(request)
         page = await self._desk.look(
             actor,
@@ -93,14 +90,14 @@ class AuditApi:
         """Take a correction request in, or search them by patient."""
         actor = _actor(request)
         if request.method == "POST":
-            task = await _document(request)
+            task = await resource(request, "Task")
             patient = self._patient(_token(task.get("for")))
             study = _token(task.get("focus"))[1].removeprefix("urn:oid:")
             made = await self._desk.corrections.open(actor, patient, str(task.get("description", "")), study)
             # Relative: whoever opened it knows our address.
             headers = {"Location": f"Task/{made.id}"}
             return Response(orjson.dumps(self._task(made)), 201, headers, FHIR_JSON)
-        asked = await _parameters(request)
+        asked = await parameters(request)
         patients = None
         if patient_asked := asked.get("patient", []):
             patients = await self._desk.identifiers(self._patient(_split(patient_asked[0])))
@@ -113,7 +110,7 @@ class AuditApi:
         if request.method != "PUT":
             found = await corrections.get(request.path_params["id"])
             return Response(orjson.dumps(self._task(found)), media_type=FHIR_JSON)
-        task = await _document(request)
+        task = await resource(request, "Task")
         states = {status: state for state, status in STATUSES.items()}
         if task.get("status") not in states:
             raise RequestError(f"Task.status is one of {', '.join(states)}")
@@ -190,35 +187,6 @@ def _actor(request: Request) -> Actor:
     if actor is None:
         raise Unauthenticated("who asks? Send a bearer token: Authorization: Bearer ...")
     return actor
-
-
-async def _parameters(request: Request) -> dict[str, list[str]]:
-    """Read the parameters of the URL, and of the form where there is one, which keeps the patient out of URLs."""
-    text = request.scope["query_string"].decode("ascii", "replace")
-    if request.method == "POST":
-        text += "&" + (await form(request)).decode("utf-8", "replace")
-    found: dict[str, list[str]] = {}
-    for key, value in parse_qsl(text):
-        found.setdefault(key, []).append(value)
-    return found
-
-
-async def _document(request: Request) -> Json:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type not in {FHIR_JSON, "application/json"}:
-        raise UnsupportedMediaType(f"a Task is sent as {FHIR_JSON}")
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MOST_BYTES:
-            raise RequestError(f"a Task is at most {MOST_BYTES} bytes")
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        document = None
-    if not isinstance(document, dict) or document.get("resourceType") != "Task":
-        raise RequestError("the body is no FHIR Task")
-    return document
 
 
 def _token(reference: Any) -> tuple[str, str]:

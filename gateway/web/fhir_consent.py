@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import wraps
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 import orjson
 from starlette.requests import Request
@@ -33,12 +32,9 @@ from gateway.errors import (
 )
 from gateway.events import request_id
 from gateway.web.authentication import PRINCIPAL
-from gateway.web.form import form
+from gateway.web.fhir_request import FHIR_JSON, JSON_TYPES, parameters, resource
 from gateway.web.policy import Guarded, Handler, permit_of
 
-FHIR_JSON: Final = "application/fhir+json"
-MOST_BYTES: Final = 256 * 1024
-_JSON: Final = frozenset({FHIR_JSON, "application/json", "text/json", "json"})
 _ETAG: Final = re.compile(r'W/"(?P<version>[0-9]{1,9})"')
 _ISSUES: Final[Mapping[type[GatewayError], str]] = {
     InvalidResource: "invalid",
@@ -85,7 +81,7 @@ class ConsentApi:
     async def search(self, request: Request) -> Response:
         """Search a patient's consents of some statuses (ITI-108)."""
         _check_format(request)
-        asked = await _parameters(request)
+        asked = await parameters(request)
         if unknown := asked.keys() - _PARAMETERS:
             raise RequestError(f"not a parameter of this search: {', '.join(sorted(unknown))[:100]}")
         named = asked.get("patient", []) + asked.get("patient.identifier", [])
@@ -108,7 +104,8 @@ class ConsentApi:
 
     async def create(self, request: Request) -> Response:
         """Take in a directive, or an override shaped by PCOI."""
-        draft = self.resources.read(await _document(request))
+        _check_format(request)
+        draft = self.resources.read(await resource(request, "Consent"))
         principal, request_id = _caller(request)
         if draft.reason is None:
             # What the route asked is enough only for who may do the one and not the other.
@@ -133,7 +130,8 @@ class ConsentApi:
 
     async def update(self, request: Request) -> Response:
         """Change a directive, or end an override; with If-Match only the version that the caller has seen."""
-        document = await _document(request)
+        _check_format(request)
+        document = await resource(request, "Consent")
         known = await self.consents.get(request.path_params["id"])
         if document.get("id") != known.id:
             raise InvalidResource("Consent.id is not that of the URL", [("Consent.id", "is not that of the URL")])
@@ -224,35 +222,5 @@ def _check_format(request: Request) -> None:
     """Refuse a caller who takes no JSON."""
     asked = request.query_params.get("_format") or request.headers.get("accept", "*/*")
     kinds = {part.partition(";")[0].strip().lower() for part in asked.split(",")}
-    if not kinds & (_JSON | {"*/*", "application/*", ""}):
+    if not kinds & (JSON_TYPES | {"*/*", "application/*", ""}):
         raise NotAcceptable(f"consents are written as {FHIR_JSON} only")
-
-
-async def _parameters(request: Request) -> dict[str, list[str]]:
-    """Read the parameters of the URL, or of the form, which keeps the patient out of URLs."""
-    text = request.scope["query_string"].decode("ascii", "replace")
-    if request.method == "POST":
-        text += "&" + (await form(request)).decode("utf-8", "replace")
-    found: dict[str, list[str]] = {}
-    for key, value in parse_qsl(text):
-        found.setdefault(key, []).append(value)
-    return found
-
-
-async def _document(request: Request) -> dict[str, Any]:
-    _check_format(request)
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type not in _JSON:
-        raise UnsupportedMediaType(f"a Consent is sent as {FHIR_JSON}")
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MOST_BYTES:
-            raise RequestError(f"a Consent is at most {MOST_BYTES} bytes")
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        document = None
-    if not isinstance(document, dict) or document.get("resourceType") != "Consent":
-        raise RequestError("the body is no FHIR Consent in JSON")
-    return document
