@@ -1,6 +1,5 @@
 """User agents that store through the gateway, archives that it stores into, and what comes back of it."""
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from regions.plan import SMALL
 from regions.province import generate
 from tests.interop.serving import MULTIPART, Gateway, gateway, peer, profile
 from tests.kit.dicom import encode, from_part10, part10, study
-from tests.kit.peers import FINDSCU, STORESCU, dcmqrscp, free_port, orthanc, run
+from tests.kit.peers import FINDSCU, STORESCU, dcmqrscp, free_port, orthanc, require, run
 
-CURL = shutil.which("curl")
+CURL = Path("/usr/bin/curl")
 NEVER_ON_THE_WEB = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.2"}
 
 
@@ -75,8 +74,8 @@ def test_dicomweb_client_stores_a_study_and_finds_it_again(served: Served) -> No
     assert one.PixelData
 
 
-@pytest.mark.skipif(CURL is None, reason="curl is not installed")
 def test_curl_stores_a_folder_in_one_line(served: Served, tmp_path: Path) -> None:
+    require(CURL)
     files = written(tmp_path / "a folder", study(1, instances=3))
     line = (
         "find \"$FOLDER\" -type f -exec curl -fsS -X POST -H 'Content-Type: application/dicom' -T {} "
@@ -88,8 +87,8 @@ def test_curl_stores_a_folder_in_one_line(served: Served, tmp_path: Path) -> Non
     assert len(retrieved(served.gateway, f"/studies/{dcmread(files[0]).StudyInstanceUID}")) == 3
 
 
-@pytest.mark.skipif(CURL is None, reason="curl is not installed")
 def test_curl_stores_a_folder_in_one_request(served: Served, tmp_path: Path) -> None:
+    require(CURL)
     files = written(tmp_path / "folder", study(1, instances=3))
     fields = [word for file in files for word in ("-F", f'f=@"{file}";type=application/dicom')]
     kind = ("-H", 'Content-Type: multipart/related; type="application/dicom"')
