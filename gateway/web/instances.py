@@ -88,7 +88,7 @@ class Files:
             stored, self._container, self._asked.wishes.default, sorted(targets), decodable=decodable
         )
         name = transfer_syntax(stored).name
-        why = f"the instance is held in {name} and cannot be converted: ask for transfer-syntax=*"
+        why = f"the instance is held in {name} and cannot be sent as what is asked for, but with transfer-syntax=* as it is"
         return self._asked.wishes.choose(forms, why).transfer_syntax
 
     def _is_streamed(self, stored: str) -> bool:
