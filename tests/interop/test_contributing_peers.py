@@ -1,4 +1,4 @@
-"""PACS and tools that others wrote contribute through the DIMSE face: what they sent is what QIDO, C-FIND and WADO give."""
+"""Tools and PACS that others wrote contribute by C-STORE: what they sent is what QIDO, C-FIND and WADO give."""
 
 import asyncio
 import json
