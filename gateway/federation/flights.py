@@ -182,6 +182,7 @@ class Flight:
         spooled = self._spool.grow(facts, store.charge)
         self._aloft[spooled] = store
         self.publish(spooled)
+        store.promise(SUCCESS)
         store.divert(spooled.content)
         try:
             await store.received()
