@@ -143,7 +143,7 @@ def known_vr(key: str) -> str:
 @cache
 def keywords() -> Mapping[str, str]:
     """Map each keyword of PS3.6 to its key."""
-    return MappingProxyType({line[4]: _key(tag) for tag, line in ELEMENTS.items()})
+    return MappingProxyType({line[4]: _key(tag) for tag, line in ELEMENTS.items() if line[4]})
 
 
 def keyword_of(key: str) -> str:

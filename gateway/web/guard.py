@@ -97,6 +97,12 @@ class _Joined:
         return self._transport.is_closing()
 
 
+MALFORMED: Final = (
+    "the request is not valid HTTP/1.1; in an address, percent-encode what is not ASCII, e.g. B%C3%A9langer"
+)
+"""What the parser refuses without a reason of its own: mostly a name that was typed as it is."""
+
+
 class GuardedHttpToolsProtocol(HttpToolsProtocol):
     """One HTTP/1.1 connection under ``HttpLimits``.
 
@@ -119,7 +125,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         self._period = min(self._limits.header_seconds, self._limits.write_stall_seconds) / 8
         self._lost = lost
         self._watch: asyncio.TimerHandle | None = None
-        self._refusal = (HTTPStatus.BAD_REQUEST, "the request is not valid HTTP/1.1")
+        self._refusal = (HTTPStatus.BAD_REQUEST, MALFORMED)
         self._deaf = False
         self._header_since: float | None = None
         self._unparsed = 0  # bytes since the parser last told of a header or a piece of body

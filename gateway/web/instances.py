@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from gateway.dataset.codestreams import DECODABLE, TRANSCODABLE_TO, can_become
+from gateway.dataset.codestreams import DECODABLE, NATIVE, TRANSCODABLE_TO, can_become
 from gateway.dataset.fragments import fragment
 from gateway.dataset.jobs import recode_ends, reencode_frames, transcode_instance
 from gateway.dataset.part10 import file_meta
@@ -22,7 +22,7 @@ from gateway.web.asked import Asked
 from gateway.web.completeness import Header
 from gateway.web.formats import Form, instance_forms
 from gateway.web.multipart import MultipartRelated
-from gateway.web.negotiation import DICOM
+from gateway.web.negotiation import DICOM, Unavailable
 from gateway.web.retrieval import Representation
 from gateway.web.streaming import Body, ahead, reading
 from gateway.web.whole import WholeInstance, whole
@@ -77,18 +77,28 @@ class Files:
             if description is None or description.bits_allocated <= WORD_BITS:
                 self._here = None
             return
-        if description is None and transfer_syntax(stored).encapsulated:
-            can = {EXPLICIT_VR_LE}  # without pixels nothing is compressed: the label alone changes
-        else:
-            can = {uid for uid in TRANSCODABLE_TO if can_become(description, stored, uid)}
+        if description is None:
+            self.outgoing = self._chosen_without_pixels(stored)
+            return
+        can = {uid for uid in TRANSCODABLE_TO if can_become(description, stored, uid)}
         self.outgoing = self._chosen(stored, can, decodable=EXPLICIT_VR_LE in can)
+
+    def _chosen_without_pixels(self, stored: str) -> str:
+        """Choose where nothing is compressed: encapsulated Transfer Syntaxes differ by their label (PS3.5 A.4).
+
+        A report between images has such a label only for who takes nothing plainer.
+        """
+        try:
+            return self._chosen(stored, TRANSCODABLE_TO & NATIVE, decodable=True)
+        except Unavailable:
+            return self._chosen(stored, TRANSCODABLE_TO, decodable=True)
 
     def _chosen(self, stored: str, targets: set[str] | frozenset[str], *, decodable: bool) -> str:
         forms = instance_forms(
             stored, self._container, self._asked.wishes.default, sorted(targets), decodable=decodable
         )
         name = transfer_syntax(stored).name
-        why = f"the instance is held in {name} and cannot be converted: ask for transfer-syntax=*"
+        why = f"the instance is held in {name} and cannot be had as asked for, but as it is with transfer-syntax=*"
         return self._asked.wishes.choose(forms, why).transfer_syntax
 
     def _is_streamed(self, stored: str) -> bool:
@@ -103,11 +113,15 @@ class Files:
     def data_set(self) -> AsyncIterator[Sequence[Buffer]]:
         """Yield its Data Set in pieces."""
         stored = self._instance.transfer_syntax_uid
-        if self._here is not None and self._here.index.description is not None and self.outgoing != stored:
+        if self.outgoing == stored:
+            return self._instance.bursts()
+        if self._here is not None and self._here.index.description is not None:
             return self._transcoded(self._here)
-        if self.outgoing != stored and not transfer_syntax(stored).encapsulated:
-            return self._reencoded()
-        return self._instance.bursts()
+        if self._here is not None and self.outgoing == DEFLATED_EXPLICIT_VR_LE:
+            return self._deflated(self._here)
+        if stored == EXPLICIT_VR_LE or transfer_syntax(stored).encapsulated:
+            return self._instance.bursts()
+        return self._reencoded()
 
     async def _reencoded(self) -> AsyncIterator[list[Buffer]]:
         """Re-encode as Explicit VR Little Endian (PS3.18 8.7.3) while it arrives."""
@@ -116,6 +130,13 @@ class Files:
             async for burst in bursts:
                 yield [piece for part in burst for piece in encoder.feed(part)]
         yield [*encoder.finish()]
+
+    async def _deflated(self, here: WholeInstance) -> AsyncIterator[list[Buffer]]:
+        """Deflate what has no pixels; an encapsulated Transfer Syntax is then Explicit VR Little Endian."""
+        stored = here.instance.transfer_syntax_uid
+        plain = EXPLICIT_VR_LE if transfer_syntax(stored).encapsulated else stored
+        data = here.instance.read(0, here.instance.size or 0)
+        yield [await self._asked.workers.run(transcode_instance, data, plain, self.outgoing)]
 
     async def _transcoded(self, here: WholeInstance) -> AsyncIterator[list[Buffer]]:
         index, run = here.index, self._asked.workers.run

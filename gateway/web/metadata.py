@@ -13,6 +13,7 @@ from gateway.web.described import marked, parsed, placed
 from gateway.web.formats import XML
 from gateway.web.locations import uid_of
 from gateway.web.multipart import MultipartRelated
+from gateway.web.ranges import matches
 from gateway.web.retrieval import Representation
 from gateway.web.streaming import Body
 
@@ -126,9 +127,3 @@ class XmlMetadata(Metadata):
     def end(self) -> bytes:
         """Return the closing boundary."""
         return self._closed(self._frame.close())
-
-
-def matches(field: str, etag: str) -> bool:
-    """Whether an If-None-Match field names a tag (RFC 9110 13.1.2)."""
-    members = [member.strip().removeprefix("W/") for member in field.split(",")]
-    return "*" in members or etag in members

@@ -136,6 +136,10 @@ def _retrieving(
     )
 
 
+def _tagged() -> list[JsonObject]:
+    return fields("If-None-Match")
+
+
 def _parts(*types: str) -> list[str]:
     return [f'{MULTIPART}; type="{media_type}"' for media_type in types]
 
@@ -151,9 +155,9 @@ def _uri() -> Operation:
         "Retrieve",
         "PS3.18 9",
         types,
-        parameters=lambda: [*uri_parameters(), *fields("Prefer", "Range")],
+        parameters=lambda: [*uri_parameters(), *fields("Prefer", "Range"), *_tagged()],
         errors=_RETRIEVE,
-        statuses=_PARTIAL,
+        statuses=_REVALIDATED,
     )
 
 
@@ -163,14 +167,14 @@ OPERATIONS: Final[Mapping[Callable[..., Any], Operation]] = MappingProxyType(
         Search.series: _searching("searchForSeries", Level.SERIES, Level.STUDY),
         Search.instances: _searching("searchForInstances", Level.IMAGE, Level.STUDY, Level.SERIES),
         Retrieve.instances: _retrieving("retrieve", map(str, (*STUDY_FORMS, *INSTANCE_FORMS))),
-        Retrieve.metadata: _retrieving(
-            "retrieveMetadata", map(str, METADATA_FORMS), lambda: fields("If-None-Match"), statuses=_REVALIDATED
+        Retrieve.metadata: _retrieving("retrieveMetadata", map(str, METADATA_FORMS), _tagged, statuses=_REVALIDATED),
+        Retrieve.bulk_data: _retrieving("retrieveBulkData", (*_FRAMES, "*/*"), _tagged, statuses=_REVALIDATED),
+        Retrieve.value: _retrieving("retrieveBulkDataValue", (*_FRAMES, "*/*"), _tagged, statuses=_REVALIDATED),
+        Retrieve.pixel_data: _retrieving("retrievePixelData", _FRAMES, _tagged, statuses=_REVALIDATED),
+        Retrieve.frames: _retrieving("retrieveFrames", _FRAMES, _tagged, statuses=_REVALIDATED),
+        Retrieve.rendered: _retrieving(
+            "retrieveRendered", _LOOKED_AT, rendered_parameters, _tagged, statuses=_REVALIDATED
         ),
-        Retrieve.bulk_data: _retrieving("retrieveBulkData", (*_FRAMES, "*/*")),
-        Retrieve.value: _retrieving("retrieveBulkDataValue", (*_FRAMES, "*/*")),
-        Retrieve.pixel_data: _retrieving("retrievePixelData", _FRAMES),
-        Retrieve.frames: _retrieving("retrieveFrames", _FRAMES),
-        Retrieve.rendered: _retrieving("retrieveRendered", _LOOKED_AT, rendered_parameters),
         Retrieve.thumbnail: _retrieving("retrieveThumbnail", RENDERED_TYPES, viewport_parameter),
         Retrieve.uri: _uri(),
         Store.instances: Operation(

@@ -262,10 +262,13 @@ def _tag(part: str) -> str | None:
 
 
 def _unknown(names: Sequence[str]) -> list[str]:
-    return [
-        f"{_quoted(name)} is no parameter and no attribute{_hint(name) if index < MOST_HINTS else '.'}"
-        for index, name in enumerate(dict.fromkeys(names))
-    ]
+    return [_told(name, hint=index < MOST_HINTS) for index, name in enumerate(dict.fromkeys(names))]
+
+
+def _told(name: str, *, hint: bool) -> str:
+    if name in keywords() or name in UNMATCHABLE:
+        return f"{name} is no attribute that a search matches or returns."
+    return f"{_quoted(name)} is no parameter and no attribute{_hint(name) if hint else '.'}"
 
 
 def _quoted(name: str) -> str:

@@ -1,21 +1,24 @@
 """Resources that are parts of instances: as one body, of which a range can be had, or as parts of one."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.web.asked import Asked
 from gateway.web.completeness import Header
 from gateway.web.multipart import MultipartRelated
-from gateway.web.ranges import Content, byte_range
+from gateway.web.ranges import Content, byte_range, matches
 from gateway.web.retrieval import Representation
 from gateway.web.streaming import Body, ahead
 
 if TYPE_CHECKING:
     from gateway.federation.retrieval import Instance
+
+TAGGED_BYTES: Final = 1 << 20
+"""At the beginning and at the end of a body that is too long to be read for its tag alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +81,21 @@ class Parts(Representation):
     async def _prepare_whole(self, instance: "Instance") -> None:
         part = self._parts[0]
         self._whole = await part.made()
+        if not isinstance(part.content, Content):
+            return  # a picture made anew may differ: no tag and no range of it
         facts = f"{instance.region} {instance.sop_instance_uid} {part.location} {part.content_type} {self._whole.size}"
-        self._etag = f'"{blake2b(facts.encode(), digest_size=16).hexdigest()}"'
-        fields = self.asked.request.headers
-        # A range is of these very bytes; a picture made anew may differ.
-        if "range" in fields and isinstance(part.content, Content) and self._unchanged(fields.get("if-range", "")):
-            self._range = byte_range(fields["range"], self._whole.size)
+        self._etag = _tag(facts, self._whole)
+        request = self.asked.request
+        if matches(request.headers.get("if-none-match", ""), self._etag):
+            self.status = HTTPStatus.NOT_MODIFIED
+        # RFC 9110 14.2: Range is for GET alone.
+        elif "range" in request.headers and request.method == "GET" and self._unchanged(request.headers):
+            self._range = byte_range(request.headers["range"], self._whole.size)
         if self._range is not None:
             self.status = HTTPStatus.PARTIAL_CONTENT
 
-    def _unchanged(self, condition: str) -> bool:
-        return condition in {"", self._etag}
+    def _unchanged(self, fields: Mapping[str, str]) -> bool:
+        return fields.get("if-range", "") in {"", self._etag}
 
     def headers(self) -> list[Header]:
         """Return Content-Type, and what else describes a single part."""
@@ -96,14 +103,12 @@ class Parts(Representation):
             return [(b"content-type", self._frame.content_type.encode())]
         part, size = self._parts[0], self._whole.size
         start, stop = self._range or (0, size)
-        told: list[Header] = [
-            (b"content-type", part.content_type.encode()),
-            (b"content-length", str(stop - start).encode()),
-            *part.headers,
-        ]
+        told: list[Header] = [(b"content-type", part.content_type.encode()), *part.headers]
+        if self.status != HTTPStatus.NOT_MODIFIED:
+            told.append((b"content-length", str(stop - start).encode()))
         if part.location:
             told.append((b"content-location", part.location.encode()))
-        if isinstance(part.content, Content):
+        if self._etag:
             told += [(b"accept-ranges", b"bytes"), (b"etag", self._etag.encode())]
         if self._range is not None:
             told.append((b"content-range", f"bytes {start}-{stop - 1}/{size}".encode()))
@@ -111,6 +116,8 @@ class Parts(Representation):
 
     async def write(self, body: Body) -> None:
         """Write the prepared parts; those that have to be made are made a few ahead."""
+        if self.status == HTTPStatus.NOT_MODIFIED:
+            return
         if self._frame is None:
             for piece in self._whole.pieces(*(self._range or (0, None))):
                 await body.write(piece)
@@ -129,3 +136,13 @@ class Parts(Representation):
     def end(self) -> bytes:
         """Return the closing boundary of a multipart body."""
         return self._frame.close() if self._frame else b""
+
+
+def _tag(facts: str, content: Content) -> str:
+    """Return the entity tag of what is sent as it is held (RFC 9110 8.8.3)."""
+    digest = blake2b(facts.encode(), digest_size=16)
+    head = min(content.size, TAGGED_BYTES)
+    for start, stop in ((0, head), (max(head, content.size - TAGGED_BYTES), content.size)):
+        for piece in content.pieces(start, stop):
+            digest.update(piece)
+    return f'"{digest.hexdigest()}"'

@@ -1,4 +1,4 @@
-"""Part of a body: Range and If-Range (RFC 9110 14)."""
+"""Part of a body, or none of it: Range (RFC 9110 14) and If-None-Match (RFC 9110 13.1.2)."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -69,3 +69,9 @@ def byte_range(field: str, size: int) -> tuple[int, int] | None:
     if start >= stop:
         raise RangeNotSatisfiable(f"there are {size} bytes", size=size)
     return start, stop
+
+
+def matches(field: str, etag: str) -> bool:
+    """Whether an If-None-Match field names a tag (RFC 9110 13.1.2)."""
+    members = [member.strip().removeprefix("W/") for member in field.split(",")]
+    return "*" in members or etag in members

@@ -60,6 +60,7 @@ class Rendered(Parts):
         many: whether there may be several parts.
         thumbnail: whether only a picture will do.
         region: what part of a picture is shown, where ``rendering`` does not say.
+        alone: whether only a body without parts will do.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Rendered(Parts):
         many: bool = False,
         thumbnail: bool = False,
         region: Region | None = None,
+        alone: bool = False,
     ) -> None:
         super().__init__(asked)
         self._rendering = rendering
@@ -78,6 +80,7 @@ class Rendered(Parts):
         self._many = many
         self._thumbnail = thumbnail
         self._region = region
+        self._alone = alone
 
     async def parts(self, instance: "Instance") -> Sequence[Part]:
         """Return the picture, video, document or report that the instance is."""
@@ -104,7 +107,8 @@ class Rendered(Parts):
             raise NotFound(f"there is no frame {self._numbers[-1]}: the instance has {index.number_of_frames}")
         several = len(self._numbers) > 1
         single = not several and not self._many
-        form = self.asked.wishes.choose(pictures(single=single, many=True), "the image cannot be rendered like that")
+        forms = pictures(single=single, many=not self._alone)
+        form = self.asked.wishes.choose(forms, "the image cannot be rendered like that")
         self.single = form.single
         wanted = replace(
             self._rendering,

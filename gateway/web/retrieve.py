@@ -124,7 +124,8 @@ class Retrieve:
         asked = Asked(wanted.selected, wanted.wishes, (), request, self.locations, self.workers)
         if wanted.as_dicom:
             return self._response(asked, Instances(asked, Form(DICOM, single=True)))
-        return self._response(asked, Rendered(asked, wanted.rendering, wanted.frames, region=wanted.region))
+        written = Rendered(asked, wanted.rendering, wanted.frames, region=wanted.region, alone=True)
+        return self._response(asked, written)
 
     def of_uri(self, request: Request) -> Transaction:
         """Return the transaction of a WADO-URI request; a malformed one is told so by its handler."""

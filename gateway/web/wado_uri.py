@@ -91,6 +91,8 @@ def _ranges(request: Request, given: Mapping[str, str]) -> list[MediaRange]:
     if "contentType" not in given:
         return field
     wanted = media_ranges(given["contentType"])
+    if not wanted:
+        raise RequestError("contentType: expected media types such as image/jpeg, with commas between them")
     if any({"transfer-syntax", "charset"} & set(member.parameters) for member in wanted):
         raise RequestError("contentType: expected no transfer-syntax and no charset: they are parameters of their own")
     allowed = [member for member in wanted if any(r.q and r.specificity(member.type) for r in field)]

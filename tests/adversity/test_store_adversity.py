@@ -1,5 +1,6 @@
 """Nothing that was acknowledged is lost, and nothing is half there: kill -9, regions that are down, full disks."""
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -22,6 +23,7 @@ from pynetdicom import evt
 
 from tests.interop.serving import Gateway, gateway, profile
 from tests.kit.dicom import encode, instance, part10
+from tests.kit.fault_proxy import fault_proxy
 from tests.kit.peers import DicomNode, free_port, pynetdicom_scp
 from tests.web.storing import FILE, first, multipart, values
 
@@ -49,13 +51,22 @@ class Region:
 
 def post(port: int, datasets: list[Dataset]) -> tuple[int, list[str]]:
     """Store instances; return the status and the UIDs that the answer calls stored."""
+    status, module = answered(port, datasets)
+    return status, uids_in(module, "00081199")
+
+
+def uids_in(module: dict[str, Any], sequence: str) -> list[str]:
+    return [first(item, "00081155") for item in values(module, sequence)]
+
+
+def answered(port: int, datasets: list[Dataset]) -> tuple[int, dict[str, Any]]:
+    """Store instances; return the status and the Store Instances Response Module."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     with contextlib.closing(connection):
         fields = {"Content-Type": f'multipart/related; type="{FILE}"; boundary=frontier'}
         connection.request("POST", "/dicom-web/studies", multipart([(FILE, {}, part10(x)) for x in datasets]), fields)
         with connection.getresponse() as response:
-            module = json.loads(response.read())
-            return response.status, [first(item, "00081155") for item in values(module, "00081199")]
+            return response.status, json.loads(response.read())
 
 
 class Client(threading.Thread):
@@ -153,23 +164,41 @@ def test_gateway_that_restarts_delivers_what_it_had_queued(tmp_path: Path) -> No
     assert sorted(region.received) == sorted(stored)
 
 
-def test_region_that_stops_reading_is_given_up_and_what_it_did_not_take_is_not_called_stored(tmp_path: Path) -> None:
-    # R23, without a queue: the instance is among those that failed.
+IMPATIENT = '[store]\ndefault = ["ARCHIVE"]\nstall_seconds = 0.5\n'
+
+
+async def test_region_that_stops_reading_is_given_up_and_that_instance_has_failed(tmp_path: Path) -> None:
+    # R23, without a queue: the first is stored, the region's socket takes no more of the second.
+    region, small, large = Region(), instance(1, 1, 1), instance(1, 1, 2, size=32 << 20)
+    with region.serving() as node:
+        async with fault_proxy(node.port) as proxy:
+            proxy.to_server.after_pdu(30).freeze()
+            with gateway(tmp_path, profile("ARCHIVE", proxy.port), settings=IMPATIENT) as served:
+                async with asyncio.timeout(20):
+                    status, module = await asyncio.to_thread(answered, served.http_port, [small, large])
+            proxy.to_server.thaw()
+    assert status == 202
+    assert uids_in(module, "00081199") == [small.SOPInstanceUID]
+    assert uids_in(module, "00081198") == [large.SOPInstanceUID]
+    assert first(values(module, "00081198")[0], "00081197") == 0xA700
+    assert region.received.keys() == {small.SOPInstanceUID}
+
+
+def test_region_that_never_answers_a_c_store_is_given_up_and_that_instance_has_failed(tmp_path: Path) -> None:
     held = threading.Event()
 
     def stall(event: Any) -> int:
         held.wait(20)
         return 0
 
-    text = '[store]\ndefault = ["ARCHIVE"]\nstall_seconds = 0.5\n'
     with pynetdicom_scp("ARCHIVE", [(evt.EVT_C_STORE, stall)]) as node:
-        with gateway(tmp_path, profile("ARCHIVE", node.port), settings=text) as served:
+        with gateway(tmp_path, profile("ARCHIVE", node.port), settings=IMPATIENT) as served:
             began = time.monotonic()
-            status, stored = post(served.http_port, [instance(1, 1, 1, size=4 << 20)])
+            status, module = answered(served.http_port, [one := instance(1, 1, 1, size=4 << 20)])
             assert time.monotonic() - began < 10
         held.set()
     assert status == 503
-    assert stored == []
+    assert (uids_in(module, "00081199"), uids_in(module, "00081198")) == ([], [one.SOPInstanceUID])
 
 
 def test_ten_thousand_and_one_parts_and_endless_headers_cost_little(tmp_path: Path) -> None:

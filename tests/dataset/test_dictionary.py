@@ -48,7 +48,8 @@ def test_every_vr_of_the_dictionary_can_be_decoded() -> None:
 
 
 def test_every_keyword_has_its_tag_and_a_repeating_one_its_keyword() -> None:
-    assert dict(keywords()) == {keyword: f"{tag:08X}" for keyword, tag in keyword_dict.items()}
+    # pydicom's own table has retired attributes without a keyword under the empty one.
+    assert dict(keywords()) == {keyword: f"{tag:08X}" for keyword, tag in keyword_dict.items() if keyword}
     for tag in (0x60000010, 0x60023000, 0x50003000, 0x00204100, 0x10100001, 0x60010010, 0x00190010):
         assert keyword_of(f"{tag:08X}") == (keyword_for_tag(tag) or f"{tag:08X}")
 

@@ -190,6 +190,13 @@ FRAMINGS = {
 }
 
 
+async def test_name_that_is_not_percent_encoded_is_400_and_says_what_to_do(web: Gateway) -> None:
+    raw = await exchange(web.port, "GET /dicom-web/studies?PatientName=Bélanger HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    assert raw.startswith(b"HTTP/1.1 400 ")
+    assert b"percent-encode" in raw
+    assert not web.search.queries
+
+
 @pytest.mark.parametrize("case", FRAMINGS)
 async def test_ambiguous_framing_is_refused_and_nothing_is_smuggled(web: Gateway, case: str) -> None:
     raw = await exchange(web.port, FRAMINGS[case] + SMUGGLED)

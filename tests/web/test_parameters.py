@@ -256,6 +256,17 @@ def test_what_cannot_be_matched_is_ignored_with_a_warning(name: str) -> None:
     assert name in query.warnings[0]
 
 
+@pytest.mark.parametrize("name", ["TransferSyntaxUID", "SpecificCharacterSet", "00080005"])
+def test_attribute_that_steers_and_is_not_matched_is_told_from_a_misspelt_one(name: str) -> None:
+    assert parse(f"{name}=1").warnings == (f"{name} is no attribute that a search matches or returns. It was ignored.",)
+
+
+def test_parameter_without_a_name_is_unknown_as_any_other() -> None:
+    query = parse("=1&StudyDate=20240101")
+    assert query.keys == {("00080020",): "20240101"}
+    assert query.warnings == ("one of the names is no parameter and no attribute. It was ignored.",)
+
+
 def test_unknown_includefield_is_ignored_with_a_warning() -> None:
     query = parse("includefield=StudyDescriptio,00081030")
     assert query.include == {("00081030",)}

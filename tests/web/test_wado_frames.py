@@ -214,6 +214,36 @@ async def test_range_of_another_version_is_the_whole() -> None:
     assert (same.status_code, other.status_code) == (206, 200)
 
 
+@pytest.mark.parametrize("path", ["frames/1", "rendered", "bulkdata/7FE00010"])
+async def test_video_that_the_caller_has_is_not_sent_again(path: str) -> None:
+    place = f"{INSTANCE_PATH}/{path}"
+    tag = (await get(video(), path=place, accept="video/*")).headers["etag"]
+    for known in (tag, f'"other", {tag}', "*"):
+        again = await get(video(), path=place, accept="video/*", if_none_match=known, range="bytes=1-2")
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        assert "content-length" not in again.headers
+    other = await get(video(), path=place, accept="video/*", if_none_match='"other"')
+    assert (other.status_code, other.content) == (200, VIDEO)
+
+
+@pytest.mark.parametrize("at", [0, len(VIDEO) - 1])
+async def test_tag_changes_with_the_bytes(at: int) -> None:
+    changed = bytearray(VIDEO)
+    changed[at] ^= 1
+    tags = [
+        (await get(held, path=f"{INSTANCE_PATH}/rendered")).headers["etag"]
+        for held in (video(), video(bytes(changed)), video())
+    ]
+    assert tags[0] == tags[2] != tags[1]
+
+
+async def test_head_is_of_the_whole_whatever_range_is_asked_for() -> None:
+    async with gateway(retrieve=FakeRetrieve([fake(video())])) as web:
+        answer = await web.client.head(f"{INSTANCE_PATH}/rendered", headers={"Range": "bytes=0-9"})
+    assert answer.status_code == 200
+    assert int(answer.headers["content-length"]) == len(VIDEO)
+
+
 async def test_video_is_not_decoded_to_octets() -> None:
     answer = await get(video(), accept=OCTETS)
     assert answer.status_code == 406

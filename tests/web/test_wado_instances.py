@@ -7,11 +7,20 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 from pydicom import Dataset
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from gateway.dataset.transfer_syntax import DEFLATED_EXPLICIT_VR_LE, JPEG_2000_MC_LOSSLESS
 from gateway.web import instances
 from gateway.web.problem import BodyBroken
+from tests.kit.dicom import encode
 from tests.web.fakes import SERIES, STUDY, FakeInstance, FakeRetrieve, exchange, gateway, headed
 from tests.web.wado import INSTANCE_PATH, SERIES_PATH, compressed, ct, fake, multiframe, parts, read, report
 
@@ -97,6 +106,22 @@ async def test_instance_without_pixels_in_a_compressed_transfer_syntax_changes_i
     dataset = read(file)
     assert dataset.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
     assert dataset.ContentSequence == report().ContentSequence
+
+
+@pytest.mark.parametrize("stored", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless])
+@pytest.mark.parametrize("asked", [JPEGLSLossless, DeflatedExplicitVRLittleEndian])
+async def test_instance_without_pixels_is_had_in_every_transfer_syntax_of_the_images_beside_it(
+    stored: str, asked: str
+) -> None:
+    written = fake(report())
+    data = [encode(report(), ExplicitVRLittleEndian if stored == RLELossless else stored)]
+    held = FakeInstance(data, stored, written.sop_instance_uid, written.sop_class_uid)
+    async with gateway(retrieve=FakeRetrieve([fake(ct()), held])) as web:
+        headers = {"Accept": f"{MULTIPART}; transfer-syntax={asked}"}
+        answer = await web.client.get(f"/studies/{STUDY}", headers=headers)
+    [(_, image), (_, document)] = parts(answer)
+    assert read(image).file_meta.TransferSyntaxUID == read(document).file_meta.TransferSyntaxUID == asked
+    assert read(document).ContentSequence == report().ContentSequence
 
 
 async def test_damaged_codestream_after_others_breaks_the_body() -> None:

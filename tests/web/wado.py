@@ -93,14 +93,14 @@ def document(data: bytes = PDF, media_type: str = "application/pdf") -> Dataset:
 VIDEO = bytes(range(251)) * 40
 
 
-def video() -> Dataset:
+def video(stream: bytes = VIDEO) -> Dataset:
     """Return a video whose stream is in two fragments."""
     dataset = instance(size=0, sop_class=VideoEndoscopicImageStorage, Modality="ES")
     dataset.Rows, dataset.Columns, dataset.NumberOfFrames = 480, 640, "100"
     dataset.BitsAllocated = dataset.BitsStored = 8
     dataset.HighBit, dataset.SamplesPerPixel, dataset.PlanarConfiguration = 7, 3, 0
     dataset.PhotometricInterpretation = "YBR_PARTIAL_420"
-    dataset.add_new("PixelData", "OB", encapsulate([VIDEO[:5000], VIDEO[5000:]], has_bot=False))
+    dataset.add_new("PixelData", "OB", encapsulate([stream[:5000], stream[5000:]], has_bot=False))
     dataset["PixelData"].is_undefined_length = True
     dataset.file_meta.TransferSyntaxUID = UID(MPEG4)
     return named(dataset)
