@@ -203,6 +203,8 @@ async def province(
     Raises:
         ConfigError: the DIMSE port cannot be listened on, a certificate or the identity source cannot be used.
     """
+    # A running gateway may be using the spool that is configured.
+    settings = settings.model_copy(update={"spool": settings.spool.model_copy(update={"folder": ""})})
     issuers = Issuers.of(settings.identity)
     profiles = [issuers.renamed(profile) for profile in profiles]
     async with AsyncExitStack() as stack:

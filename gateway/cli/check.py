@@ -8,7 +8,8 @@ from typing import Annotated, Final, TypeVar
 
 import typer
 
-from gateway.cli.output import Exit, Json, print_json
+from gateway.cli.options import Config, Json
+from gateway.cli.output import Exit, print_json
 from gateway.config import settings
 from gateway.config.paths import path_of
 from gateway.config.settings import Settings
@@ -29,7 +30,6 @@ T = TypeVar("T")
 
 Regions = Annotated[Path | None, typer.Option(help="Folder of region profiles, one *.toml each.")]
 Peers = Annotated[Path | None, typer.Option(help="Folder of peer profiles.")]
-Config = Annotated[Path | None, typer.Option(help="Settings; defaults.toml lists them all.")]
 
 KEY: Final = re.compile(r'"?\b([a-z]+\.[a-z_]+)"?')
 """How the text of an error names a setting."""
