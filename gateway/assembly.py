@@ -1,9 +1,8 @@
 """The one place where the gateway's objects are built and joined."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,58 +16,47 @@ from gateway.access.fhir_consent import ConsentResources, Naming
 from gateway.access.keys import issuer_keys
 from gateway.access.permit import Directives, Recorder
 from gateway.access.token import Tokens
-from gateway.audit.configuration import note_configuration
-from gateway.audit.desk import PrivacyDesk
-from gateway.audit.record import Auditor
 from gateway.audit.record import Recorder as Recording
-from gateway.audit.running import Audit, auditing, check_kept, replica
-from gateway.audit.source import AuditSource
+from gateway.audit.running import Audit, check_kept
 from gateway.config.paths import path_of
-from gateway.config.settings import Settings
-from gateway.config.toml import Section
+from gateway.config.settings import HttpSettings, Settings
 from gateway.dataset.jobs import get_ready, transcode_instance
 from gateway.dataset.patient import PatientIdentifier
-from gateway.deadline import Deadline
-from gateway.dimse.acceptor import CALLING_AE_TITLE_NOT_RECOGNIZED, Acceptor
-from gateway.dimse.tls import server_context
+from gateway.dimse.acceptor import Acceptor, Caller, Rejection, Terms
 from gateway.errors import ConfigError
 from gateway.events import Observer, unobserved
 from gateway.federation.commitment import Custody
-from gateway.federation.identity_source import identity_source
-from gateway.federation.issuers import Issuer, Issuers
-from gateway.federation.patients import IdentitySource, Patients
+from gateway.federation.identity_source import identity_source, known_patients
+from gateway.federation.issuers import Issuers
+from gateway.federation.naming import consent_naming
+from gateway.federation.patients import Patients
 from gateway.federation.retrieve import FederatedRetrieve
-from gateway.federation.routing import Source
 from gateway.federation.search import FederatedSearch, SearchLimits
 from gateway.federation.store import FederatedStore
 from gateway.federation.workers import Workers, WorkLimits
-from gateway.ops.lights import Light as StatusLight
+from gateway.ops.audit import audit_fault, audited, privacy_desk
 from gateway.ops.operations import Operations, certificate_ends
 from gateway.ops.status import Sources
 from gateway.region.dicomweb import DicomwebRegion
 from gateway.region.inbox import Inbox
 from gateway.region.node import Region
 from gateway.region.profile import Profile
-from gateway.scp.face import Face, FaceSettings
+from gateway.scp.face import Face
 from gateway.scp.gate import Gate
 from gateway.scp.outgoing import Recode
-from gateway.scp.peers import addresses, admission, forms, reporting
+from gateway.scp.peers import addresses, admission, contributions, forms, regions_alone, reporting, secured
 from gateway.scp.profile import PeerProfile
-from gateway.scp.storage import Intake, Store
 from gateway.spool.key import key_of
 from gateway.spool.queue import Queue
 from gateway.spool.spool import Spool
 from gateway.web.app import Archive, WebSettings, create_app
 from gateway.web.fhir import fhir_routes
 from gateway.web.fhir_audit import AuditApi
-from gateway.web.fhir_consent import ConsentApi, Linked
+from gateway.web.fhir_consent import ConsentApi
 from gateway.web.front import Front
-from gateway.web.home import Light, LightState
 from gateway.web.pages import page_app, page_routes
 from gateway.web.server import WebServer
 from gateway.web.sign_in import SignIn
-from gateway.web.upload import UploadLimits
-from gateway.web.viewer import cache_folder, viewer_files
 from gateway.wire.limits import Limits
 
 AnyRegion: TypeAlias = Region | DicomwebRegion
@@ -122,53 +110,41 @@ async def running(
     Raises:
         ConfigError: a port cannot be listened on, a certificate or the identity source cannot be used, or a peer is us.
     """
-    limits = _limits(settings)
-    issuers = Issuers(Issuer(x.issuer, x.oid, x.uri) for x in settings.identity.issuers)
-    profiles = [_in_our_words(profile, issuers) for profile in profiles]
-    operations = Operations(settings, profiles, observer)
-    observer = operations
+    issuers = Issuers.of(settings.identity)
+    profiles = [issuers.renamed(profile) for profile in profiles]
+    observer = operations = Operations(settings, profiles, observer)
     if settings.access.mode == "tokens" and recorder is None:
         check_kept(settings.audit)
     async with AsyncExitStack() as stack:
-        audit = await stack.enter_async_context(_auditing(settings, profiles, peers, observer))
+        enter = stack.enter_async_context
+        audit = await enter(audited(settings, issuers, profiles, peers, observer))
         if audit:
-            operations.probes.require("audit", partial(_audit_fault, audit))
-        source = await stack.enter_async_context(identity_source(settings.identity, issuers, profiles))
-        patients = _patients(settings, source, issuers, profiles, observer)
-        if recorder is None and audit:
-            recorder = Recording(audit.auditor)
+            operations.probes.require("audit", partial(audit_fault, audit))
+            recorder = Recording(audit.auditor) if recorder is None else recorder
+        source = await enter(identity_source(settings.identity, issuers, profiles))
+        patients = known_patients(settings.identity, source, issuers, profiles, observer)
         naming = consent_naming(settings, issuers, profiles)
-        consents = await stack.enter_async_context(_consents(settings, naming, recorder, observer, clock))
+        consents = await enter(_consents(settings, naming, recorder, observer, clock))
         decisions = _decisions(settings, patients, recorder, directives or consents, consents)
-        fhir = fhir_routes(
-            decisions,
-            None if consents is None else ConsentApi(consents, ConsentResources(naming), decisions, _linked(patients)),
-            None if audit is None else AuditApi(privacy_desk(settings, source, issuers, audit.auditor)),
-        )
-        tokens = await stack.enter_async_context(_tokens(settings))
-        inbox = Inbox(observer)
-        regions = [_region(profile, settings, inbox, observer, limits) for profile in profiles]
-        for region in regions:
-            stack.push_async_callback(region.aclose)
-        province = await stack.enter_async_context(_archive(settings, regions, patients, observer))
-        alone = {
-            region.profile.id: await stack.enter_async_context(
-                _archive(settings, (region,), patients, observer, region.profile.id)
-            )
-            for region in regions
-        }
-        workers = await stack.enter_async_context(Workers(_work_limits(settings), get_ready))
-        recode = _recoder(workers)
-        queue = _queue(settings)
+        tokens = await enter(_tokens(settings))
+
+        inbox, limits = Inbox(observer), _limits(settings)
+        regions = await enter(_regions(settings, profiles, inbox, observer))
+        province = await enter(_archive(settings, regions, patients, observer))
+        alone = {x.profile.id: await enter(_archive(settings, (x,), patients, observer, x.profile.id)) for x in regions}
+        workers = await enter(Workers(WorkLimits.of(settings.workers), get_ready))
+        recode, queue = _recoder(workers), _queue(settings)
         store = FederatedStore(regions, settings.store, queue, observer, recode)
-        await stack.enter_async_context(store.running())
+        await enter(store.running())
+
         retrieves = [archive.retrieve for archive in (province, *alone.values())]
         faces = {"http": settings.http.certificate, "dimse": settings.dimse.certificate}
-        sources = Sources(regions, retrieves, queue, certificate_ends(faces))
-        await stack.enter_async_context(operations.watching(sources, regions))
-        ops_port = await _open_to_operators(settings, operations, stack)
+        await enter(operations.watching(Sources(regions, retrieves, queue, certificate_ends(faces)), regions))
+        # Operators are answered from before the faces open until after they are closed.
+        pages = page_app(operations.admin_pages(), operations)
+        ops_port = await _open(WebServer(pages, settings.ops.host, settings.ops.port), settings.ops.port, 0.5, stack)
+
         custody = Custody(queue, province.search, settings.search.hard_seconds)
-        reporter = await stack.enter_async_context(reporting(settings, peers, custody, observer, limits))
         face = Face(
             province.search,
             province.retrieve,
@@ -176,40 +152,82 @@ async def running(
             addresses(settings, {peer.ae_title: peer.move_destination for peer in peers}),
             observer,
             limits,
-            _face_settings(settings),
+            settings,
             Gate(decisions, settings.access.purpose),
             forms(settings, peers, profiles, patients, recode),
-            _intake(store) if settings.store.default or settings.store.rules else None,
-            reporter,
+            contributions(settings.store, store),
+            await enter(reporting(settings, peers, custody, observer, limits)),
         )
-        acceptor = Acceptor(accept=admission(settings, profiles, peers, face), limits=limits)
-        stack.push_async_callback(acceptor.aclose, 2.0)
-        dimse_port, tls_port = await _open_to_peers(settings, acceptor)
+        dimse_port, tls_port = await _open_to_peers(settings, admission(settings, profiles, peers, face), stack)
+
+        audit_api = AuditApi(privacy_desk(settings, source, issuers, audit.auditor)) if audit else None
+        consent_api = _consent_api(consents, naming, decisions, patients) if consents else None
         app = create_app(
             province.search,
             province.retrieve,
             workers,
-            _web(settings),
+            WebSettings.of(settings),
             observer,
             store=store,
             regions=alone,
             decisions=decisions,
             tokens=tokens,
-            pages=[*page_routes(operations.pages()), *fhir],
-            front=await _front(settings, regions, operations, sign_in),
+            pages=[*page_routes(operations.pages()), *fhir_routes(decisions, consent_api, audit_api)],
+            front=await Front.of(settings, profiles, operations.lights, sign_in),
         )
-        server = WebServer(app, settings.http.host, settings.http.port, certificate=_https(settings))
-        http_port = await _listening(server.start(), settings.http.port)
-        stack.push_async_callback(server.aclose, 2.0)
+        http = settings.http
+        http_port = await _open(WebServer(app, http.host, http.port, certificate=_https(http)), http.port, 2.0, stack)
         stack.callback(operations.drain)
         operations.probes.started()
-        yield Gateway(http_port, dimse_port, tls_port, tuple(regions), ops_port, audit)
+        yield Gateway(http_port, dimse_port, tls_port, regions, ops_port, audit)
 
 
-def _region(profile: Profile, settings: Settings, inbox: Inbox, observer: Observer, limits: Limits) -> AnyRegion:
-    if profile.dicomweb:
-        return DicomwebRegion(profile, settings, inbox, observer)
-    return Region(profile, settings, inbox, observer, limits)
+@dataclass(frozen=True, slots=True)
+class Province:
+    """The regions as one archive, for a command that asks it and ends.
+
+    Attributes:
+        regions: the regions behind it, in order.
+    """
+
+    archive: Archive
+    regions: tuple[AnyRegion, ...]
+
+
+@asynccontextmanager
+async def province(
+    settings: Settings, profiles: Sequence[Profile], observer: Observer = unobserved, *, receiving: bool = False
+) -> AsyncIterator[Province]:
+    """Have the province without a face of its own; ``receiving`` listens for what C-MOVEs bring.
+
+    Raises:
+        ConfigError: the DIMSE port cannot be listened on, a certificate or the identity source cannot be used.
+    """
+    # A running gateway may be using the spool that is configured.
+    settings = settings.model_copy(update={"spool": settings.spool.model_copy(update={"folder": ""})})
+    issuers = Issuers.of(settings.identity)
+    profiles = [issuers.renamed(profile) for profile in profiles]
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        source = await enter(identity_source(settings.identity, issuers, profiles))
+        patients = known_patients(settings.identity, source, issuers, profiles, observer)
+        inbox = Inbox(observer)
+        regions = await enter(_regions(settings, profiles, inbox, observer))
+        if receiving:
+            await _open_to_peers(settings, regions_alone(profiles, inbox), stack)
+        yield Province(await enter(_archive(settings, regions, patients, observer)), regions)
+
+
+@asynccontextmanager
+async def _consents(
+    settings: Settings, naming: Naming, recorder: Recorder | None, observer: Observer, clock: Callable[[], float]
+) -> AsyncIterator[Consents | None]:
+    """Have what patients direct as long as the context lasts, if anything is kept of it."""
+    if not settings.consent.database:
+        yield None
+        return
+    async with consenting(settings.consent, naming, recorder, observer, clock=clock) as consents:
+        yield consents
 
 
 def _decisions(
@@ -237,38 +255,11 @@ def _decisions(
     )
 
 
-def consent_naming(settings: Settings, issuers: Issuers, profiles: Sequence[Profile] = ()) -> Naming:
-    """Return what identifiers are called in FHIR."""
-    known = {issuers.name(settings.identity.provincial_issuer)} if settings.identity.provincial_issuer else set()
-    known |= {issuer.name for issuer in issuers}
-    for profile in profiles:
-        known |= {issuers.name(profile.namespace), *map(issuers.name, profile.other_issuers_of_patient_id)}
-    return Naming(
-        issuer=issuers.name,
-        system=lambda name: issuers.issuer(name).system or name,
-        known=known,
-        organisation=settings.consent.organisation_system,
-        person=settings.consent.person_system,
-    )
-
-
-def _linked(patients: Patients) -> Linked:
+def _consent_api(consents: Consents, naming: Naming, decisions: Decisions, patients: Patients) -> ConsentApi:
     async def linked(patient: PatientIdentifier) -> frozenset[PatientIdentifier]:
         return (await patients.everyone([patient]))[patient]
 
-    return linked
-
-
-@asynccontextmanager
-async def _consents(
-    settings: Settings, naming: Naming, recorder: Recorder | None, observer: Observer, clock: Callable[[], float]
-) -> AsyncIterator[Consents | None]:
-    """Have what patients direct as long as the context lasts, if anything is kept of it."""
-    if not settings.consent.database:
-        yield None
-        return
-    async with consenting(settings.consent, naming, recorder, observer, clock=clock) as consents:
-        yield consents
+    return ConsentApi(consents, ConsentResources(naming), decisions, linked)
 
 
 @asynccontextmanager
@@ -288,226 +279,22 @@ async def _tokens(settings: Settings) -> AsyncIterator[Tokens | None]:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Province:
-    """The regions as one archive, for a command that asks it and ends.
-
-    Attributes:
-        regions: the regions behind it, in order.
-    """
-
-    archive: Archive
-    regions: tuple[AnyRegion, ...]
-
-
 @asynccontextmanager
-async def province(
-    settings: Settings, profiles: Sequence[Profile], observer: Observer = unobserved, *, receiving: bool = False
-) -> AsyncIterator[Province]:
-    """Have the province without a face of its own; ``receiving`` listens for what C-MOVEs bring.
-
-    Raises:
-        ConfigError: the DIMSE port cannot be listened on, a certificate or the identity source cannot be used.
-    """
+async def _regions(
+    settings: Settings, profiles: Sequence[Profile], inbox: Inbox, observer: Observer
+) -> AsyncIterator[tuple[AnyRegion, ...]]:
+    """Have the regions as long as the context lasts."""
     limits = _limits(settings)
-    issuers = Issuers(Issuer(x.issuer, x.oid, x.uri) for x in settings.identity.issuers)
-    profiles = [_in_our_words(profile, issuers) for profile in profiles]
+    regions = tuple(
+        DicomwebRegion(profile, settings, inbox, observer)
+        if profile.dicomweb
+        else Region(profile, settings, inbox, observer, limits)
+        for profile in profiles
+    )
     async with AsyncExitStack() as stack:
-        source = await stack.enter_async_context(identity_source(settings.identity, issuers, profiles))
-        patients = _patients(settings, source, issuers, profiles, observer)
-        inbox = Inbox(observer)
-        regions = tuple(_region(profile, settings, inbox, observer, limits) for profile in profiles)
         for region in regions:
             stack.push_async_callback(region.aclose)
-        if receiving:
-            known = {route for profile in profiles for route in profile.routes}
-            terms = Face.of_regions(inbox)
-            acceptor = Acceptor(
-                accept=lambda x: (
-                    terms if (x.calling_ae_title, x.called_ae_title) in known else CALLING_AE_TITLE_NOT_RECOGNIZED
-                ),
-                limits=limits,
-            )
-            stack.push_async_callback(acceptor.aclose, 2.0)
-            await _open_to_peers(settings, acceptor)
-        yield Province(await stack.enter_async_context(_archive(settings, regions, patients, observer, "")), regions)
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(
-        max_pdu_length=settings.dimse.maximum_pdu_length,
-        max_associations=settings.dimse.max_associations,
-        max_associations_per_peer=settings.dimse.max_associations_per_peer,
-    )
-
-
-def _patients(
-    settings: Settings, source: IdentitySource, issuers: Issuers, profiles: Sequence[Profile], observer: Observer
-) -> Patients:
-    return Patients(
-        source,
-        issuers,
-        profiles,
-        observer,
-        provincial="" if settings.identity.source == "none" else settings.identity.provincial_issuer,
-        show_provincial=settings.identity.present == "provincial",
-    )
-
-
-def audit_source(settings: Settings) -> AuditSource:
-    """Return how the gateway names itself in the audit log and in its feeds."""
-    systems = {x.issuer: Issuer(x.issuer, x.oid, x.uri).system for x in settings.identity.issuers}
-    url = settings.http.public_url
-    return AuditSource(replica(settings.audit), settings.audit.site, url, settings.dimse.ae_title, systems)
-
-
-def privacy_desk(settings: Settings, source: IdentitySource, issuers: Issuers, auditor: Auditor) -> PrivacyDesk:
-    """Make what answers privacy officers from the log of the settings."""
-
-    async def linked(patient: PatientIdentifier) -> frozenset[PatientIdentifier]:
-        return await source.identifiers(patient, Deadline.after(settings.search.hard_seconds))
-
-    folder = Path(settings.audit.folder)
-    return PrivacyDesk(folder, auditor, audit_source(settings), named=issuers.name, linked=linked)
-
-
-def _audit_fault(audit: Audit) -> str:
-    return "" if audit.log.is_writable else "the audit log cannot be written: nothing is released"
-
-
-@asynccontextmanager
-async def _auditing(
-    settings: Settings, profiles: Sequence[Profile], peers: Sequence[PeerProfile], observer: Observer
-) -> AsyncIterator[Audit | None]:
-    """Keep the audit log as long as the context lasts, if there is one, beginning with what it was started with."""
-    if not settings.audit.folder:
-        yield None
-        return
-    told = f"{len(profiles)} regions, {len(peers)} peers"
-    async with auditing(settings.audit, audit_source(settings), observer, started=told) as audit:
-        parts = {name: section.model_dump_json() for name, section in settings if isinstance(section, Section)}
-        parts |= {f"region {profile.name}": profile.model_dump_json() for profile in profiles}
-        parts |= {f"peer {peer.name}": peer.model_dump_json() for peer in peers}
-        await note_configuration(Path(settings.audit.folder), audit.auditor, parts)
-        yield audit
-
-
-async def _front(
-    settings: Settings, regions: Sequence[AnyRegion], operations: Operations, sign_in: SignIn | None
-) -> Front:
-    files = None
-    if settings.viewer.folder:
-        cache = path_of(settings.viewer.cache) or cache_folder()
-        files = await asyncio.to_thread(viewer_files, Path(settings.viewer.folder), cache)
-    named = {region.profile.id: (region.profile.name, region.profile.title) for region in regions}
-    return Front(partial(_lights, operations), named, files, sign_in)
-
-
-async def _lights(operations: Operations) -> list[Light]:
-    states: dict[StatusLight, LightState] = {
-        StatusLight.GREEN: "up",
-        StatusLight.AMBER: "trying",
-        StatusLight.RED: "down",
-        StatusLight.GREY: "unknown",
-    }
-    snapshot = await operations.model.current()
-    return [Light(x.profile.name, x.profile.title, states[x.light]) for x in snapshot.regions]
-
-
-def _recoder(workers: Workers) -> Recode:
-    async def recode(data: bytes, source_uid: str, target_uid: str) -> bytes:
-        return await workers.run(transcode_instance, data, source_uid, target_uid)
-
-    return recode
-
-
-def _intake(store: FederatedStore) -> Store:
-    def opened(peer: PeerProfile, address: str) -> AbstractAsyncContextManager[Intake]:
-        return store.intake(Source("dimse", peer.ae_title, peer.organisation, address=address))
-
-    return opened
-
-
-def _face_settings(settings: Settings) -> FaceSettings:
-    return FaceSettings(
-        settings.dimse.ae_title,
-        settings.search.hard_seconds,
-        settings.retrieve.first_instance_seconds,
-        strict=settings.dimse.missing_regions == "strict",
-    )
-
-
-async def _open_to_peers(settings: Settings, acceptor: Acceptor) -> tuple[int, int]:
-    """Listen in the clear and with TLS, as the settings have it, and return both ports."""
-    dimse = settings.dimse
-    plain_port = tls_port = 0
-    if not (dimse.plain or dimse.certificate):
-        raise ConfigError('"dimse.plain" is false and "dimse.certificate" is empty: no port would be open to peers')
-    if dimse.plain:
-        plain_port = await _listening(acceptor.start(dimse.host, dimse.port), dimse.port)
-    if dimse.certificate:
-        tls = server_context(Path(dimse.certificate), Path(dimse.key or dimse.certificate), path_of(dimse.ca))
-        tls_port = await _listening(acceptor.start(dimse.host, dimse.tls_port, tls), dimse.tls_port)
-    return plain_port, tls_port
-
-
-async def _open_to_operators(settings: Settings, operations: Operations, stack: AsyncExitStack) -> int:
-    """Listen for operators, from before the faces open until after they are closed, and return the port."""
-    ops = settings.ops
-    server = WebServer(page_app(operations.admin_pages(), operations), ops.host, ops.port)
-    port = await _listening(server.start(), ops.port)
-    stack.push_async_callback(server.aclose, 0.5)
-    return port
-
-
-def _https(settings: Settings) -> tuple[Path, Path] | None:
-    http = settings.http
-    return (Path(http.certificate), Path(http.key or http.certificate)) if http.certificate else None
-
-
-def _in_our_words(profile: Profile, issuers: Issuers) -> Profile:
-    """Return the profile with its issuers by the names that rows are given."""
-    named = {
-        "issuer_of_patient_id": issuers.name(profile.issuer_of_patient_id),
-        "other_issuers_of_patient_id": tuple(map(issuers.name, profile.other_issuers_of_patient_id)),
-    }
-    return profile.model_copy(update=named)
-
-
-def _work_limits(settings: Settings) -> WorkLimits:
-    chosen = settings.workers
-    return WorkLimits(
-        processes=chosen.processes,
-        waiting=chosen.max_waiting,
-        seconds=chosen.seconds,
-        memory=chosen.memory_mib << 20,
-        job_bytes=chosen.job_mib << 20,
-    )
-
-
-def _queue(settings: Settings) -> Queue:
-    remember = settings.commitment.remember_seconds
-    chosen = settings.store
-    key = key_of(chosen.key_file, "store.key_file")
-    return Queue(path_of(chosen.folder), max_bytes=chosen.max_bytes, remember_seconds=remember, key=key)
-
-
-def _web(settings: Settings) -> WebSettings:
-    upload = UploadLimits(
-        max_bytes=settings.store.max_request_bytes,
-        max_parts=settings.store.max_parts,
-        max_metadata_bytes=settings.store.max_metadata_bytes,
-        stall_seconds=settings.store.body_seconds,
-    )
-    return WebSettings(
-        public_url=settings.http.public_url or None,
-        default_transfer_syntax=settings.http.default_transfer_syntax,
-        search_seconds=settings.search.hard_seconds,
-        first_byte_seconds=settings.retrieve.first_instance_seconds,
-        cors_origins=settings.http.cors_origins,
-        upload=upload,
-        cookie=settings.access.cookie,
-    )
+        yield regions
 
 
 @asynccontextmanager
@@ -515,14 +302,7 @@ async def _archive(
     settings: Settings, regions: Sequence[AnyRegion], patients: Patients, observer: Observer, alone: str = ""
 ) -> AsyncIterator[Archive]:
     """Have one archive of some regions, of all of them or of one alone, as long as the context lasts."""
-    limits = SearchLimits(
-        max_results=settings.search.max_results,
-        max_matches_per_region=settings.search.max_matches_per_region,
-        snapshot_seconds=settings.search.snapshot_seconds,
-        snapshot_rows=settings.search.snapshot_rows,
-        derived_studies=settings.search.derived_studies,
-        derived_series=settings.search.derived_series,
-    )
+    limits = SearchLimits.of(settings.search)
     async with (
         _spool(settings, alone) as spool,
         FederatedRetrieve(
@@ -551,6 +331,54 @@ def _spool(settings: Settings, alone: str) -> Spool:
         keep_on_restart=chosen.keep_on_restart,
         key=key_of(chosen.key_file, "spool.key_file"),
     )
+
+
+def _recoder(workers: Workers) -> Recode:
+    async def recode(data: bytes, source_uid: str, target_uid: str) -> bytes:
+        return await workers.run(transcode_instance, data, source_uid, target_uid)
+
+    return recode
+
+
+def _queue(settings: Settings) -> Queue:
+    remember = settings.commitment.remember_seconds
+    chosen = settings.store
+    key = key_of(chosen.key_file, "store.key_file")
+    return Queue(path_of(chosen.folder), max_bytes=chosen.max_bytes, remember_seconds=remember, key=key)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_pdu_length=settings.dimse.maximum_pdu_length,
+        max_associations=settings.dimse.max_associations,
+        max_associations_per_peer=settings.dimse.max_associations_per_peer,
+    )
+
+
+async def _open_to_peers(
+    settings: Settings, accept: Callable[[Caller], Rejection | Terms], stack: AsyncExitStack
+) -> tuple[int, int]:
+    """Listen in the clear and with TLS, as the settings have it, and return both ports."""
+    dimse, tls = settings.dimse, secured(settings.dimse)
+    acceptor = Acceptor(accept=accept, limits=_limits(settings))
+    stack.push_async_callback(acceptor.aclose, 2.0)
+    plain_port = tls_port = 0
+    if dimse.plain:
+        plain_port = await _listening(acceptor.start(dimse.host, dimse.port), dimse.port)
+    if tls is not None:
+        tls_port = await _listening(acceptor.start(dimse.host, dimse.tls_port, tls), dimse.tls_port)
+    return plain_port, tls_port
+
+
+def _https(settings: HttpSettings) -> tuple[Path, Path] | None:
+    return (Path(settings.certificate), Path(settings.key or settings.certificate)) if settings.certificate else None
+
+
+async def _open(server: WebServer, port: int, grace: float, stack: AsyncExitStack) -> int:
+    """Listen for HTTP and return the port; at the end running responses have a grace of so many seconds."""
+    port = await _listening(server.start(), port)
+    stack.push_async_callback(server.aclose, grace)
+    return port
 
 
 async def _listening(starting: Awaitable[int], port: int) -> int:

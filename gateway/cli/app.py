@@ -2,9 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
 from importlib import import_module
-from types import MappingProxyType
 from typing import Any, Final
 
 import typer
@@ -15,25 +13,11 @@ from gateway.errors import ConfigError, GatewayError
 
 USAGE: Final = 2
 
-MODULES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "serve": "serving",
-        "demo": "demonstration",
-        "viewer": "viewing",
-        "check": "check",
-        "doctor": "doctor",
-        "region": "region",
-        "find": "find",
-        "fetch": "fetch",
-        "send": "send",
-        "queue": "queue",
-        "audit": "audit",
-        "consent": "consent",
-        "config": "config",
-        "conformance": "conformance",
-    }
+COMMANDS: Final = (
+    *("serve", "demo", "viewer", "check", "doctor", "region", "find", "fetch", "send", "queue"),
+    *("audit", "consent", "config", "conformance"),
 )
-"""Where each command is: a module of this package that has it as ``command``, or a group of commands as ``app``."""
+"""Each is a module of this package that has it as ``command``, or a group of commands as ``app``."""
 
 
 class Commands(TyperGroup):
@@ -44,13 +28,13 @@ class Commands(TyperGroup):
 
     def list_commands(self, _: Any) -> list[str]:
         """Name the commands, in the order in which help shows them."""
-        return [*MODULES]
+        return [*COMMANDS]
 
     def get_command(self, _: Any, cmd_name: str) -> Any:
         """Load one."""
-        if cmd_name not in MODULES:
+        if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"{__package__}.{MODULES[cmd_name]}")
+        module = import_module(f"{__package__}.{cmd_name}")
         if hasattr(module, "app"):
             return get_command(module.app)
         alone = typer.Typer(add_completion=False)
@@ -59,8 +43,8 @@ class Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command of a line; where there is none, its neighbours are told by what is loaded: then all are."""
-        if args[0] not in MODULES:
-            self.commands = {name: found for name in MODULES if (found := self.get_command(ctx, name))}
+        if args[0] not in COMMANDS:
+            self.commands = {name: found for name in COMMANDS if (found := self.get_command(ctx, name))}
         return super().resolve_command(ctx, args)
 
 

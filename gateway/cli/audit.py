@@ -17,24 +17,23 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from gateway.assembly import audit_source, privacy_desk
 from gateway.audit.chain import Entry
 from gateway.audit.corrections import Correction, State
 from gateway.audit.dates import span
 from gateway.audit.desk import PrivacyDesk
-from gateway.audit.log import AuditLog
 from gateway.audit.record import Event, record_of
 from gateway.audit.report import Report
 from gateway.audit.running import anchors
 from gateway.audit.segments import entries, writers
 from gateway.audit.verify import Verdict, verify
-from gateway.audit.writer import LogWriter
+from gateway.cli.recording import own_log
 from gateway.config import settings
 from gateway.config.settings import Settings
 from gateway.dataset.patient import PatientIdentifier
 from gateway.errors import ConfigError
 from gateway.federation.identity_source import identity_source
-from gateway.federation.issuers import Issuer, Issuers
+from gateway.federation.issuers import Issuers
+from gateway.ops.audit import privacy_desk
 
 BROKEN = 1
 
@@ -232,23 +231,15 @@ def _named(desk: PrivacyDesk, patient: PatientIdentifier) -> PatientIdentifier:
     return PatientIdentifier(desk.named(patient.issuer), patient.value)
 
 
-@asynccontextmanager
-async def _log(chosen: Settings, log: Path) -> AsyncIterator[AuditLog]:
-    """Write to the log as a writer of our own: the gateway's chain is the gateway's."""
-    writer = LogWriter(log, f"{audit_source(chosen).id}-cli", anchors=anchors(chosen.audit))
-    async with AuditLog(writer, anchors=anchors(chosen.audit), stopped=None).running() as running:
-        yield running
-
-
 async def _note_reading(chosen: Settings, log: Path, what: str) -> None:
-    async with _log(chosen, log) as running:
+    async with own_log(chosen.audit, log, "cli") as running:
         await running.record(record_of(Administrator(), Event.LOG_READ, query=what))
 
 
 @asynccontextmanager
 async def _desk(chosen: Settings, log: Path) -> AsyncIterator[PrivacyDesk]:
-    issuers = Issuers(Issuer(x.issuer, x.oid, x.uri) for x in chosen.identity.issuers)
-    async with identity_source(chosen.identity, issuers, ()) as source, _log(chosen, log) as running:
+    issuers = Issuers.of(chosen.identity)
+    async with identity_source(chosen.identity, issuers, ()) as source, own_log(chosen.audit, log, "cli") as running:
         with_folder = chosen.model_copy(update={"audit": chosen.audit.model_copy(update={"folder": str(log)})})
         yield privacy_desk(with_folder, source, issuers, running)
 

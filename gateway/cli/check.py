@@ -8,7 +8,8 @@ from typing import Annotated, Final, TypeVar
 
 import typer
 
-from gateway.cli.output import Exit, Json, print_json
+from gateway.cli.options import Config, Json
+from gateway.cli.output import Exit, print_json
 from gateway.config import settings
 from gateway.config.paths import path_of
 from gateway.config.settings import Settings
@@ -17,10 +18,11 @@ from gateway.dimse.tls import client_context, server_context
 from gateway.errors import ConfigError
 from gateway.federation.admission import required_keys
 from gateway.federation.identity_source import identity_source
-from gateway.federation.issuers import Issuer, Issuers
+from gateway.federation.issuers import Issuers
 from gateway.federation.routing import Routing
 from gateway.region import profile
 from gateway.region.profile import Profile
+from gateway.scp.peers import secured
 from gateway.scp.profile import PeerProfile
 from gateway.scp.profile import load as load_peers
 
@@ -28,7 +30,6 @@ T = TypeVar("T")
 
 Regions = Annotated[Path | None, typer.Option(help="Folder of region profiles, one *.toml each.")]
 Peers = Annotated[Path | None, typer.Option(help="Folder of peer profiles.")]
-Config = Annotated[Path | None, typer.Option(help="Settings; defaults.toml lists them all.")]
 
 KEY: Final = re.compile(r'"?\b([a-z]+\.[a-z_]+)"?')
 """How the text of an error names a setting."""
@@ -90,7 +91,7 @@ def _file_faults(region: Profile, folder: Path | None) -> Iterator[Fault]:
 def _setting_faults(chosen: Settings, config: Path | None, profiles: Sequence[Profile] | None) -> Iterator[Fault]:
     """Yield what only shows when the gateway is put together."""
     tries: list[tuple[str, Callable[[], object]]] = [
-        ("dimse.certificate", lambda: _dimse_tls(chosen)),
+        ("dimse.certificate", lambda: secured(chosen.dimse)),
         ("http.certificate", lambda: _https(chosen)),
         ("store.required", lambda: required_keys(chosen.store)),
     ]
@@ -108,22 +109,13 @@ def _setting_faults(chosen: Settings, config: Path | None, profiles: Sequence[Pr
             yield Fault(str(config or "settings"), line(config, place), str(error))
 
 
-def _dimse_tls(chosen: Settings) -> None:
-    dimse = chosen.dimse
-    if not (dimse.plain or dimse.certificate):
-        raise ConfigError('"dimse.plain" is false and "dimse.certificate" is empty: no port would be open to peers')
-    if dimse.certificate:
-        ca = Path(dimse.ca) if dimse.ca else None
-        server_context(Path(dimse.certificate), Path(dimse.key or dimse.certificate), ca)
-
-
 def _https(chosen: Settings) -> None:
     if chosen.http.certificate:
         server_context(Path(chosen.http.certificate), Path(chosen.http.key or chosen.http.certificate))
 
 
 async def _identity(chosen: Settings, profiles: Sequence[Profile]) -> None:
-    issuers = Issuers(Issuer(x.issuer, x.oid, x.uri) for x in chosen.identity.issuers)
+    issuers = Issuers.of(chosen.identity)
     async with identity_source(chosen.identity, issuers, profiles):
         pass
 

@@ -1,19 +1,18 @@
 """``gateway config show``: the settings in effect, where each comes from, and no secret among them."""
 
 import re
-from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 import typer
 
-from gateway.cli.output import Json, print_json, print_table
+from gateway.cli.options import Config, Json
+from gateway.cli.output import print_json, print_table
 from gateway.config.settings import Layer, joined, layers
 
 app = typer.Typer(name="config", help="The settings of the gateway.", no_args_is_help=True, add_completion=False)
 
-Config = Annotated[Path | None, typer.Option(help="Settings; defaults.toml lists them all.")]
 
 SECRET: Final = re.compile(r"(^|_)(secret|password|passphrase|token|api_key|private_key)$")
 MASK: Final = "********"

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
-from gateway.cli.output import Json, print_json, tell
+from gateway.cli.options import Json, Output
+from gateway.cli.output import print_json, tell
 from gateway.cli.statement import facts
 from gateway.config import settings
 
 Facts: TypeAlias = dict[str, Any]
 Config = Annotated[Path | None, typer.Option(help="Settings, for a statement of this installation.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write; standard output when not given.")]
 
 
 def command(config: Config = None, output: Output = None, as_json: Json = False) -> None:

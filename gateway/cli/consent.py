@@ -6,18 +6,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import orjson
 import typer
 import uvloop
 
 from gateway.access.consent import Consents, Policy
-from gateway.access.consents import INACTIVE, Consent
+from gateway.access.consents import INACTIVE
 from gateway.access.database import ConsentDatabase
 from gateway.access.directive import FOREVER, Rule
 from gateway.access.fhir_consent import ConsentResources, moment
-from gateway.assembly import consent_naming
 from gateway.cli.recording import local_user, recorder
 from gateway.config import settings
 from gateway.config.settings import Settings
@@ -25,7 +24,8 @@ from gateway.dataset.patient import PatientIdentifier
 from gateway.deadline import Deadline
 from gateway.errors import ConfigError
 from gateway.federation.identity_source import identity_source
-from gateway.federation.issuers import Issuer, Issuers
+from gateway.federation.issuers import Issuers
+from gateway.federation.naming import consent_naming
 
 T = TypeVar("T")
 
@@ -85,12 +85,12 @@ def add(
 def list_(patient: Patient, config: Config = None) -> None:
     """Show a patient's directives and overrides, the oldest first, one FHIR Consent a line."""
 
-    async def found(desk: Desk) -> list[Consent]:
-        return await desk.consents.of(await desk.linked(desk.patient(patient)))
+    async def found(desk: Desk) -> list[dict[str, Any]]:
+        known = await desk.consents.of(await desk.linked(desk.patient(patient)))
+        return [desk.resources.write(one, time.time()) for one in known]
 
-    resources = ConsentResources(consent_naming(*_known(_settings(config))))
     for one in _run(config, found):
-        print(orjson.dumps(resources.write(one, time.time())).decode())
+        print(orjson.dumps(one).decode())
 
 
 @app.command("end")
@@ -114,7 +114,7 @@ def _run(config: Path | None, work: Callable[[Desk], Awaitable[T]]) -> T:
 
 @asynccontextmanager
 async def _desk(chosen: Settings) -> AsyncIterator[Desk]:
-    _, issuers = _known(chosen)
+    issuers = Issuers.of(chosen.identity)
     resources = ConsentResources(consent_naming(chosen, issuers))
     database = await asyncio.to_thread(ConsentDatabase, Path(chosen.consent.database))
     try:
@@ -135,10 +135,6 @@ def _settings(config: Path | None) -> Settings:
     if not chosen.consent.database:
         raise ConfigError('"consent.database" is empty: name the settings of the gateway with --config')
     return chosen
-
-
-def _known(chosen: Settings) -> tuple[Settings, Issuers]:
-    return chosen, Issuers(Issuer(x.issuer, x.oid, x.uri) for x in chosen.identity.issuers)
 
 
 def _moment(text: str, *, end: bool = False) -> float | None:

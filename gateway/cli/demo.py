@@ -1,4 +1,4 @@
-"""The embedded province, run as a process of its own, and the gateway in front of it."""
+"""``gateway demo``: a synthetic province, run as a process of its own, and the gateway in front of it."""
 
 import asyncio
 import os
@@ -8,19 +8,23 @@ import tempfile
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Annotated, Any, Self, TypeAlias, TypeVar
 
 import orjson
+import typer
+import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from gateway.access.demo import COOKIE, LIFETIME_SECONDS, DemoIssuer, roles
 from gateway.assembly import running
 from gateway.cli import viewer
-from gateway.cli.serve import PRIVATE, announce, base_url, settle, stop_signals
+from gateway.cli.options import Config, DimsePort, HttpPort, OpsPort, ViewerFolder
+from gateway.cli.serve import PRIVATE, announce, base_url, overrides, settle, stop_signals
 from gateway.cli.viewer import ViewerMissing
-from gateway.config.settings import IssuerSettings, Settings
+from gateway.config.settings import IssuerSettings, Settings, load
 from gateway.errors import ConfigError, GatewayError
 from gateway.ops.log import EventLog
 from gateway.region import profile
@@ -39,6 +43,29 @@ class ProvinceFailed(GatewayError):
     """The embedded province did not come up; what it said of the reason is on stderr."""
 
     slug = "province-failed"
+
+
+class Scale(StrEnum):
+    """Sizes of the synthetic province."""
+
+    FULL = "full"
+    SMALL = "small"
+
+
+def command(  # noqa: PLR0917 - typer makes options of them all
+    config: Config = None,
+    http_port: HttpPort = None,
+    dimse_port: DimsePort = None,
+    ops_port: OpsPort = None,
+    region_base_port: Annotated[int, typer.Option(help="First of the four ports of the embedded archives.")] = 11201,
+    scale: Annotated[Scale, typer.Option(help="How large its images are.")] = Scale.FULL,
+    viewer: ViewerFolder = None,
+    no_viewer: Annotated[bool, typer.Option("--no-viewer", help="Do not bring in a viewer with npm.")] = False,
+    is_open: Annotated[bool, typer.Option("--open", help="Let everybody in, without a token.")] = False,
+) -> None:
+    """Bring up the embedded synthetic province and the gateway in front of it, until Ctrl-C or SIGTERM."""
+    chosen = load(config, overrides(http_port, dimse_port, ops_port, viewer))
+    uvloop.run(run(chosen, region_base_port, scale, is_open=is_open, fetch_viewer=not no_viewer))
 
 
 async def run(

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gateway.cli.examination import Examination
-from gateway.cli.output import Exit, Json, print_json, printable, run
+from gateway.cli.options import Config, Json, Profiles
+from gateway.cli.output import Exit, print_json, printable, run
 from gateway.cli.steps import FAILED, Step
 from gateway.cli.visit import Arrivals, listening
 from gateway.cli.web_examination import WebExamination
@@ -21,13 +21,11 @@ from gateway.region import profile
 from gateway.region.profile import Profile
 
 Names = Annotated[list[str] | None, typer.Argument(help="Regions; all when none is named.")]
-Regions = Annotated[Path, typer.Option(help="Folder of region profiles, one *.toml each.")]
-Config = Annotated[Path | None, typer.Option(help="Settings; defaults.toml lists them all.")]
 Wait = Annotated[float, typer.Option(min=0.1, help="Seconds that each step may take.")]
 
 
 def command(
-    regions: Regions, names: Names = None, config: Config = None, wait: Wait = 10.0, as_json: Json = False
+    regions: Profiles, names: Names = None, config: Config = None, wait: Wait = 10.0, as_json: Json = False
 ) -> None:
     """Walk through DNS, TCP, TLS, association or HTTP, search and retrieve of each region; name what fails.
 

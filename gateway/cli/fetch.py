@@ -11,10 +11,10 @@ import typer
 from gateway.access.principal import Transaction
 from gateway.assembly import Province, province
 from gateway.cli.behalf import AsOperator, permitted
-from gateway.cli.find import Config, Regions, TokenFile, Url, one_of, private
 from gateway.cli.meter import Meter
+from gateway.cli.options import Config, Json, Regions, TokenFile, Url, one_of
 from gateway.cli.origin import Origin, RegionAnswer, token_from
-from gateway.cli.output import Exit, Json, print_json, run, tell
+from gateway.cli.output import Exit, print_json, run, tell
 from gateway.cli.shelf import Shelf, is_uid
 from gateway.cli.sources import Arriving, Listing, OfGateway, OfRegions
 from gateway.config import settings
@@ -120,7 +120,7 @@ async def _from_regions(
 ) -> list[Fetched]:
     async with (
         permitted(chosen, reason, Transaction.RETRIEVE) as permit,
-        _receiving(private(chosen), profiles) as opened,
+        _receiving(chosen, profiles) as opened,
     ):
         source = OfRegions(opened.archive.search, opened.archive.retrieve, chosen, permit)
         return await _fetch(source, studies, to, quiet=quiet)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import quote
 
 import orjson
@@ -14,8 +14,9 @@ import typer
 from gateway.access.principal import Transaction
 from gateway.assembly import province
 from gateway.cli.behalf import AsOperator, permitted
-from gateway.cli.origin import Origin, Refusal, RegionAnswer, federation_status, token_from
-from gateway.cli.output import Exit, Json, print_json, print_table, run, tell
+from gateway.cli.options import Config, Json, Regions, TokenFile, Url, one_of
+from gateway.cli.origin import Origin, Refusal, RegionAnswer, federation_status, problem, token_from
+from gateway.cli.output import Exit, print_json, print_table, run, tell
 from gateway.cli.visit import first
 from gateway.config import settings
 from gateway.config.settings import Settings
@@ -27,10 +28,6 @@ from gateway.region import profile
 from gateway.region.profile import Profile
 from gateway.web.parameters import Pair, search_query
 
-Regions = Annotated[Path | None, typer.Option(help="Folder of region profiles: ask the regions themselves.")]
-Url = Annotated[str, typer.Option(help="Ask a running gateway, e.g. http://127.0.0.1:8080/dicom-web.")]
-Config = Annotated[Path | None, typer.Option(help="Settings; defaults.toml lists them all.")]
-TokenFile = Annotated[Path | None, typer.Option(help="File with a bearer token for --url.")]
 Keys = Annotated[list[str] | None, typer.Argument(help="Matching keys, e.g. PatientName='tremblay*'.")]
 Study = Annotated[str, typer.Option(help="Study Instance UID: what is below it.")]
 Series = Annotated[str, typer.Option(help="Series Instance UID, with --study.")]
@@ -38,7 +35,6 @@ Include = Annotated[list[str] | None, typer.Option(help="A further attribute of 
 Limit = Annotated[int | None, typer.Option(min=1, help="Rows at the most.")]
 Fuzzy = Annotated[bool, typer.Option("--fuzzy", help="Names may match by sound and spelling.")]
 
-RESOURCE: Final = {Level.STUDY: "studies", Level.SERIES: "series", Level.IMAGE: "instances"}
 COLUMNS: Final = {
     Level.STUDY: {
         "date": "00080020", "patient": "00100010", "patient ID": "00100020", "modality": "00080061",
@@ -129,13 +125,6 @@ def command(
     raise typer.Exit(answer.exit_code)
 
 
-def one_of(regions: Path | None, url: str) -> bool:
-    """Return whether the regions are asked, and not a gateway; raises ConfigError where it is not said which."""
-    if bool(regions) == bool(url):
-        raise ConfigError("say whom to ask: --regions FOLDER for the regions, or --url URL for a running gateway")
-    return bool(regions)
-
-
 def _parameters(
     keys: Sequence[str], include: Sequence[str], limit: int | None, *, fuzzy: bool
 ) -> list[tuple[str, str]]:
@@ -154,7 +143,7 @@ async def _of_regions(query: Query, chosen: Settings, profiles: Sequence[Profile
     try:
         async with (
             permitted(chosen, reason, Transaction.SEARCH) as permit,
-            province(private(chosen), profiles) as opened,
+            province(chosen, profiles) as opened,
         ):
             deadline = Deadline.after(chosen.search.hard_seconds)
             found = await opened.archive.search.search(query, deadline, permit=permit)
@@ -171,11 +160,6 @@ async def _of_regions(query: Query, chosen: Settings, profiles: Sequence[Profile
 def answers(completeness: Completeness) -> list[RegionAnswer]:
     """Return what became of each region's part."""
     return [RegionAnswer(x.region, x.state, x.count) for x in completeness.states]
-
-
-def private(chosen: Settings) -> Settings:
-    """Return settings with a spool of our own: a running gateway may be using the one that is configured."""
-    return chosen.model_copy(update={"spool": chosen.spool.model_copy(update={"folder": ""})})
 
 
 async def search(origin: Origin, path: str) -> Answer:
@@ -195,15 +179,6 @@ async def search(origin: Origin, path: str) -> Answer:
     if not response.regions:
         raise Refusal(told)
     return Answer([], response.regions, [told])
-
-
-def problem(status: int, body: bytes) -> str:
-    """Return what a problem document says (RFC 9457)."""
-    try:
-        told: dict[str, Any] = orjson.loads(body)
-        return str(told.get("detail") or told.get("title"))
-    except (orjson.JSONDecodeError, AttributeError):
-        return f"the gateway answers with status {status}"
 
 
 def _show(answer: Answer, level: Level, *, as_json: bool) -> None:

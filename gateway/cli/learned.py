@@ -1,10 +1,11 @@
 """What was learned of an archive, and the profile that says it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.errors import GatewayError
 from gateway.region.profile import Profile
 
 MOVE: Final = "Study Root MOVE"
@@ -57,6 +58,15 @@ class Learned:
     associations: int = 0
     milliseconds: dict[str, int] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+
+    async def ask(self, questions: Mapping[str, Callable[[], Awaitable[None]]], told: Callable[[str], None]) -> None:
+        """Ask one question after the other; what one meets does not keep the next from being asked."""
+        for what, question in questions.items():
+            told(what)
+            try:
+                await question()
+            except GatewayError as error:
+                self.remarks.append(f"{what}: not learned, {error}")
 
 
 def improved(profile: Profile, learned: Learned) -> Profile:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import orjson
+
 from gateway.errors import ConfigError, GatewayError, Reset, Unreachable
 
 AT_ONCE: Final = 1 << 18
@@ -164,3 +166,12 @@ class Refusal(GatewayError):
     """The gateway refused a request; the text is what its problem document says (RFC 9457)."""
 
     slug = "refusal"
+
+
+def problem(status: int, body: bytes) -> str:
+    """Return what a problem document says (RFC 9457)."""
+    try:
+        told: dict[str, Any] = orjson.loads(body)
+        return str(told.get("detail") or told.get("title"))
+    except (orjson.JSONDecodeError, AttributeError):
+        return f"the gateway answers with status {status}"

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Coroutine, Iterable, Sequence
 from enum import IntEnum
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 import typer
@@ -14,8 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 T = TypeVar("T")
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class Exit(IntEnum):

@@ -2,7 +2,7 @@
 
 import time
 import unicodedata
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from datetime import datetime, timedelta
 from typing import Final
@@ -22,7 +22,7 @@ from gateway.dimse.sop_classes import (
     STUDY_ROOT_MOVE,
     VERIFICATION,
 )
-from gateway.errors import Busy, DimseFailure, GatewayError
+from gateway.errors import Busy, DimseFailure
 from gateway.region.contexts import get_contexts
 from gateway.wire.status import OUT_OF_RESOURCES
 
@@ -57,7 +57,7 @@ ISSUER, OFFSET = "00100021", "00080201"
 
 
 class Probe:
-    """Asks one archive, question by question; what one question meets does not keep the next from being asked.
+    """Asks one archive, question by question.
 
     Args:
         visit: the archive.
@@ -81,21 +81,16 @@ class Probe:
         await self._associate()
         told("searching")
         await self._sample()
-        questions: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
-            ("keys", self._keys),
-            ("relational queries", self._relational),
-            ("names", self._names),
-            ("result cap", self._cap),
-            ("C-GET", self._get),
-            ("C-MOVE", self._move),
-            ("associations", self._associations),
-        )
-        for what, ask in questions:
-            told(what)
-            try:
-                await ask()
-            except GatewayError as error:
-                self.learned.remarks.append(f"{what}: not learned, {error}")
+        questions = {
+            "keys": self._keys,
+            "relational queries": self._relational,
+            "names": self._names,
+            "result cap": self._cap,
+            "C-GET": self._get,
+            "C-MOVE": self._move,
+            "associations": self._associations,
+        }
+        await self.learned.ask(questions, told)
         return self.learned
 
     async def _associate(self) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from gateway.access.permit import Recorder
 from gateway.access.principal import Principal
-from gateway.assembly import audit_source
 from gateway.audit.log import AuditLog
 from gateway.audit.record import Recorder as Recorded
-from gateway.audit.running import anchors
+from gateway.audit.running import anchors, replica
 from gateway.audit.writer import LogWriter
+from gateway.config.audit import AuditSettings
 from gateway.config.settings import Settings
 
 
@@ -22,8 +22,21 @@ def local_user(purpose: str = "TREAT") -> Principal:
 
 
 @asynccontextmanager
+async def own_log(settings: AuditSettings, folder: Path, writer: str) -> AsyncIterator[AuditLog]:
+    """Write to the log of a folder as a writer of our own: the gateway's chain is the gateway's.
+
+    Raises:
+        ConfigError: the log cannot be written, or another command of that writer is under way.
+    """
+    known = anchors(settings)
+    log = LogWriter(folder, f"{replica(settings)}-{writer}", anchors=known)
+    async with AuditLog(log, anchors=known, stopped=None).running() as running:
+        yield running
+
+
+@asynccontextmanager
 async def recorder(chosen: Settings, writer: str) -> AsyncIterator[Recorder | None]:
-    """Write to the audit log, if there is one, as a writer of our own: the gateway's chain is the gateway's.
+    """Record what a principal does in the audit log, if there is one.
 
     Raises:
         ConfigError: the log cannot be written, or another command of that writer is under way.
@@ -31,7 +44,5 @@ async def recorder(chosen: Settings, writer: str) -> AsyncIterator[Recorder | No
     if not chosen.audit.folder:
         yield None
         return
-    known = anchors(chosen.audit)
-    log = LogWriter(Path(chosen.audit.folder), f"{audit_source(chosen).id}-{writer}", anchors=known)
-    async with AuditLog(log, anchors=known, stopped=None).running() as running:
-        yield Recorded(running)
+    async with own_log(chosen.audit, Path(chosen.audit.folder), writer) as log:
+        yield Recorded(log)

@@ -11,9 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.doctor import Config, Names, Regions, Wait, listening_or_not, named
+from gateway.cli.doctor import Names, Wait, listening_or_not, named
 from gateway.cli.learned import Learned, improved, toml
-from gateway.cli.output import Exit, Json, print_json, print_table, run, tell
+from gateway.cli.options import Config, Json, Output, Profiles
+from gateway.cli.output import Exit, print_json, print_table, run, tell
 from gateway.cli.probe import Probe
 from gateway.cli.visit import Visit
 from gateway.cli.web_probe import WebProbe
@@ -38,11 +39,10 @@ Name = Annotated[str, typer.Option(help="Name of the region; its AE title when n
 Destinations = Annotated[
     list[str] | None, typer.Option("--move-destination", help="Our AE title as it is registered there; repeatable.")
 ]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write; standard output when not given.")]
 
 
 @app.command("list")
-def list_(regions: Regions, as_json: Json = False) -> None:
+def list_(regions: Profiles, as_json: Json = False) -> None:
     """Show the regions of a folder, in their order, which ranks them."""
     profiles = profile.load(regions)
     if as_json:
@@ -70,7 +70,7 @@ def _row(one: Profile) -> tuple[str, ...]:
 
 @app.command("echo")
 def echo_(
-    regions: Regions, names: Names = None, config: Config = None, wait: Wait = 10.0, as_json: Json = False
+    regions: Profiles, names: Names = None, config: Config = None, wait: Wait = 10.0, as_json: Json = False
 ) -> None:
     """Ask each region for a C-ECHO, or a study by DICOMweb; exit code 3 when some do not answer, 4 when none does."""
     chosen = settings.load(config)

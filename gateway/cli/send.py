@@ -16,10 +16,10 @@ from gateway.access.principal import Transaction
 from gateway.assembly import AnyRegion, province
 from gateway.cli.behalf import AsOperator, permitted
 from gateway.cli.doctor import named
-from gateway.cli.find import Config, Regions, TokenFile, Url, one_of, private, problem
 from gateway.cli.meter import Meter
-from gateway.cli.origin import Origin, token_from
-from gateway.cli.output import Exit, Json, print_json, printable, run
+from gateway.cli.options import Config, Json, Regions, TokenFile, Url, one_of
+from gateway.cli.origin import Origin, problem, token_from
+from gateway.cli.output import Exit, print_json, printable, run
 from gateway.cli.visit import first
 from gateway.config import settings
 from gateway.config.settings import Settings
@@ -187,7 +187,7 @@ async def _to_regions(
 ) -> list[Sent]:
     async with (
         permitted(chosen, reason, Transaction.STORE) as permit,
-        province(private(chosen), profiles) as opened,
+        province(chosen, profiles) as opened,
     ):
         send = partial(_recorded, permit, partial(_to_each, opened.regions, chosen))
         where = ", ".join(one.id for one in profiles)

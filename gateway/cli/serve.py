@@ -1,4 +1,4 @@
-"""Running the gateway until it is told to stop."""
+"""``gateway serve``: the gateway in front of the regions of a folder, until it is told to stop."""
 
 import asyncio
 import gc
@@ -7,16 +7,53 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvloop
 
 from gateway.access.decision import CLOSED
 from gateway.assembly import Gateway, running
+from gateway.cli.options import Config, DimsePort, HttpPort, OpsPort, Profiles, ViewerFolder
+from gateway.config import settings
 from gateway.config.settings import Settings
 from gateway.ops.log import EventLog
+from gateway.region import profile
 from gateway.region.profile import Profile
 from gateway.scp.profile import PeerProfile
+from gateway.scp.profile import load as load_peers
 
 PRIVATE = 0o077
 """The umask of whatever may hold a patient's data: nobody else reads a file, whoever forgets to say so."""
+
+
+def command(
+    regions: Profiles,
+    peers: Annotated[Path | None, typer.Option(help="Folder of peer profiles: who may use the DIMSE face.")] = None,
+    config: Config = None,
+    http_port: HttpPort = None,
+    dimse_port: DimsePort = None,
+    ops_port: OpsPort = None,
+    viewer: ViewerFolder = None,
+) -> None:
+    """Run the gateway in front of the regions of a folder, until Ctrl-C or SIGTERM."""
+    chosen = settings.load(config, overrides(http_port, dimse_port, ops_port, viewer))
+    profiles = profile.load(regions)
+    uvloop.run(serve_until_stopped(chosen, profiles, load_peers(peers) if peers else ()))
+
+
+def overrides(
+    http_port: int | None, dimse_port: int | None, ops_port: int | None, viewer: Path | None
+) -> dict[str, dict[str, Any]]:
+    """Return what the options of a command line say over the settings."""
+    chosen: dict[str, tuple[str, Any]] = {
+        "http": ("port", http_port),
+        "dimse": ("port", dimse_port),
+        "ops": ("port", ops_port),
+        "viewer": ("folder", str(viewer) if viewer else None),
+    }
+    return {section: {key: value} for section, (key, value) in chosen.items() if value is not None}
 
 
 @asynccontextmanager

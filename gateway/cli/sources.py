@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.access.permit import Permit
-from gateway.cli.find import answers, problem, search
-from gateway.cli.origin import Origin, Refusal, RegionAnswer, Response
+from gateway.cli.find import answers, search
+from gateway.cli.origin import Origin, Refusal, RegionAnswer, Response, problem
 from gateway.cli.visit import INSTANCE, SERIES, first
 from gateway.config.settings import Settings
 from gateway.dataset.multipart_reader import MultipartReader, PartBegins, PartEnds

@@ -1,4 +1,4 @@
-"""Bringing in the viewer: the built OHIF of an npm package, pinned by version and hash, once into a cache folder."""
+"""``gateway viewer``: the built OHIF of an npm package, pinned by version and hash, once into a cache folder."""
 
 import asyncio
 import base64
@@ -33,6 +33,11 @@ class ViewerMissing(GatewayError):
     """There is no viewer, and it cannot be brought in."""
 
     slug = "viewer-missing"
+
+
+def command() -> None:
+    """Bring in the viewer with npm, once, and print its folder for `gateway serve --viewer`."""
+    print(asyncio.run(fetch()))
 
 
 async def fetch() -> Path:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -23,7 +23,7 @@ MOST_BYTES = 8 << 20
 
 
 class WebProbe:
-    """Asks one archive, question by question; what one question meets does not keep the next from being asked."""
+    """Asks one archive, question by question."""
 
     def __init__(self, profile: Profile, seconds: float) -> None:
         """Raise ConfigError where its token or a certificate cannot be used."""
@@ -39,20 +39,11 @@ class WebProbe:
         Raises:
             RegionError: it does not answer a search.
         """
-        questions: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
-            ("keys", self._keys),
-            ("searches without a study", self._relational),
-            ("WADO-RS", self._retrieve),
-        )
+        questions = {"keys": self._keys, "searches without a study": self._relational, "WADO-RS": self._retrieve}
         try:
             told("searching")
             await self._sample()
-            for what, ask in questions:
-                told(what)
-                try:
-                    await ask()
-                except GatewayError as error:
-                    self.learned.remarks.append(f"{what}: not learned, {error}")
+            await self.learned.ask(questions, told)
         finally:
             await self._client.aclose()
         return self.learned

@@ -54,7 +54,6 @@ Integer = Annotated[int, Field(strict=True)]
 Port = Annotated[Integer, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Count = Annotated[Integer, Field(ge=1)]
-"""A path that is meant from the folder of the file that it stands in; empty for none."""
 
 
 class HttpSettings(Section):

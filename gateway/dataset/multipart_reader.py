@@ -9,7 +9,6 @@ from typing import Final, TypeAlias
 from gateway.errors import LimitExceeded, RequestError, UnsupportedMediaType
 
 MOST_PARTS: Final = 10_000
-LONGEST_BOUNDARY: Final = 70
 LONGEST_HEADER: Final = 8 * 1024
 MOST_LINES: Final = 16
 LONGEST_PREAMBLE: Final = 8 * 1024

@@ -12,7 +12,6 @@ from gateway.errors import RequestError
 
 HTML: Final = "text/html"
 PLAIN: Final = "text/plain"
-TEXT_TYPES: Final = (HTML, PLAIN)
 """Media types of a rendered report, the default first (PS3.18 Table 8.7.4-1)."""
 
 _CONTENT: Final = "0040A730"

@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 from gateway.access.permit import Subject
+from gateway.config.settings import SearchSettings
 from gateway.dataset.query import Row
 from gateway.errors import IdentityUnavailable
 from gateway.federation.completeness import Completeness
@@ -82,3 +84,15 @@ class SearchLimits:
     snapshot_rows: int = 50_000
     derived_studies: int = 128
     derived_series: int = 128
+
+    @classmethod
+    def of(cls, settings: SearchSettings) -> Self:
+        """Return the limits of the settings."""
+        return cls(
+            max_results=settings.max_results,
+            max_matches_per_region=settings.max_matches_per_region,
+            snapshot_seconds=settings.snapshot_seconds,
+            snapshot_rows=settings.snapshot_rows,
+            derived_studies=settings.derived_studies,
+            derived_series=settings.derived_series,
+        )

@@ -1,4 +1,4 @@
-"""The identity source of the settings: none, a crosswalk, or a PIXm manager."""
+"""The identity source of the settings: none, a crosswalk, or a PIXm manager; and the patients that it knows."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -7,9 +7,10 @@ from pathlib import Path
 from gateway.config.paths import path_of
 from gateway.config.settings import IdentitySettings
 from gateway.errors import ConfigError
+from gateway.events import Observer
 from gateway.federation.crosswalk import Crosswalk
 from gateway.federation.issuers import Issuers
-from gateway.federation.patients import IdentitySource, NoIdentitySource
+from gateway.federation.patients import IdentitySource, NoIdentitySource, Patients
 from gateway.federation.pixm import pix_manager
 from gateway.federation.remembered import Remembered
 from gateway.region.profile import Profile
@@ -42,6 +43,24 @@ async def identity_source(
     token = path_of(settings.pixm_token_file)
     async with pix_manager(settings.pixm_url, issuers, token_file=token, seconds=settings.pixm_seconds) as manager:
         yield Remembered(manager, settings.cache_seconds)
+
+
+def known_patients(
+    settings: IdentitySettings,
+    source: IdentitySource,
+    issuers: Issuers,
+    profiles: Sequence[Profile],
+    observer: Observer,
+) -> Patients:
+    """Return what translates between the identifiers of callers and regions, as the settings have it."""
+    return Patients(
+        source,
+        issuers,
+        profiles,
+        observer,
+        provincial="" if settings.source == "none" else settings.provincial_issuer,
+        show_provincial=settings.present == "provincial",
+    )
 
 
 def _check_issuers(provincial: str, profiles: Sequence[Profile], known: frozenset[str], lacks: str) -> None:

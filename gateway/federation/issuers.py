@@ -6,10 +6,13 @@ a URI; they are translated at every edge, so that inside only the text is met.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Self
 
+from gateway.config.settings import IdentitySettings
 from gateway.dataset.query import Row
 from gateway.errors import ConfigError
 from gateway.federation.identity import ISSUER, ISSUER_QUALIFIERS, UNIVERSAL_ENTITY_ID, text
+from gateway.region.profile import Profile
 
 _OID_URI = "urn:oid:"
 
@@ -51,6 +54,11 @@ class Issuers:
                         f'"identity.issuers" gives {name!r} to two issuers: each text, oid and uri means one'
                     )
 
+    @classmethod
+    def of(cls, settings: IdentitySettings) -> Self:
+        """Return the table of the settings; raises as the class does."""
+        return cls(Issuer(one.issuer, one.oid, one.uri) for one in settings.issuers)
+
     def __iter__(self) -> Iterator[Issuer]:
         return iter(dict.fromkeys(self._known.values()))
 
@@ -62,6 +70,14 @@ class Issuers:
     def issuer(self, name: str) -> Issuer:
         """Return all names of an issuer."""
         return self._known.get(_plain(name)) or Issuer(name.strip())
+
+    def renamed(self, profile: Profile) -> Profile:
+        """Return a region's profile with its issuers by the names that rows are given."""
+        named = {
+            "issuer_of_patient_id": self.name(profile.issuer_of_patient_id),
+            "other_issuers_of_patient_id": tuple(map(self.name, profile.other_issuers_of_patient_id)),
+        }
+        return profile.model_copy(update=named)
 
     def stated(self, row: Row) -> str:
         """Return the issuer that a row states, a Universal Entity ID of the table before the text; empty for none."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar
 
+from gateway.config.settings import WorkersSettings
 from gateway.errors import GatewayError, LimitExceeded, WorkersBusy, WorkFailed
 from gateway.federation.worker import LENGTH
 
@@ -38,6 +39,17 @@ class WorkLimits:
     seconds: float = 60.0
     memory: int = 4 << 30
     job_bytes: int = 1 << 30
+
+    @classmethod
+    def of(cls, settings: WorkersSettings) -> Self:
+        """Return the limits of the settings."""
+        return cls(
+            processes=settings.processes,
+            waiting=settings.max_waiting,
+            seconds=settings.seconds,
+            memory=settings.memory_mib << 20,
+            job_bytes=settings.job_mib << 20,
+        )
 
 
 @dataclass(slots=True)

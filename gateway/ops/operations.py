@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 from cryptography import x509
 
@@ -11,6 +13,7 @@ from gateway.alongside import alongside
 from gateway.config.settings import Settings
 from gateway.errors import ConfigError
 from gateway.events import Event, Observer
+from gateway.ops.lights import Light as StatusLight
 from gateway.ops.metrics import CONTENT_TYPE, Metrics
 from gateway.ops.probes import Probes
 from gateway.ops.pulse import Echoes, Examined, Lag
@@ -18,8 +21,15 @@ from gateway.ops.recent import RecentRequests
 from gateway.ops.status import Sources, StatusModel
 from gateway.ops.status_pages import StatusPages
 from gateway.region.profile import Profile
+from gateway.web.home import Light, LightState
 from gateway.web.pages import Maker, Page, Visit
 
+_STATES: Final[Mapping[StatusLight, LightState]] = MappingProxyType({
+    StatusLight.GREEN: "up",
+    StatusLight.AMBER: "trying",
+    StatusLight.RED: "down",
+    StatusLight.GREY: "unknown",
+})  # fmt: skip
 STATUS = "/status"
 REQUEST = "/federation/status/{request_id}"
 
@@ -75,6 +85,11 @@ class Operations:
         echoing = [Echoes(regions, self, seconds).run()] if seconds and regions else []
         async with self._tracing(), alongside(self._lag.run(), *echoing):
             yield
+
+    async def lights(self) -> list[Light]:
+        """Return how the regions are, for the home page."""
+        snapshot = await self.model.current()
+        return [Light(x.profile.name, x.profile.title, _STATES[x.light]) for x in snapshot.regions]
 
     def drain(self) -> None:
         """Say that the gateway is about to stop, and end what would keep it from that."""

@@ -16,9 +16,9 @@ from gateway.dimse.pool import Usage
 from gateway.events import Event, RegionOperation, RetrieveAnswered
 from gateway.federation.flights import Flight
 from gateway.federation.retrieve import FederatedRetrieve
+from gateway.ops.advice import advice
 from gateway.ops.lights import Facts, Light, light
 from gateway.ops.record import RegionRecord, quantiles
-from gateway.ops.remedies import advice
 from gateway.region.breaker import Breaker
 from gateway.region.profile import Profile
 from gateway.spool.ledger import QUARANTINED, WAITING

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.ops.advice import advice
 from gateway.ops.lights import DAY, Light
 from gateway.ops.record import quantiles
-from gateway.ops.remedies import advice
 from gateway.ops.status import FlightStatus, RegionStatus, Snapshot
 from gateway.ops.words import Words
 

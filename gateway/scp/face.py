@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gateway.config.settings import Settings
 from gateway.dimse.acceptor import Service, Terms, storing
 from gateway.dimse.echo import serve_echo
 from gateway.dimse.requestor import Peer
@@ -48,23 +49,6 @@ SOP_CLASSES: Mapping[str, frozenset[str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class FaceSettings:
-    """How peers are served.
-
-    Attributes:
-        ae_title: ours.
-        search_seconds: hard limit of a search.
-        first_instance_seconds: how long the first instance of a retrieve may take.
-        strict: a region that is missing from an answer makes it a Failure, of a retrieve a Warning.
-    """
-
-    ae_title: str
-    search_seconds: float = 30.0
-    first_instance_seconds: float = 30.0
-    strict: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Face:
     """Makes the terms on which peers are served.
 
@@ -82,7 +66,7 @@ class Face:
     destinations: Mapping[str, Peer]
     observer: Observer
     limits: Limits
-    settings: FaceSettings
+    settings: Settings
     gate: Gate
     forms: Mapping[str, Forms] = field(default_factory=dict)
     store: Store | None = None
@@ -127,10 +111,10 @@ class Face:
         return Terms(policy, {command: services[command] for name, command in fields if name in granted})
 
     def _services(self, peer: PeerProfile) -> dict[int, Service]:
-        settings = self.settings
-        query = Query(
-            self.search, peer, settings.ae_title, self.observer, settings.search_seconds, settings.strict, self.gate
-        )
+        settings, ours = self.settings, self.settings.dimse
+        # A region that is missing from an answer makes it a Failure, of a retrieve a Warning.
+        strict = ours.missing_regions == "strict"
+        query = Query(self.search, peer, ours.ae_title, self.observer, settings.search.hard_seconds, strict, self.gate)
         named = {peer.ae_title, *peer.may_move_to}
         retrieve = Retrieve(
             self.search,
@@ -139,8 +123,8 @@ class Face:
             {title: where for title, where in self.destinations.items() if title in named},
             self.observer,
             self.limits,
-            settings.first_instance_seconds,
-            settings.strict,
+            settings.retrieve.first_instance_seconds,
+            strict,
             self.gate,
             self.forms,
         )

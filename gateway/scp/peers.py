@@ -1,18 +1,23 @@
 """What the settings and the profiles of peers make of the DIMSE face: who is let in, called, and told what."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 from gateway.config.paths import path_of
-from gateway.config.settings import Settings
+from gateway.config.settings import DimseSettings, Settings, StoreSettings
+from gateway.dimse.acceptor import CALLING_AE_TITLE_NOT_RECOGNIZED, Caller, Rejection, Terms
 from gateway.dimse.requestor import Peer
-from gateway.dimse.tls import client_context
+from gateway.dimse.tls import client_context, server_context
 from gateway.errors import ConfigError
 from gateway.events import Observer
 from gateway.federation.commitment import Custody
 from gateway.federation.patients import Patients
+from gateway.federation.routing import Source
+from gateway.federation.store import FederatedStore
+from gateway.region.inbox import Inbox
 from gateway.region.profile import Profile
 from gateway.scp.admission import LOOPBACK, Admission
 from gateway.scp.coercion import Coercion
@@ -21,15 +26,15 @@ from gateway.scp.face import Face
 from gateway.scp.outgoing import Forms, Recode
 from gateway.scp.profile import MoveDestination, PeerProfile
 from gateway.scp.reporter import Addressee, Reporter
+from gateway.scp.storage import Intake, Store
 from gateway.spool.commitments import Commitments
 from gateway.wire.limits import Limits
 
 
 def addresses(settings: Settings, peers: Mapping[str, MoveDestination | None]) -> dict[str, Peer]:
     """Return how the peers that have an address are called, by AE title."""
-    ours = settings.dimse
-    secured = any(where and where.tls for where in peers.values())
-    tls = client_context(path_of(ours.ca), path_of(ours.certificate), path_of(ours.key)) if secured else None
+    ours, wanted = settings.dimse, any(where and where.tls for where in peers.values())
+    tls = client_context(path_of(ours.ca), path_of(ours.certificate), path_of(ours.key)) if wanted else None
     return {
         ae_title: Peer(where.host, where.port, ae_title, ours.ae_title, tls if where.tls else None)
         for ae_title, where in peers.items()
@@ -55,6 +60,43 @@ def admission(settings: Settings, profiles: Sequence[Profile], peers: Sequence[P
         of_peer=face.of_peer,
         open_to_loopback=settings.dimse.unknown_peers == "loopback",
     )
+
+
+def regions_alone(profiles: Sequence[Profile], inbox: Inbox) -> Callable[[Caller], Rejection | Terms]:
+    """Let in the regions, for what they bring, and nobody else."""
+    terms = Face.of_regions(inbox)
+    known = {route for profile in profiles for route in profile.routes}
+
+    def accept(caller: Caller) -> Rejection | Terms:
+        is_known = (caller.calling_ae_title, caller.called_ae_title) in known
+        return terms if is_known else CALLING_AE_TITLE_NOT_RECOGNIZED
+
+    return accept
+
+
+def secured(settings: DimseSettings) -> ssl.SSLContext | None:
+    """Return the context of the port for DICOM TLS; None without one (PS3.15 B.12).
+
+    Raises:
+        ConfigError: a file cannot be used, or neither this port nor the plain one is wanted.
+    """
+    if settings.certificate:
+        certificate, key = Path(settings.certificate), Path(settings.key or settings.certificate)
+        return server_context(certificate, key, path_of(settings.ca))
+    if not settings.plain:
+        raise ConfigError('"dimse.plain" is false and "dimse.certificate" is empty: no port would be open to peers')
+    return None
+
+
+def contributions(settings: StoreSettings, store: FederatedStore) -> Store | None:
+    """Return what takes the instances of peers; None where no rule says where they go."""
+    if not (settings.default or settings.rules):
+        return None
+
+    def intake(peer: PeerProfile, address: str) -> AbstractAsyncContextManager[Intake]:
+        return store.intake(Source("dimse", peer.ae_title, peer.organisation, address=address))
+
+    return intake
 
 
 def forms(

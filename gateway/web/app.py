@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Router
@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from gateway.access.decision import Decisions
 from gateway.access.token import Tokens
+from gateway.config.settings import Settings
 from gateway.events import Observer, unobserved
 from gateway.web.authentication import Authentication
 from gateway.web.capabilities import Capabilities
@@ -69,6 +70,19 @@ class WebSettings:
     cors_origins: tuple[str, ...] = ()
     upload: UploadLimits = field(default_factory=UploadLimits)
     cookie: str = ""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return what the settings say of it."""
+        return cls(
+            public_url=settings.http.public_url or None,
+            default_transfer_syntax=settings.http.default_transfer_syntax,
+            search_seconds=settings.search.hard_seconds,
+            first_byte_seconds=settings.retrieve.first_instance_seconds,
+            cors_origins=settings.http.cors_origins,
+            upload=UploadLimits.of(settings.store),
+            cookie=settings.access.cookie,
+        )
 
 
 @dataclass(frozen=True, slots=True)

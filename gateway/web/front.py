@@ -1,8 +1,10 @@
 """What people in a browser get beside the DICOMweb resources: the viewer, the home page, launch in context."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,13 +13,16 @@ from starlette.types import ASGIApp
 
 from gateway.access.decision import Decisions
 from gateway.access.principal import Transaction
+from gateway.config.paths import path_of
+from gateway.config.settings import Settings
+from gateway.region.profile import Profile
 from gateway.web.assets import Asset
 from gateway.web.home import Home, Lights
 from gateway.web.launch import PATH, Launch
 from gateway.web.own import own_files
 from gateway.web.policy import Guarded, Handler, public
 from gateway.web.sign_in import SignIn
-from gateway.web.viewer import INDEX, Page, Viewer, configuration
+from gateway.web.viewer import INDEX, Page, Viewer, cache_folder, configuration, viewer_files
 
 if TYPE_CHECKING:
     from gateway.federation.search import FederatedSearch
@@ -38,6 +43,19 @@ class Front:
     regions: Mapping[str, tuple[str, str]]
     viewer: Mapping[str, Asset] | None = None
     sign_in: SignIn | None = None
+
+    @classmethod
+    async def of(cls, settings: Settings, profiles: Iterable[Profile], lights: Lights, sign_in: SignIn | None) -> Self:
+        """Make it ready, with the viewer that the settings name.
+
+        Raises:
+            ConfigError: the viewer cannot be used.
+        """
+        files = None
+        if settings.viewer.folder:
+            cache = path_of(settings.viewer.cache) or cache_folder()
+            files = await asyncio.to_thread(viewer_files, Path(settings.viewer.folder), cache)
+        return cls(lights, {one.id: (one.name, one.title) for one in profiles}, files, sign_in)
 
 
 def front_routes(

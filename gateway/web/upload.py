@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from starlette.requests import Request
 from starlette.types import Receive
 
+from gateway.config.settings import StoreSettings
 from gateway.dataset.multipart_reader import MultipartReader, PartBegins, PartEnds, PartEvent
 from gateway.errors import LimitExceeded, RequestError, RequestTimeout, UnsupportedMediaType
 from gateway.web.form import FORM
@@ -33,6 +34,16 @@ class UploadLimits:
     max_parts: int = 10_000
     max_metadata_bytes: int = 64 << 20
     stall_seconds: float = 30.0
+
+    @classmethod
+    def of(cls, settings: StoreSettings) -> Self:
+        """Return the limits of the settings."""
+        return cls(
+            max_bytes=settings.max_request_bytes,
+            max_parts=settings.max_parts,
+            max_metadata_bytes=settings.max_metadata_bytes,
+            stall_seconds=settings.body_seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ import pytest
 
 from gateway.dimse.pool import Usage
 from gateway.events import RegionOperation, RetrieveAnswered
+from gateway.ops.advice import advice
 from gateway.ops.lights import DAY, Facts, Light, Reason, light
 from gateway.ops.record import RegionRecord, quantiles
-from gateway.ops.remedies import advice
 from gateway.region.breaker import CircuitState
 from gateway.region.profile import Profile
 

@@ -1,10 +1,15 @@
-"""What is wrong with a region, in words, and who should do what about it; in English and French."""
+"""What an operator is told of a region's last failure, in English and French.
+
+It names the region's own host, port and AE titles; what an error is to whoever gets it as an answer is on the page
+of its slug, ``gateway.web.remedies``.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from gateway.errors import Aborted, Closed, RemoteProtocolError, Reset, Truncated
 from gateway.region.profile import Profile
 
 
@@ -21,10 +26,7 @@ class Advice:
     remedy: str
 
 
-Texts = tuple[str, str, str, str]
-"""What is wrong and the remedy in English, the same in French."""
-
-_TEXTS: Final[Mapping[str, Texts]] = MappingProxyType(
+_TEXTS: Final[Mapping[str, tuple[str, str, str, str]]] = MappingProxyType(
     {
         "refused": (
             "Nothing listens at {host}:{port}",
@@ -142,9 +144,10 @@ _TEXTS: Final[Mapping[str, Texts]] = MappingProxyType(
         ),
     }
 )
+"""By slug, or slug and code: what is wrong and the remedy in English, the same in French."""
 
-BROKEN: Final = frozenset({"reset", "closed", "truncated", "aborted", "remote-protocol-error"})
-"""Slugs of errors that all mean that a connection ended before its time."""
+_BROKEN: Final = frozenset(error.slug for error in (Reset, Closed, Truncated, Aborted, RemoteProtocolError))
+"""All of them mean that a connection ended before its time."""
 
 
 def advice(outcome: str, code: str, profile: Profile, ae_title: str, *, french: bool = False) -> Advice:
@@ -157,7 +160,9 @@ def advice(outcome: str, code: str, profile: Profile, ae_title: str, *, french: 
         ae_title: our Calling AE Title.
         french: in French.
     """
-    texts = _TEXTS.get(f"{outcome} {code}") or _TEXTS.get(outcome) or _TEXTS["broken" if outcome in BROKEN else "other"]
+    texts = (
+        _TEXTS.get(f"{outcome} {code}") or _TEXTS.get(outcome) or _TEXTS["broken" if outcome in _BROKEN else "other"]
+    )
     named = {
         "host": profile.host,
         "port": profile.port,
