@@ -253,15 +253,15 @@ async def test_another_patients_instances_are_named_and_do_not_come() -> None:
 async def test_a_study_that_its_regions_have_deleted_is_gone_and_one_that_nobody_had_is_not_found() -> None:
     first, second = holding("A", dict(CT)), holding("B", {})
     async with Province(first, second) as province:
+        with pytest.raises(NotFound) as unknown:
+            await province.read(Selection("2"))
+        assert unknown.type is NotFound
         await province.read()
         await asyncio.sleep(61.0)
         first.holdings = {}
         with pytest.raises(Gone) as error:
             await province.read()
         assert error.value.federation_status == "a;state=complete;instances=0, b;state=complete;instances=0"
-        with pytest.raises(NotFound) as unknown:
-            await province.read(Selection("2"))
-        assert unknown.type is NotFound
 
 
 async def test_a_study_is_not_gone_while_a_region_that_may_hold_it_is_silent() -> None:
@@ -277,7 +277,8 @@ async def test_a_study_is_not_gone_while_a_region_that_may_hold_it_is_silent() -
 
 async def test_that_a_study_was_there_is_not_told_to_a_caller_who_might_not_have_had_it() -> None:
     region = holding("A", dict(CT))
-    stranger = Permit(Principal("dr", patient=PatientIdentifier("X", "9")), Transaction.RETRIEVE)
+    other = frozenset({PatientIdentifier("X", "9")})
+    stranger = Permit(Principal("dr"), Transaction.RETRIEVE, patients=other)
     async with Province(region) as province:
         await province.read()
         await asyncio.sleep(61.0)
