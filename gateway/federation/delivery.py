@@ -32,7 +32,7 @@ from gateway.errors import (
     WorkFailed,
 )
 from gateway.events import DeliveryQuarantined, Observer, RegionOperation
-from gateway.region.profile import Profile
+from gateway.federation.duplicate import DUPLICATE, HAD_IT, HELD, Searchable, settled
 from gateway.region.storing import TRANSFER_SYNTAX_NOT_SUPPORTED, Outgoing
 from gateway.spool.ledger import Delivery, Kept
 from gateway.spool.queue import Queue
@@ -52,12 +52,8 @@ _PASSING: Final = frozenset({0x0110, 0x0210, 0x0213})
 _DOWN: Final = (Refused, Unreachable, Rejected, Busy, OpenCircuit, Saturated)
 
 
-class Target(Protocol):
-    """What is asked of a region."""
-
-    @property
-    def profile(self) -> Profile:
-        """What is known of it."""
+class Target(Searchable, Protocol):
+    """What is asked of a region, beside a search for what it may have already."""
 
     async def store(self, instance: Outgoing, deadline: Deadline, *, stall_seconds: float) -> int:
         """Have the region keep an instance, and return the status."""
@@ -90,6 +86,13 @@ class Outcome:
     reason: str = ""
     comment: str = ""
     down: bool = False
+
+    @property
+    def code(self) -> str:
+        """What observers hear beside the slug: why it failed, or that the region had the instance."""
+        if self.status == HELD:
+            return f"{DUPLICATE:04X}"
+        return f"{self.status:04X}" if self.slug == "failed" else ""
 
     @property
     def told(self) -> str:
@@ -247,7 +250,8 @@ class Courier:
         """Deliver an instance; note what that says of the region."""
         began = time.monotonic()
         try:
-            outcome = Outcome(State.DELIVERED, await self._store(kept))
+            status = await self._store(kept)
+            outcome = Outcome(State.DELIVERED, status, reason=HAD_IT if status == HELD else "")
             self._queue.note(kept, self._name)
         except GatewayError as error:
             outcome = judged(error)
@@ -263,7 +267,7 @@ class Courier:
                 time.monotonic() - began,
                 int(outcome.slug == "complete"),
                 size=kept.size if outcome.slug == "complete" else 0,
-                code=f"{outcome.status:04X}" if outcome.slug == "failed" else "",
+                code=outcome.code,
             )
         )
         if outcome.down:
@@ -283,7 +287,12 @@ class Courier:
     async def _send(self, kept: Kept, transfer_syntax_uid: str, data: Callable[[], AsyncIterator[Buffer]]) -> int:
         outgoing = Outgoing(kept.sop_class_uid, kept.sop_instance_uid, transfer_syntax_uid, data)
         deadline = Deadline.after(CONNECT_SECONDS)
-        return await self._region.store(outgoing, deadline, stall_seconds=self._settings.stall_seconds)
+        try:
+            return await self._region.store(outgoing, deadline, stall_seconds=self._settings.stall_seconds)
+        except DimseFailure as error:
+            if error.status != DUPLICATE:
+                raise
+            return await settled(self._region, kept, error, Deadline.after(CONNECT_SECONDS))
 
     async def _decoded(self, kept: Kept, refusal: NotStorable) -> bytes:
         """Return an instance without compression; raise the refusal where that cannot be had."""
