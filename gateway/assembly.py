@@ -42,6 +42,7 @@ from gateway.federation.routing import Source
 from gateway.federation.search import FederatedSearch, SearchLimits
 from gateway.federation.store import FederatedStore
 from gateway.federation.workers import Workers, WorkLimits
+from gateway.hops import pseudonym
 from gateway.ops.lights import Light as StatusLight
 from gateway.ops.operations import Operations, certificate_ends
 from gateway.ops.status import Sources
@@ -147,7 +148,8 @@ async def running(
         )
         tokens = await stack.enter_async_context(_tokens(settings))
         inbox = Inbox(observer)
-        regions = [_region(profile, settings, inbox, observer, limits) for profile in profiles]
+        name = pseudonym()
+        regions = [_region(profile, settings, inbox, observer, limits, name) for profile in profiles]
         for region in regions:
             stack.push_async_callback(region.aclose)
         province = await stack.enter_async_context(_archive(settings, regions, patients, observer))
@@ -189,7 +191,7 @@ async def running(
             province.search,
             province.retrieve,
             workers,
-            _web(settings),
+            _web(settings, name),
             observer,
             store=store,
             regions=alone,
@@ -206,9 +208,11 @@ async def running(
         yield Gateway(http_port, dimse_port, tls_port, tuple(regions), ops_port, audit)
 
 
-def _region(profile: Profile, settings: Settings, inbox: Inbox, observer: Observer, limits: Limits) -> AnyRegion:
+def _region(
+    profile: Profile, settings: Settings, inbox: Inbox, observer: Observer, limits: Limits, name: str = ""
+) -> AnyRegion:
     if profile.dicomweb:
-        return DicomwebRegion(profile, settings, inbox, observer)
+        return DicomwebRegion(profile, settings, inbox, observer, name)
     return Region(profile, settings, inbox, observer, limits)
 
 
@@ -492,7 +496,7 @@ def _queue(settings: Settings) -> Queue:
     return Queue(path_of(chosen.folder), max_bytes=chosen.max_bytes, remember_seconds=remember, key=key)
 
 
-def _web(settings: Settings) -> WebSettings:
+def _web(settings: Settings, name: str) -> WebSettings:
     upload = UploadLimits(
         max_bytes=settings.store.max_request_bytes,
         max_parts=settings.store.max_parts,
@@ -507,6 +511,7 @@ def _web(settings: Settings) -> WebSettings:
         cors_origins=settings.http.cors_origins,
         upload=upload,
         cookie=settings.access.cookie,
+        pseudonym=name,
     )
 
 

@@ -20,6 +20,7 @@ from gateway.errors import (
     DimseFailure,
     GatewayError,
     LimitExceeded,
+    Loop,
     NotAcceptable,
     NotStorable,
     OpenCircuit,
@@ -33,6 +34,7 @@ from gateway.errors import (
 )
 from gateway.events import DeliveryQuarantined, Observer, RegionOperation
 from gateway.federation.duplicate import DUPLICATE, HAD_IT, HELD, Searchable, settled
+from gateway.hops import read_via
 from gateway.region.storing import TRANSFER_SYNTAX_NOT_SUPPORTED, Outgoing
 from gateway.spool.ledger import Delivery, Kept
 from gateway.spool.queue import Queue
@@ -285,7 +287,8 @@ class Courier:
         return await self._send(kept, EXPLICIT_VR_LE, partial(_once, decoded))
 
     async def _send(self, kept: Kept, transfer_syntax_uid: str, data: Callable[[], AsyncIterator[Buffer]]) -> int:
-        outgoing = Outgoing(kept.sop_class_uid, kept.sop_instance_uid, transfer_syntax_uid, data)
+        uids = kept.sop_class_uid, kept.sop_instance_uid, transfer_syntax_uid
+        outgoing = Outgoing(*uids, data, read_via(kept.origin))
         deadline = Deadline.after(CONNECT_SECONDS)
         try:
             return await self._region.store(outgoing, deadline, stall_seconds=self._settings.stall_seconds)
@@ -320,7 +323,7 @@ def judged(error: GatewayError) -> Outcome:
         passing = error.status in _PASSING or error.status >> 8 == 0xA7
         state = State.LATER if passing else State.REFUSED
         return Outcome(state, error.status, error.slug, str(error), error.comment)
-    if isinstance(error, DatasetError | LimitExceeded | SpoolDamaged):
+    if isinstance(error, DatasetError | LimitExceeded | Loop | SpoolDamaged):
         return Outcome(State.REFUSED, error.dimse_status, error.slug, str(error))
     return Outcome(State.LATER, _OUT_OF_RESOURCES, error.slug, str(error), down=isinstance(error, _DOWN))
 

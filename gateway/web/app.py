@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from gateway.access.decision import Decisions
 from gateway.access.token import Tokens
 from gateway.events import Observer, unobserved
+from gateway.hops import pseudonym
 from gateway.web.authentication import Authentication
 from gateway.web.capabilities import Capabilities
 from gateway.web.disconnect import CancelOnDisconnect
@@ -19,6 +20,7 @@ from gateway.web.documentation import Documentation
 from gateway.web.exchange import Exchanges
 from gateway.web.front import Front, fall_back, front_routes
 from gateway.web.locations import Locations
+from gateway.web.loop import LoopGuard
 from gateway.web.policy import check_policies
 from gateway.web.problem import ProblemBoundary
 from gateway.web.representative import Representatives
@@ -59,6 +61,7 @@ class WebSettings:
         cors_origins: exact origins of viewers that are served from elsewhere.
         upload: what one Store request may take.
         cookie: name of the cookie that may hold the token of a GET; empty for none.
+        pseudonym: of this gateway, in what it asks its regions.
     """
 
     root_path: str = "/dicom-web"
@@ -69,6 +72,7 @@ class WebSettings:
     cors_origins: tuple[str, ...] = ()
     upload: UploadLimits = field(default_factory=UploadLimits)
     cookie: str = ""
+    pseudonym: str = field(default_factory=pseudonym)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,8 @@ def create_app(
     default = None if front is None else fall_back(front, root, resources)
     router = Router(resources, redirect_slashes=False, default=default)
     app: ASGIApp = Capabilities(router, resources, root, lambda: documentation.document)
-    app = ProblemBoundary(Authentication(app, tokens, settings.cookie), observe=observe)
+    app = LoopGuard(Authentication(app, tokens, settings.cookie), settings.pseudonym)
+    app = ProblemBoundary(app, observe=observe)
     if front is not None and front.sign_in is not None:
         app = Welcome(app, front.sign_in)
     return Exchanges(_cors(CancelOnDisconnect(app), settings.cors_origins), observe)
