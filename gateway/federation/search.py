@@ -131,7 +131,8 @@ class FederatedSearch:
         elif not continued:
             self._snapshots.drop(snapshot)
         told = (*query.warnings, *shown.warnings, *shown.remarks, *shown.gaps.warnings(rows, query.level))
-        return SearchResult(rows, remaining, shown.completeness, told, shown.unavailable)
+        estimated = frozenset(shown.gaps.estimated)
+        return SearchResult(rows, remaining, shown.completeness, told, shown.unavailable, estimated)
 
     def stream(
         self, query: Query, deadline: Deadline, *, permit: Permit = UNRESTRICTED
