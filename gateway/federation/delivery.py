@@ -35,6 +35,7 @@ from gateway.errors import (
 from gateway.events import DeliveryQuarantined, Observer, RegionOperation
 from gateway.federation.duplicate import DUPLICATE, HAD_IT, HELD, Searchable, settled
 from gateway.hops import read_via
+from gateway.region.profile import Profile
 from gateway.region.storing import TRANSFER_SYNTAX_NOT_SUPPORTED, Outgoing
 from gateway.spool.ledger import Delivery, Kept
 from gateway.spool.queue import Queue
@@ -172,7 +173,7 @@ class Courier:
     async def run(self) -> None:
         """Deliver until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(self._settings.associations):
+            for _ in range(_at_once(self._region.profile, self._settings.associations)):
                 group.create_task(self._work())
             if self._queue.durable:
                 group.create_task(self._fetch())
@@ -309,6 +310,11 @@ class Courier:
             return await self._decode(whole, kept.transfer_syntax_uid, EXPLICIT_VR_LE)
         except (DatasetError, LimitExceeded, NotAcceptable, WorkFailed) as error:
             raise refusal from error
+
+
+def _at_once(profile: Profile, associations: int) -> int:
+    """Return how many instances a region is given at the same time; over the web one connection is left to searches."""
+    return max(associations, profile.max_associations - 1) if profile.dicomweb else associations
 
 
 async def _once(data: bytes) -> AsyncIterator[Buffer]:
