@@ -18,6 +18,7 @@ from gateway.assembly import running
 from gateway.config.settings import load
 from gateway.events import DeliveryQuarantined, RegionOperation
 from gateway.region.profile import Profile
+from tests.adversity.province import Answer
 from tests.kit import dicom
 from tests.kit.peers import free_port
 from tests.kit.region import ScriptedRegion
@@ -40,42 +41,26 @@ SETTINGS: dict[str, Any] = {
 
 
 @dataclass
-class Answer:
-    status: int
-    headers: Any
-    body: bytes
-    seconds: float
-
-    @property
-    def studies(self) -> set[str]:
-        return {row["0020000D"]["Value"][0] for row in orjson.loads(self.body)}
-
-    @property
-    def states(self) -> dict[str, str]:
-        """Region -> what `Federation-Status` says after its name."""
-        return dict(member.split(";", 1) for member in self.headers["Federation-Status"].split(", "))
-
-
-@dataclass
 class Member:
     """A gateway of the circle, and what it told its observer."""
 
     port: int
     events: Witness
 
-    async def ask(self, path: str = "/studies", accept: str = JSON, *, body: bytes = b"", **headers: str) -> Answer:
+    async def ask(self, path: str = "/studies", accept: str = JSON, *, sent: bytes = b"", **headers: str) -> Answer:
         began = time.monotonic()
-        method = "POST" if body else "GET"
+        method = "POST" if sent else "GET"
         async with (
             aiohttp.ClientSession() as session,
             session.request(
                 method,
                 f"http://127.0.0.1:{self.port}/dicom-web{path}",
                 headers={"Accept": accept, **headers},
-                data=body or None,
+                data=sent or None,
             ) as response,
         ):
-            return Answer(response.status, response.headers, await response.read(), time.monotonic() - began)
+            body = await response.read()
+            return Answer(response.status, response.headers, body, whole=True, seconds=time.monotonic() - began)
 
 
 def next_one(port: int) -> Profile:
@@ -160,7 +145,7 @@ async def test_study_of_the_next_gateway_comes_whole() -> None:
 # --- what is stored
 
 
-def sent(number: int = 9) -> bytes:
+def upload(number: int = 9) -> bytes:
     part = f"--frontier\r\nContent-Type: {FILE}\r\n\r\n".encode() + dicom.part10(dicom.instance(number))
     return part + b"\r\n--frontier--\r\n"
 
@@ -170,7 +155,7 @@ KIND = {"Content-Type": f'multipart/related; type="{FILE}"; boundary=frontier'}
 
 async def test_instance_that_is_sent_round_is_refused_at_once() -> None:
     async with circle(stores=[{}, {}]) as (one, other):
-        answer = await one.ask(body=sent(), **KIND)
+        answer = await one.ask(sent=upload(), **KIND)
         stores = [x.outcome for x in other.events.of(RegionOperation) if x.verb == "store"]
     assert answer.status == 409
     assert answer.seconds < SOON
@@ -181,7 +166,7 @@ async def test_instance_that_is_sent_round_is_refused_at_once() -> None:
 async def test_instance_that_waits_on_its_way_round_ends_in_quarantine(tmp_path: Path) -> None:
     durable = [{"folder": str(tmp_path / name), "answer": "durable"} for name in ("one", "other")]
     async with circle(stores=durable) as (one, other):
-        assert (await one.ask(body=sent(), **KIND)).status == 202
+        assert (await one.ask(sent=upload(), **KIND)).status == 202
         async with asyncio.timeout(10.0):
             while not other.events.of(DeliveryQuarantined):  # noqa: ASYNC110 - a witness tells nobody
                 await asyncio.sleep(0.01)
