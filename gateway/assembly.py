@@ -34,6 +34,7 @@ from gateway.federation.retrieve import FederatedRetrieve
 from gateway.federation.search import FederatedSearch, SearchLimits
 from gateway.federation.store import FederatedStore
 from gateway.federation.workers import Workers, WorkLimits
+from gateway.hops import pseudonym
 from gateway.ops.audit import audit_fault, audited, privacy_desk
 from gateway.ops.operations import Operations, certificate_ends
 from gateway.ops.status import Sources
@@ -128,8 +129,8 @@ async def running(
         decisions = _decisions(settings, patients, recorder, directives or consents, consents)
         tokens = await enter(_tokens(settings))
 
-        inbox, limits = Inbox(observer), _limits(settings)
-        regions = await enter(_regions(settings, profiles, inbox, observer))
+        inbox, limits, name = Inbox(observer), _limits(settings), pseudonym()
+        regions = await enter(_regions(settings, profiles, inbox, observer, name))
         province = await enter(_archive(settings, regions, patients, observer))
         alone = {x.profile.id: await enter(_archive(settings, (x,), patients, observer, x.profile.id)) for x in regions}
         workers = await enter(Workers(WorkLimits.of(settings.workers), get_ready))
@@ -166,7 +167,7 @@ async def running(
             province.search,
             province.retrieve,
             workers,
-            WebSettings.of(settings),
+            WebSettings.of(settings, name),
             observer,
             store=store,
             regions=alone,
@@ -281,12 +282,12 @@ async def _tokens(settings: Settings) -> AsyncIterator[Tokens | None]:
 
 @asynccontextmanager
 async def _regions(
-    settings: Settings, profiles: Sequence[Profile], inbox: Inbox, observer: Observer
+    settings: Settings, profiles: Sequence[Profile], inbox: Inbox, observer: Observer, name: str = ""
 ) -> AsyncIterator[tuple[AnyRegion, ...]]:
     """Have the regions as long as the context lasts."""
     limits = _limits(settings)
     regions = tuple(
-        DicomwebRegion(profile, settings, inbox, observer)
+        DicomwebRegion(profile, settings, inbox, observer, name)
         if profile.dicomweb
         else Region(profile, settings, inbox, observer, limits)
         for profile in profiles

@@ -240,6 +240,18 @@ class PartlyAnswered(RegionError):
         self.parts = parts
 
 
+class Loop(PartlyAnswered):
+    """Gateways are regions of each other in a circle, and a request came back to one of them (RFC 5842 7.2)."""
+
+    slug = "loop"
+    http_status = 508
+    dimse_status = 0xC000
+    retryable = False
+
+    def __init__(self, message: str, *, parts: tuple[str, ...] = ()) -> None:
+        super().__init__(message, parts=parts)
+
+
 class IncompleteRetrieve(RegionError):
     """Instances that are known to exist did not arrive."""
 

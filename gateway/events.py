@@ -20,6 +20,7 @@ class Request:
         parent_id: of the caller's span; empty where the trace begins with us.
         sampled: whether the caller wants the trace recorded.
         problem: slug of the error that answers it.
+        via: the gateways that it came through (RFC 9110 7.6.3).
     """
 
     id: str
@@ -28,6 +29,7 @@ class Request:
     parent_id: str = ""
     sampled: bool = True
     problem: str = ""
+    via: tuple[str, ...] = ()
 
 
 REQUEST: Final[ContextVar[Request | None]] = ContextVar("request", default=None)

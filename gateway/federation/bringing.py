@@ -155,7 +155,7 @@ class Bringing:
             failure = shortfall(name, known, result, arrived)
         except PartlyAnswered as error:
             # A federation that lacked the same parts when it was searched has sent all that it told of.
-            is_told = set(error.parts) <= set(self._flight.states[name].parts)
+            is_told = bool(error.parts) and set(error.parts) <= set(self._flight.states[name].parts)
             failure = shortfall(name, known, SubOperations(), arrived) if is_told else error
         except GatewayError as error:
             failure = error

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gateway.errors import NotFound, PartlyAnswered, RegionMissing
+from gateway.errors import Loop, NotFound, PartlyAnswered, RegionMissing
 
 COMPLETE = "complete"
 LIMITED = "limited"
@@ -53,7 +53,7 @@ class Completeness:
     def failed(self) -> bool:
         """Whether regions were asked and not one of them answered."""
         return bool(self.states) and all(
-            state.missing and state.state not in {LIMITED, PARTIAL} for state in self.states
+            state.missing and state.state not in {LIMITED, PARTIAL} and not state.parts for state in self.states
         )
 
     def header(self) -> str:
@@ -87,6 +87,9 @@ def _member(state: RegionState, unit: str) -> str:
 def _warning(state: RegionState) -> str:
     if state.state == LIMITED:
         return f"region {state.region} has more matches than are taken from one region: narrow the search"
+    if state.state == Loop.slug:
+        text = f"region {state.region} and this gateway, or one behind it, are regions of each other"
+        return f"{text}: remove one of the two profiles; results incomplete"
     if state.state == PARTIAL:
         return f"{' and '.join(state.parts) or 'parts'} of region {state.region} did not answer: results incomplete"
     return f"region {state.region} unavailable ({state.state}): results incomplete"

@@ -20,6 +20,7 @@ from gateway.errors import (
     DimseFailure,
     GatewayError,
     LimitExceeded,
+    Loop,
     NotAcceptable,
     NotStorable,
     OpenCircuit,
@@ -32,6 +33,8 @@ from gateway.errors import (
     WorkFailed,
 )
 from gateway.events import DeliveryQuarantined, Observer, RegionOperation
+from gateway.federation.duplicate import DUPLICATE, HAD_IT, HELD, Searchable, settled
+from gateway.hops import read_via
 from gateway.region.profile import Profile
 from gateway.region.storing import TRANSFER_SYNTAX_NOT_SUPPORTED, Outgoing
 from gateway.spool.ledger import Delivery, Kept
@@ -52,12 +55,8 @@ _PASSING: Final = frozenset({0x0110, 0x0210, 0x0213})
 _DOWN: Final = (Refused, Unreachable, Rejected, Busy, OpenCircuit, Saturated)
 
 
-class Target(Protocol):
-    """What is asked of a region."""
-
-    @property
-    def profile(self) -> Profile:
-        """What is known of it."""
+class Target(Searchable, Protocol):
+    """What is asked of a region, beside a search for what it may have already."""
 
     async def store(self, instance: Outgoing, deadline: Deadline, *, stall_seconds: float) -> int:
         """Have the region keep an instance, and return the status."""
@@ -90,6 +89,13 @@ class Outcome:
     reason: str = ""
     comment: str = ""
     down: bool = False
+
+    @property
+    def code(self) -> str:
+        """What observers hear beside the slug: why it failed, or that the region had the instance."""
+        if self.status == HELD:
+            return f"{DUPLICATE:04X}"
+        return f"{self.status:04X}" if self.slug == "failed" else ""
 
     @property
     def told(self) -> str:
@@ -167,7 +173,7 @@ class Courier:
     async def run(self) -> None:
         """Deliver until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(self._settings.associations):
+            for _ in range(_at_once(self._region.profile, self._settings.associations)):
                 group.create_task(self._work())
             if self._queue.durable:
                 group.create_task(self._fetch())
@@ -247,7 +253,8 @@ class Courier:
         """Deliver an instance; note what that says of the region."""
         began = time.monotonic()
         try:
-            outcome = Outcome(State.DELIVERED, await self._store(kept))
+            status = await self._store(kept)
+            outcome = Outcome(State.DELIVERED, status, reason=HAD_IT if status == HELD else "")
             self._queue.note(kept, self._name)
         except GatewayError as error:
             outcome = judged(error)
@@ -263,7 +270,7 @@ class Courier:
                 time.monotonic() - began,
                 int(outcome.slug == "complete"),
                 size=kept.size if outcome.slug == "complete" else 0,
-                code=f"{outcome.status:04X}" if outcome.slug == "failed" else "",
+                code=outcome.code,
             )
         )
         if outcome.down:
@@ -281,9 +288,15 @@ class Courier:
         return await self._send(kept, EXPLICIT_VR_LE, partial(_once, decoded))
 
     async def _send(self, kept: Kept, transfer_syntax_uid: str, data: Callable[[], AsyncIterator[Buffer]]) -> int:
-        outgoing = Outgoing(kept.sop_class_uid, kept.sop_instance_uid, transfer_syntax_uid, data)
+        uids = kept.sop_class_uid, kept.sop_instance_uid, transfer_syntax_uid
+        outgoing = Outgoing(*uids, data, read_via(kept.origin))
         deadline = Deadline.after(CONNECT_SECONDS)
-        return await self._region.store(outgoing, deadline, stall_seconds=self._settings.stall_seconds)
+        try:
+            return await self._region.store(outgoing, deadline, stall_seconds=self._settings.stall_seconds)
+        except DimseFailure as error:
+            if error.status != DUPLICATE:
+                raise
+            return await settled(self._region, kept, error, Deadline.after(CONNECT_SECONDS))
 
     async def _decoded(self, kept: Kept, refusal: NotStorable) -> bytes:
         """Return an instance without compression; raise the refusal where that cannot be had."""
@@ -299,6 +312,11 @@ class Courier:
             raise refusal from error
 
 
+def _at_once(profile: Profile, associations: int) -> int:
+    """Return how many instances a region is given at the same time; over the web one connection is left to searches."""
+    return max(associations, profile.max_associations - 1) if profile.dicomweb else associations
+
+
 async def _once(data: bytes) -> AsyncIterator[Buffer]:
     yield data
 
@@ -311,7 +329,7 @@ def judged(error: GatewayError) -> Outcome:
         passing = error.status in _PASSING or error.status >> 8 == 0xA7
         state = State.LATER if passing else State.REFUSED
         return Outcome(state, error.status, error.slug, str(error), error.comment)
-    if isinstance(error, DatasetError | LimitExceeded | SpoolDamaged):
+    if isinstance(error, DatasetError | LimitExceeded | Loop | SpoolDamaged):
         return Outcome(State.REFUSED, error.dimse_status, error.slug, str(error))
     return Outcome(State.LATER, _OUT_OF_RESOURCES, error.slug, str(error), down=isinstance(error, _DOWN))
 

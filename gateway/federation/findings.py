@@ -24,6 +24,7 @@ class SearchResult:
         completeness: the state of each region.
         warnings: what the caller should hear, beside what completeness says.
         unavailable: why identifiers could not be resolved, where they could not.
+        estimated: Unique Keys of rows whose counts are only the highest that one of several holders tells.
     """
 
     rows: list[Row]
@@ -31,6 +32,7 @@ class SearchResult:
     completeness: Completeness
     warnings: tuple[str, ...]
     unavailable: IdentityUnavailable | None = None
+    estimated: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True, eq=False)

@@ -10,6 +10,7 @@ from gateway.errors import Aborted, GatewayError
 from gateway.events import InstanceConflict, Observer
 from gateway.federation.completeness import Completeness, RegionState
 from gateway.federation.subscription import Subscription, wants
+from gateway.hops import hops
 from gateway.region.profile import Profile
 from gateway.spool.catalog import Facts
 from gateway.spool.spool import Spool, Spooled
@@ -42,6 +43,7 @@ class Flight:
         background: whether it set out for nobody.
         began_at: when it set out, on the monotonic clock.
         expected: how many instances it is to bring; None where nobody has counted.
+        via: the gateways that asked for it: one that asks for us must not wait for itself.
     """
 
     def __init__(self, selection: Selection, spool: Spool, observer: Observer, *, background: bool = False) -> None:
@@ -57,6 +59,7 @@ class Flight:
         self.absent: set[str] = set()
         self.delivered = self.background = background
         self.began_at = time.monotonic()
+        self.via = hops()
         self.expected: int | None = None
         self.task: asyncio.Task[None] | None = None
         self.subscriptions: set[Subscription] = set()

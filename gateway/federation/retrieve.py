@@ -22,6 +22,7 @@ from gateway.federation.patients import NoIdentitySource, Patients
 from gateway.federation.permission import Standing, allow, told
 from gateway.federation.retrieval import Retrieval
 from gateway.federation.subscription import wants
+from gateway.hops import hops
 from gateway.spool.spool import Spool, Spooled
 
 SLOW_SECONDS = 60.0
@@ -192,6 +193,8 @@ class FederatedRetrieve:
     def _under_way(self, selection: Selection) -> Flight | None:
         for flight in self._flights:
             if flight.selection.study != selection.study or flight.ended or not flight.can_be_joined(selection):
+                continue
+            if flight.via != hops():
                 continue
             if selection.series is None or not flight.background or flight.subscriptions:
                 return flight

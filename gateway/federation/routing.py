@@ -23,6 +23,7 @@ class Source:
         organisation: that of the caller's token or peer profile, where that is known.
         institution: that of the peer profile; each instance may say its own.
         address: the caller's host.
+        via: the gateways that they came through.
     """
 
     face: Literal["web", "dimse"]
@@ -30,11 +31,14 @@ class Source:
     organisation: str = ""
     institution: str = ""
     address: str = ""
+    via: tuple[str, ...] = ()
 
     @property
     def origin(self) -> str:
         """How the queue names it."""
-        return f"{self.face} {self.calling_ae_title or self.organisation or self.address}".strip()
+        return " ".join(
+            filter(None, (self.face, self.calling_ae_title or self.organisation or self.address, *self.via))
+        )
 
 
 @dataclass(frozen=True, slots=True)

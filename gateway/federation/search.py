@@ -36,6 +36,7 @@ from gateway.federation.remarks import Remarks
 from gateway.federation.shared import Shared
 from gateway.federation.snapshots import Snapshots
 from gateway.federation.stream import RowStream, streaming
+from gateway.hops import hops
 from gateway.region.together import together
 
 __all__ = [
@@ -111,8 +112,9 @@ class FederatedSearch:
         found = self._snapshots.get(snapshot) if query.offset else None
         continued = found is not None
         if found is None:
-            # Who waits less than another gets another answer, so they are not the same search.
-            key = (question, math.ceil(deadline.remaining))
+            # Who waits less than another gets another answer, so they are not the same search. And who asks for us
+            # would wait for himself.
+            key = (question, math.ceil(deadline.remaining), hops())
             found = await self._flights.run(key, lambda: self._find(query, deadline, whose=whose))
         while True:
             generation = permit.generation
@@ -129,7 +131,8 @@ class FederatedSearch:
         elif not continued:
             self._snapshots.drop(snapshot)
         told = (*query.warnings, *shown.warnings, *shown.remarks, *shown.gaps.warnings(rows, query.level))
-        return SearchResult(rows, remaining, shown.completeness, told, shown.unavailable)
+        estimated = frozenset(shown.gaps.estimated)
+        return SearchResult(rows, remaining, shown.completeness, told, shown.unavailable, estimated)
 
     def stream(
         self, query: Query, deadline: Deadline, *, permit: Permit = UNRESTRICTED

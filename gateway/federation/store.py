@@ -90,7 +90,9 @@ class _Taken:
         taken = bool(delivered or self.queued)
         warnings = [PARTIAL] * bool(missing) + [QUEUED] * bool(self.queued)
         warnings += [outcome.status for outcome in delivered.values() if outcome.status]
-        texts = [f"{region}: {outcome.reason}" for region, outcome in missing.items()]
+        texts = [
+            f"{region}: {outcome.reason}" for region, outcome in {**missing, **delivered}.items() if outcome.reason
+        ]
         texts += [f"waits in the queue for {', '.join(self.queued)}"] * bool(self.queued)
         kept = self.kept
         return StoreResult(

@@ -124,6 +124,12 @@ _TEXTS: Final[Mapping[str, tuple[str, str, str, str]]] = MappingProxyType(
             "Des instances annoncées ne sont pas arrivées",
             "Demandez à son équipe PACS les sous-opérations échouées vers {ours}; les appelants en sont avertis.",
         ),
+        "loop": (
+            "It is a gateway that has this one among its regions, directly or through others",
+            "Decide with its operators which gateway asks which, and remove the other profile: here or there.",
+            "C’est une passerelle dont celle-ci est une région, directement ou par d’autres",
+            "Convenez avec ses exploitants de qui interroge qui et retirez l’autre profil, ici ou là-bas.",
+        ),
         "saturated": (
             "All our associations with it are taken",
             "Agree on more with its PACS team and raise “max_associations” in its profile.",

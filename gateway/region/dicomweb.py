@@ -32,11 +32,21 @@ class DicomwebRegion:
         patience: seconds that a search waits for it.
     """
 
-    def __init__(self, profile: Profile, settings: Settings, inbox: Inbox, observer: Observer) -> None:
-        """Raise ConfigError where its token or a certificate cannot be used."""
+    def __init__(
+        self, profile: Profile, settings: Settings, inbox: Inbox, observer: Observer, pseudonym: str = ""
+    ) -> None:
+        """Raise ConfigError where its token or a certificate cannot be used.
+
+        Args:
+            profile: what is known of it.
+            settings: how it is asked.
+            inbox: where what it sends goes.
+            observer: hears of what happens.
+            pseudonym: what it is told that we are called; empty where it could not ask us back.
+        """
         self.profile = profile
         self.breaker = Breaker(profile.id, changed=lambda state: observer(CircuitChanged(profile.id, state)))
-        self._client = Client(profile)
+        self._client = Client(profile, pseudonym)
         self._transfer = WebTransfer(profile, self._client, inbox)
         self._storing = WebStoring(profile, self._client)
         self._guard = Guard(self.breaker, self.verify)

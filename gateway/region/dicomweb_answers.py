@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from email.message import Message
 from typing import Final
 
-from gateway.errors import Busy, DimseFailure, GatewayError, LimitExceeded, PartlyAnswered, Rejected, Unreachable
+from gateway.errors import Busy, DimseFailure, GatewayError, LimitExceeded, Loop, PartlyAnswered, Rejected, Unreachable
 from gateway.region.profile import Profile
 from gateway.wire.status import OUT_OF_RESOURCES, PROCESSING_FAILURE
 
@@ -16,6 +16,7 @@ NOT_UNDERSTOOD: Final = 0xA900
 """Failure: the Identifier, here the request, does not match the SOP Class (PS3.4 Table C.4-1)."""
 
 LIMITED: Final = "limited"
+_BREAK: Final = "remove one of the two profiles by which the gateways are regions of each other"
 MOST_MEMBERS: Final = 64
 
 _MEMBER: Final = re.compile(r"([A-Za-z0-9_-]{1,32})\s*;\s*state=([A-Za-z-]{1,32})", re.ASCII)
@@ -34,6 +35,8 @@ def partly(region: str, parts: Mapping[str, str]) -> GatewayError:
     if set(parts.values()) == {LIMITED}:
         return LimitExceeded(f"region {region} has more matches than it gives: narrow the search", limit="max_matches")
     names = tuple(name for name, state in parts.items() if state != LIMITED)
+    if looped := [name for name, state in parts.items() if state == Loop.slug]:
+        return Loop(f"region {region} asks {' and '.join(looped)} in a circle: {_BREAK}", parts=names)
     return PartlyAnswered(f"region {region}: {' and '.join(names)} did not answer", parts=names)
 
 
@@ -59,6 +62,8 @@ def failure(profile: Profile, status: int, headers: Mapping[str, str], doing: st
     if status in {429, 503}:
         wait = retry_after(headers)
         return Busy(f"{region} is busy ({status})" + (f" and wants to be left alone for {wait} s" if wait else ""))
+    if status == 508:
+        return Loop(f"{region} is a gateway through which {doing} came to us: {_BREAK}")
     if status in {502, 504}:
         return Unreachable(f"{region}: its front answers {status}, the archive behind it does not: tell its operator")
     if status in {401, 403} or status < 400:

@@ -4,7 +4,7 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,7 @@ from gateway.errors import (
     Truncated,
     Unreachable,
 )
+from gateway.hops import hops, write_via
 from gateway.region.bearer import Bearer
 from gateway.region.dicomweb_answers import missing, retry_after
 from gateway.region.profile import Profile
@@ -61,8 +62,9 @@ class Client:
         ConfigError: from the constructor: the token or a certificate cannot be used.
     """
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, pseudonym: str = "") -> None:
         self._profile = profile
+        self._pseudonym = pseudonym
         self._tls = _tls(profile)
         self._bearer = Bearer(Path(profile.token_file)) if profile.token_file else None
         if self._bearer:
@@ -73,7 +75,15 @@ class Client:
 
     @asynccontextmanager
     async def request(
-        self, method: str, path: str, *, accept: str, query: str = "", content_type: str = "", content: Any = None
+        self,
+        method: str,
+        path: str,
+        *,
+        accept: str,
+        query: str = "",
+        content_type: str = "",
+        content: Any = None,
+        via: Sequence[str] = (),
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Have the response, whatever its status; leaving early closes the connection.
 
@@ -84,6 +94,7 @@ class Client:
             query: encoded already.
             content_type: of the content.
             content: an asynchronous iterator of bytes.
+            via: the gateways that the content came through; those of what is being worked for where none is named.
 
         Raises:
             RegionError: there is none, or it broke off while it was read.
@@ -93,6 +104,8 @@ class Client:
         headers = {"Accept": accept, "Accept-Encoding": "identity", **self._authorization()}
         if content_type:
             headers["Content-Type"] = content_type
+        if self._pseudonym:
+            headers["Via"] = write_via((*(via or hops()), self._pseudonym))
         if self._rest_until > asyncio.get_running_loop().time():
             raise Busy(f"region {self._profile.id} wants to be left alone for a while")
         try:

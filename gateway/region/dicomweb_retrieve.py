@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -20,13 +20,12 @@ from gateway.errors import (
     DatasetError,
     GatewayError,
     LimitExceeded,
-    PartlyAnswered,
     RemoteProtocolError,
     RequestError,
     Stalled,
     Truncated,
 )
-from gateway.region.dicomweb_answers import failure, media_type, missing
+from gateway.region.dicomweb_answers import failure, media_type, missing, partly
 from gateway.region.dicomweb_client import Client
 from gateway.region.inbox import Inbox, Receiver, fits
 from gateway.region.profile import Profile
@@ -69,12 +68,12 @@ class Tally:
 
     Attributes:
         completed, failed: instances.
-        parts: parts of the region that are missing from what it sends, where it is a federation itself.
+        parts: parts of the region that are missing from what it sends, and their states, where it is a federation.
     """
 
     completed: int = 0
     failed: int = 0
-    parts: tuple[str, ...] = ()
+    parts: dict[str, str] = field(default_factory=dict)
 
 
 class WebTransfer:
@@ -107,8 +106,7 @@ class WebTransfer:
         except TimeoutError:
             raise Stalled(f"region {self._profile.id} did not send all in time") from None
         if tally.parts:
-            text = f"region {self._profile.id}: {' and '.join(tally.parts)} did not answer"
-            raise PartlyAnswered(text, parts=tally.parts)
+            raise partly(self._profile.id, tally.parts)
         return SubOperations(0xB000 if tally.failed else 0, 0, tally.completed, tally.failed)
 
     async def _fetch_each(self, paths: Iterator[str], selection: Selection, receive: Receiver, tally: Tally) -> None:
@@ -126,7 +124,7 @@ class WebTransfer:
             if response.status not in {200, 206}:
                 raise failure(self._profile, response.status, response.headers, "a retrieve")
             tally.failed += response.status == 206
-            tally.parts = tuple(dict.fromkeys((*tally.parts, *missing(response.headers))))
+            tally.parts |= missing(response.headers)
             reader = self._reader(response)
             arrivals = Arrivals(self._profile, self._inbox, selection, receive, tally)
             async with aclosing(self._client.pieces(response)) as pieces:

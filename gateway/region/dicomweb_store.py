@@ -73,7 +73,7 @@ class WebStoring:
             async with asyncio.timeout(min(deadline.remaining, LONGEST)) as patience:
                 sending.patience = patience
                 async with self._client.request(
-                    "POST", "/studies", accept=JSON, content_type=kind, content=content
+                    "POST", "/studies", accept=JSON, content_type=kind, content=content, via=instance.via
                 ) as response:
                     answer = await self._client.whole(response, MOST_BYTES)
                     return self._outcome(instance, response, answer)

@@ -32,12 +32,14 @@ class Outgoing:
 
     Attributes:
         data: yields its Data Set from the start, each time that it is called.
+        via: the gateways that it came through.
     """
 
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
     data: Callable[[], AsyncIterator[Buffer]]
+    via: tuple[str, ...] = ()
 
 
 _VERIFICATION: Final = ProposedContext(VERIFICATION, (IMPLICIT_VR_LE,))

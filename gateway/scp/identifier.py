@@ -21,6 +21,8 @@ PATIENT_ROOT: Final = (PATIENT, *STUDY_ROOT)
 
 CHARACTER_SET, LEVEL, RETRIEVE_AE_TITLE, TIMEZONE = "00080005", "00080052", "00080054", "00080201"
 ISSUER: Final = "00100021"
+PATIENT_COUNTS: Final = ("00201200", "00201202", "00201204")
+"""Number of Patient Related Studies, Series and Instances: what one region says of them is true of that region only."""
 _OURS: Final = frozenset({CHARACTER_SET, LEVEL, RETRIEVE_AE_TITLE})
 _OF_A_PATIENT: Final = PATIENT_KEYS | {
     "00100022",
@@ -84,14 +86,17 @@ def find(row: Row, model: Sequence[str], negotiated: Negotiated, issuer: str) ->
     level = _level(row, model)
     lowest = Level.STUDY if level == PATIENT else Level(level)
     above = _unique_keys_above(row, model, level, relational=negotiated.relational)
-    keys = {path: key for path, key in _keys(row) if key and path[0] not in {STUDY, SERIES} - {UNIQUE[level]}}
+    elsewhere = {STUDY, SERIES, *PATIENT_COUNTS} - {UNIQUE[level]}
+    keys = {path: key for path, key in _keys(row) if key and path[0] not in elsewhere}
     if negotiated.relational:
-        keys |= {(UNIQUE[upper],): value for upper, value in above.items() if value and not _is_single(value)}
-        above = {upper: value for upper, value in above.items() if _is_single(value)}
+        keys |= {(UNIQUE[upper],): value for upper, value in above.items() if value and not is_single(value)}
+        above = {upper: value for upper, value in above.items() if is_single(value)}
     offset = keys.pop((TIMEZONE,), "")
-    if keys.get((PATIENT_ID,)) and issuer and (ISSUER,) not in keys and _is_single(keys[PATIENT_ID,]):
+    if keys.get((PATIENT_ID,)) and issuer and (ISSUER,) not in keys and is_single(keys[PATIENT_ID,]):
         keys[ISSUER,] = issuer
-    included = frozenset(path for path, _ in _leaves(row) if path[0] not in _OURS)
+    included = frozenset(path for path, _ in _leaves(row) if path[0] not in _OURS.union(PATIENT_COUNTS))
+    if level == PATIENT:  # one number may be two patients'
+        included |= {(ISSUER,)}
     common: dict[str, Any] = {
         "fuzzy": negotiated.fuzzy,
         "separate_times": not negotiated.combined,
@@ -129,7 +134,7 @@ def retrieve(row: Row, model: Sequence[str], issuer: str) -> Retrieve:
     level = _level(row, model)
     above = _unique_keys_above(row, model, level, relational=False)
     uids = tuple(uid.strip() for uid in _key(row.get(UNIQUE[level])).split("\\"))
-    if not all(map(_is_single, uids)):
+    if not all(map(is_single, uids)):
         raise RequestError(f"{keyword_of(UNIQUE[level])} must say what is to be retrieved at level {level}")
     if level == PATIENT and len(uids) > 1:
         raise RequestError("PatientID must be one at level PATIENT")
@@ -199,12 +204,13 @@ def _unique_keys_above(row: Row, model: Sequence[str], level: str, *, relational
     """Return the Unique Keys of the levels above, each of which a hierarchical Identifier has (PS3.4 C.4.1.2.1)."""
     above = {upper: _key(row.get(UNIQUE[upper])) for upper in model[: model.index(level)]}
     for upper, value in above.items():
-        if not (relational or _is_single(value)):
+        if not (relational or is_single(value)):
             raise RequestError(f"{keyword_of(UNIQUE[upper])} must be one value at level {level}")
     return above
 
 
-def _is_single(value: str) -> bool:
+def is_single(value: str) -> bool:
+    """Whether a key is one value that matches itself alone."""
     return bool(value) and not any(sign in value for sign in "*?\\")
 
 

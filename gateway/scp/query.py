@@ -20,9 +20,12 @@ from gateway.events import Observer, PeerOperation
 from gateway.federation.completeness import LIMITED, Completeness
 from gateway.scp import identifier
 from gateway.scp.gate import Gate
+from gateway.scp.identifier import PATIENT_COUNTS
 from gateway.scp.interruption import interruptible
+from gateway.scp.patient_counts import PatientCounts
 from gateway.scp.profile import PeerProfile
 from gateway.wire.command import RESPONSE, Command
+from gateway.wire.negotiation import AcceptedContext
 from gateway.wire.status import PENDING, PENDING_WITH_WARNING, PROCESSING_FAILURE, SUCCESS
 
 if TYPE_CHECKING:
@@ -83,15 +86,27 @@ class Query:
             if not found.rows:
                 return SUCCESS, ""
             above = found.rows[0]
+        wanted = asked.requested.keys() & set(PATIENT_COUNTS) if asked.level == identifier.PATIENT else set()
+        to_count: list[Row] = []
         async with self.search.stream(asked.query, deadline, permit=permit) as rows:
             if self.strict and rows.unavailable is not None:
                 raise rows.unavailable
             async with aclosing(_entities(rows, asked.level)) as entities:
                 async for row in entities:
-                    shown, complete = identifier.response(asked, {**above, **row}, self.ae_title)
-                    data = from_json_model(shown, context.transfer_syntax, text_in=self.peer.character_set)
-                    await answer.pending(data, complete=complete)
+                    if wanted:  # once the stream has given back its associations
+                        to_count.append(row)
+                    else:
+                        await self._show(answer, asked, {**above, **row}, context)
+        counts = PatientCounts(self.search, frozenset(wanted), deadline, permit)
+        for row in to_count:
+            await self._show(answer, asked, {**row, **await counts.of(row)}, context)
         return self._ended(rows)
+
+    async def _show(self, answer: "Answer", asked: identifier.Find, row: Row, context: AcceptedContext) -> None:
+        """Send one match."""
+        shown, complete = identifier.response(asked, row, self.ae_title)
+        data = from_json_model(shown, context.transfer_syntax, text_in=self.peer.character_set)
+        await answer.pending(data, complete=complete)
 
     def _read(self, message: Message, transfer_syntax: str, abstract_syntax: str, extended: bytes) -> identifier.Find:
         row = to_json_model(message.data or b"", transfer_syntax, character_set=self.peer.character_set)

@@ -13,6 +13,7 @@ from gateway.access.decision import Decisions
 from gateway.access.token import Tokens
 from gateway.config.settings import Settings
 from gateway.events import Observer, unobserved
+from gateway.hops import pseudonym
 from gateway.web.authentication import Authentication
 from gateway.web.capabilities import Capabilities
 from gateway.web.disconnect import CancelOnDisconnect
@@ -20,6 +21,7 @@ from gateway.web.documentation import Documentation
 from gateway.web.exchange import Exchanges
 from gateway.web.front import Front, fall_back, front_routes
 from gateway.web.locations import Locations
+from gateway.web.loop import LoopGuard
 from gateway.web.policy import check_policies
 from gateway.web.problem import ProblemBoundary
 from gateway.web.representative import Representatives
@@ -60,6 +62,7 @@ class WebSettings:
         cors_origins: exact origins of viewers that are served from elsewhere.
         upload: what one Store request may take.
         cookie: name of the cookie that may hold the token of a GET; empty for none.
+        pseudonym: of this gateway, in what it asks its regions.
     """
 
     root_path: str = "/dicom-web"
@@ -70,11 +73,13 @@ class WebSettings:
     cors_origins: tuple[str, ...] = ()
     upload: UploadLimits = field(default_factory=UploadLimits)
     cookie: str = ""
+    pseudonym: str = field(default_factory=pseudonym)
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Return what the settings say of it."""
+    def of(cls, settings: Settings, name: str) -> Self:
+        """Return what the settings say of it, of a gateway that its regions know by this pseudonym."""
         return cls(
+            pseudonym=name,
             public_url=settings.http.public_url or None,
             default_transfer_syntax=settings.http.default_transfer_syntax,
             search_seconds=settings.search.hard_seconds,
@@ -137,7 +142,8 @@ def create_app(
     default = None if front is None else fall_back(front, root, resources)
     router = Router(resources, redirect_slashes=False, default=default)
     app: ASGIApp = Capabilities(router, resources, root, lambda: documentation.document)
-    app = ProblemBoundary(Authentication(app, tokens, settings.cookie), observe=observe)
+    app = LoopGuard(Authentication(app, tokens, settings.cookie), settings.pseudonym)
+    app = ProblemBoundary(app, observe=observe)
     if front is not None and front.sign_in is not None:
         app = Welcome(app, front.sign_in)
     return Exchanges(_cors(CancelOnDisconnect(app), settings.cors_origins), observe)

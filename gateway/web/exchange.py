@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.dataset.dictionary import keyword_of
 from gateway.errors import RequestError
 from gateway.events import REQUEST, Observer, Request, RequestHandled
+from gateway.hops import read_via
 from gateway.web.authentication import PRINCIPAL
 from gateway.web.parameters import CONTROLS, MOST_PARAMETERS, tag_path
 from gateway.web.streaming import SENT
@@ -90,16 +91,19 @@ class Exchanges:
 
 
 def read_request(fields: list[tuple[bytes, bytes]]) -> Request:
-    """Return the request's id and trace: what its header says, where that is sane, or new ones."""
+    """Return the request's id and trace: what its header says, where that is sane, or new ones; and how it came."""
     made = os.urandom(24).hex()
     trace_id, span_id, parent_id, sampled, id_ = made[:32], made[32:], "", True, ""
+    via: tuple[str, ...] = ()
     for name, value in fields:
         if name == b"x-request-id" and _SANE.fullmatch(value) and not _LONG_NUMBER.fullmatch(value):
             id_ = value.decode("ascii")
         elif name == b"traceparent" and (found := _TRACE_PARENT.fullmatch(value)):
             trace_id, parent_id = found[1].decode("ascii"), found[2].decode("ascii")
             sampled = bool(int(found[3], 16) & 1)
-    return Request(id_ or made[:32], trace_id, span_id, parent_id, sampled)
+        elif name == b"via":
+            via = (*via, *read_via(value.decode("latin-1")))
+    return Request(id_ or made[:32], trace_id, span_id, parent_id, sampled, via=via)
 
 
 def known_keys(query: bytes) -> tuple[str, ...]:

@@ -170,6 +170,15 @@ REMEDIES: Final[Mapping[str, Remedy]] = MappingProxyType(
                 "Ask those who run it; what it has is in the answer.",
             ),
         ),
+        "loop": Remedy(
+            (_OPERATOR,),
+            (
+                "Gateways are regions of each other, directly or in a circle: decide which of them asks which.",
+                "Where Federation-Status says state=loop without missing=, remove that region's profile there.",
+                "Or remove, at the gateway that answered 508, the profile of the region that leads to who asked.",
+                "Instances that were sent round lie in the queue's quarantine: see to [store] of both, then drop them.",
+            ),
+        ),
         "unreachable": Remedy(
             (_OPERATOR, _REGION),
             (_ADDRESS, "See whether the name resolves, and whether a firewall drops what goes there.", _IS_IT_UP),

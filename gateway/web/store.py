@@ -11,6 +11,7 @@ from gateway.dataset.part10_reader import Part10Reader
 from gateway.errors import DatasetError, Inadmissible
 from gateway.federation.permission import record
 from gateway.federation.routing import Source
+from gateway.hops import hops
 from gateway.web.locations import Locations
 from gateway.web.negotiation import DICOM, accepted
 from gateway.web.parameters import pairs
@@ -44,6 +45,7 @@ class Store:
             "web",
             organisation=permit.principal.organisation,
             address=request.client.host if request.client else "",
+            via=hops(),
         )
         async with self.federation.intake(source, study=study) as intake:
             arriving = parts(request, kind, self.limits)

@@ -33,6 +33,7 @@ _TEXTS: Final = {
     0x0105: "no such attribute",
     0x0106: "invalid attribute value",
     0x0110: "processing failure",
+    0x0111: "duplicate SOP Instance",
     0x0112: "no such SOP Instance",
     0x0115: "invalid argument value",
     0x0117: "invalid SOP Instance",

@@ -22,7 +22,7 @@ from pydicom import Dataset
 from pynetdicom import evt
 
 from tests.interop.serving import Gateway, gateway, profile
-from tests.kit.dicom import encode, instance, part10
+from tests.kit.dicom import encode, instance, matches, part10
 from tests.kit.fault_proxy import fault_proxy
 from tests.kit.peers import DicomNode, free_port, pynetdicom_scp
 from tests.web.storing import FILE, first, multipart, values
@@ -134,6 +134,37 @@ def test_kill_9_at_any_moment_of_a_store_loses_nothing_acknowledged(tmp_path: Pa
     for uid, digests in region.received.items():
         assert len(set(digests)) == 1, "the same instance came with different bytes"
         assert uid not in acknowledged or digests[0] == acknowledged[uid]
+
+
+def test_gateway_that_is_killed_before_the_answer_delivers_once_to_a_region_that_refuses_duplicates(
+    tmp_path: Path,
+) -> None:
+    folder, dataset, held = tmp_path / "queue", instance(1), list[Dataset]()
+    came, gone = threading.Event(), threading.Event()
+
+    def store(event: Any) -> int:
+        if held:
+            return 0x0111
+        held.append(event.dataset)
+        came.set()
+        gone.wait(20)
+        return 0
+
+    def find(event: Any) -> Iterator[Any]:
+        yield from ((0xFF00, row) for row in matches(held, event.identifier))
+
+    handlers = [(evt.EVT_C_STORE, store), (evt.EVT_C_FIND, find)]
+    with pynetdicom_scp("ARCHIVE", handlers) as node:
+        text = settings(folder, answer="durable")
+        with gateway(tmp_path, profile("ARCHIVE", node.port), settings=text) as served:
+            status, stored = post(served.http_port, [dataset])
+            assert (status, len(stored)) == (202, 1)
+            assert came.wait(20)
+            os.kill(served.pid, signal.SIGKILL)
+        gone.set()
+        with gateway(tmp_path, profile("ARCHIVE", node.port), settings=text):
+            wait_until_empty(folder)
+    assert [x.SOPInstanceUID for x in held] == stored
 
 
 def test_region_that_is_down_gets_everything_once_when_it_recovers(tmp_path: Path) -> None:

@@ -135,6 +135,17 @@ async def test_findscu_of_patient_root(province: Province) -> None:
 
 
 @pytest.mark.peer("dcmtk")
+async def test_findscu_of_patient_root_counts_what_a_patient_has(province: Province) -> None:
+    patient = str(HELD[0].PatientID)
+    counts = "NumberOfPatientRelatedStudies", "NumberOfPatientRelatedSeries", "NumberOfPatientRelatedInstances"
+    keys = [word for count in counts for word in ("-k", count)]
+    told = await province.tool(FINDSCU, "-P", "-k", "QueryRetrieveLevel=PATIENT", "-k", f"PatientID={patient}", *keys)
+    held = [instance for instance in HELD if instance.PatientID == patient]
+    uids = [{str(x[key].value) for x in held} for key in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
+    assert [found(told, tag) for tag in ("0020,1200", "0020,1202", "0020,1204")] == [[str(len(x))] for x in uids]
+
+
+@pytest.mark.peer("dcmtk")
 async def test_findscu_that_cancels_is_given_its_final_response(province: Province) -> None:
     told = await province.tool(FINDSCU, "-S", "--cancel", 1, "-k", "QueryRetrieveLevel=STUDY", "-k", "StudyInstanceUID")
     assert "Sending Cancel Request" in told.output

@@ -1,7 +1,7 @@
 """A federation that stores into regions on strings, behind a running web server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +11,10 @@ from httpx2 import AsyncClient, Response
 
 from gateway.access.decision import Decisions
 from gateway.config.settings import load
+from gateway.dataset.query import Query, Row
 from gateway.deadline import Deadline
 from gateway.events import Event
-from gateway.federation.delivery import Decode
+from gateway.federation.delivery import Decode, Target
 from gateway.federation.store import FederatedStore
 from gateway.region.profile import Profile
 from gateway.region.storing import Outgoing
@@ -47,6 +48,10 @@ class FakeRegion:
     @property
     def profile(self) -> Profile:
         return Profile(name=self.name, ae_title=self.name, host="127.0.0.1", port=1)
+
+    async def search(self, query: Query, deadline: Deadline) -> AsyncGenerator[Row, None]:
+        for instance, _ in self.stored:
+            yield {"00080018": {"vr": "UI", "Value": [instance.sop_instance_uid]}}
 
     async def store(self, instance: Outgoing, deadline: Deadline, *, stall_seconds: float) -> int:
         self.attempts += 1
@@ -102,7 +107,7 @@ def store_settings(**values: Any) -> Any:
 
 @asynccontextmanager
 async def origin(
-    *regions: FakeRegion,
+    *regions: Target,
     folder: Path | None = None,
     limits: HttpLimits | None = None,
     upload: UploadLimits | None = None,

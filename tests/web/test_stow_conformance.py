@@ -11,7 +11,9 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
+from gateway.deadline import Deadline
 from gateway.errors import DimseFailure, NotStorable, Refused
+from gateway.region.profile import Profile
 from gateway.region.storing import Outgoing
 from gateway.web.guard import HttpLimits
 from gateway.web.upload import UploadLimits
@@ -261,7 +263,7 @@ async def test_client_that_leaves_half_way_leaves_nothing_behind() -> None:
         await writer.wait_closed()
         assert (await served.post(STUDY[:1])).status_code == 200
         assert len(region.stored) == 1
-        assert served.queue.size == 0
+        await served.drained()
 
 
 @pytest.mark.parametrize(("status", "expected"), [(0xB000, 45056), (0xB006, 45062), (0xB007, 45063)])
@@ -315,6 +317,37 @@ async def test_region_that_takes_nothing_now_is_202_with_a_warning_where_it_is_q
     assert {first(item, WARNING) for item in items} == {0xBF00}
     assert {first(item, RETRIEVE_URL) for item in items} == {None}, "nobody can retrieve it yet"
     assert response.headers["Federation-Status"] == "neodin;state=queued;instances=0"
+
+
+class Slow(FakeRegion):
+    """Notes how many instances are on their way to it at once."""
+
+    most = under_way = 0
+
+    async def store(self, instance: Outgoing, deadline: Deadline, *, stall_seconds: float) -> int:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        for _ in range(10):  # turns in which the others could begin
+            await asyncio.sleep(0)
+        self.under_way -= 1
+        return await super().store(instance, deadline, stall_seconds=stall_seconds)
+
+
+class SlowOverTheWeb(Slow):
+    @property
+    def profile(self) -> Profile:
+        return Profile(name=self.name, dicomweb="http://127.0.0.1:1/dicom-web", max_associations=3)
+
+
+@pytest.mark.parametrize(("kind", "at_once"), [(Slow, 1), (SlowOverTheWeb, 2)])
+async def test_web_region_is_given_several_at_once_and_one_connection_is_left_to_searches(
+    kind: type[Slow], at_once: int
+) -> None:
+    region = kind()
+    async with origin(region) as served:
+        assert (await served.post(STUDY)).status_code == 200
+    assert region.most == at_once
+    assert len(region.stored) == len(STUDY)
 
 
 async def test_answer_names_the_regions_that_have_it() -> None:
