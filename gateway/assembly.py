@@ -138,7 +138,7 @@ async def running(
         if recorder is None and audit:
             recorder = Recording(audit.auditor)
         naming = consent_naming(settings, issuers, profiles)
-        consents = await stack.enter_async_context(_consents(settings, naming, recorder, observer, clock))
+        consents = await stack.enter_async_context(_consents(settings, naming, recorder, operations, clock))
         decisions = _decisions(settings, patients, recorder, directives or consents, consents)
         fhir = fhir_routes(
             decisions,
@@ -261,13 +261,14 @@ def _linked(patients: Patients) -> Linked:
 
 @asynccontextmanager
 async def _consents(
-    settings: Settings, naming: Naming, recorder: Recorder | None, observer: Observer, clock: Callable[[], float]
+    settings: Settings, naming: Naming, recorder: Recorder | None, operations: Operations, clock: Callable[[], float]
 ) -> AsyncIterator[Consents | None]:
     """Have what patients direct as long as the context lasts, if anything is kept of it."""
     if not settings.consent.database:
         yield None
         return
-    async with consenting(settings.consent, naming, recorder, observer, clock=clock) as consents:
+    async with consenting(settings.consent, naming, recorder, operations, clock=clock) as consents:
+        operations.probes.require("consent", consents.fault)
         yield consents
 
 
