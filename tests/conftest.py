@@ -38,8 +38,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.fixturenames.insert(0, "no_stray_task")
+        if isinstance(item, pytest.Function) and _parameters(item).get("kept") == "postgres":
+            item.fixturenames.insert(0, "postgres")  # a server of the session is no child of the test
     gc.collect()
     gc.freeze()  # what was imported is not walked again after each test
+
+
+def _parameters(item: pytest.Function) -> dict[str, object]:
+    return item.callspec.params if hasattr(item, "callspec") else {}
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +58,7 @@ def postgres() -> Iterator["Postgres"]:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def kept(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     """Return the keys of [consent] that name an empty database, of each kind."""
     if request.param == "sqlite":
         return {"database": str(tmp_path / "consent.sqlite")}

@@ -125,11 +125,8 @@ class PostgresEngine:
         raise unavailable
 
     async def _transaction(self, work: Work[T], begin: str) -> T:
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await self._connect()
-            self.opened += 1
         try:
-            await self._connection.execute(begin)
+            await self._begin(begin)
             try:
                 done = await self._run(work)
             except GatewayError:
@@ -142,6 +139,18 @@ class PostgresEngine:
             self._give_up()  # who knows what is on its way yet
             raise
         return done
+
+    async def _begin(self, begin: str) -> None:
+        if self._connection is not None:
+            try:
+                await self._connection.execute(begin)
+            except _FAILURES:
+                self._give_up()  # it was cut while it rested: nothing was begun, and nothing is lost
+            else:
+                return
+        self._connection = await self._connect()
+        self.opened += 1
+        await self._connection.execute(begin)
 
     async def _run(self, work: Work[T]) -> T:
         try:
@@ -208,4 +217,4 @@ def _is_here(host: str) -> bool:
 
 def _place(url: str) -> str:
     parts = urlsplit(url)
-    return f"{parts.scheme}://{','.join(hosts_of(url))}{parts.path}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

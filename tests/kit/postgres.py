@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import trustme
@@ -28,6 +29,7 @@ _FOR_TESTS = {
     "max_connections": "50",
     "ssl": "on",
 }
+_PSQL = ("--no-psqlrc", "-qAt", "-v", "ON_ERROR_STOP=1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Database:
         return f"postgresql://{self.name}@{host}:{self.server.port}/{self.name}{query}"
 
     @property
-    def keys(self) -> dict[str, str]:
+    def keys(self) -> dict[str, Any]:
         """Return the keys of [consent] that name it."""
         return {"database": self.url(), "database_password_file": str(self.password_file)}
 
@@ -67,16 +69,17 @@ class Database:
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """Have the connections that there are answer nothing for a while."""
-        pids = self.server.run(f"SELECT pid FROM pg_stat_activity WHERE datname = '{self.name}'").split()
-        assert pids
+        """Have the server answer nothing for a while, over the connections that there are and over new ones."""
+        connections = self.server.run(f"SELECT pid FROM pg_stat_activity WHERE datname = '{self.name}'").split()
+        assert connections
+        pids = [self.server.pid, *map(int, connections)]
         for pid in pids:
-            os.kill(int(pid), signal.SIGSTOP)
+            os.kill(pid, signal.SIGSTOP)
         try:
             yield
         finally:
             for pid in pids:
-                os.kill(int(pid), signal.SIGCONT)
+                os.kill(pid, signal.SIGCONT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class Postgres:
     """
 
     programs: Path
+    pid: int
     port: int
     folder: Path
 
@@ -98,7 +102,17 @@ class Postgres:
     def run(self, statement: str, database: str = "postgres") -> str:
         """Run SQL as the superuser; return what it says."""
         url = f"postgresql://postgres@{HOST}:{self.port}/{database}"
-        command = [self.programs / "psql", "--no-psqlrc", "-qAt", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", statement]
+        command: list[str | Path] = [
+            self.programs / "psql",
+            "--no-psqlrc",
+            "-qAt",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-d",
+            url,
+            "-c",
+            statement,
+        ]
         environment = {"PGPASSWORD": (self.folder / "password").read_text(), "PATH": os.environ["PATH"]}
         return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
 
@@ -139,11 +153,11 @@ def postgres_server() -> Iterator[Postgres]:
         port = free_port()
         settings = _FOR_TESTS | {"ssl_cert_file": str(certificate), "ssl_key_file": str(certificate)}
         options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
-        command = [initdb.with_name("postgres"), "-D", data, "-p", str(port), *options]
+        command: list[str | Path] = [initdb.with_name("postgres"), "-D", data, "-p", str(port), *options]
         with running(command, port, folder / "postgres.log", user=user) as process:
             try:
                 _wait(initdb.with_name("pg_isready"), port)
-                yield Postgres(initdb.parent, port, folder)
+                yield Postgres(initdb.parent, process.pid, port, folder)
             finally:
                 process.send_signal(signal.SIGINT)  # SIGTERM would wait for its clients
                 process.wait(20)
