@@ -130,8 +130,8 @@ def _explain(model: type[BaseModel], fault: dict[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as it is told, without the password of a URL."""
-    return re.sub(r"(://[^/@\s]*?:|[?&]\w*password=)[^@&\s'\"]+(?=[@&'\"])", r"\1***", repr(value))
+    """Return a value as it is told, without what may be a password in a URL."""
+    return re.sub(r"(://[^/@\s:]*:).*@|(password=).*", r"\1\2***", repr(value))
 
 
 def _known_keys(model: type[BaseModel], parents: list[str]) -> list[str]:
