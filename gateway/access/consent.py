@@ -276,9 +276,13 @@ class Consents:
                 # Another server has taken over, or a backup was put back: what it knows may be less.
                 self._opened, self._seq = self._database.opened, 0
                 changed, last = await self._database.since(0)
-            if self._seq == 0:
-                self._index.clear()
-            self._index.take(changed, self._clock())
+            if self._seq == 0 and (changed or len(self._index)):
+                whole = Index()
+                await asyncio.to_thread(whole.take, changed, self._clock())  # a second, for 100,000
+                whole.generation = self._index.generation + 1
+                self._index = whole
+            else:
+                self._index.take(changed, self._clock())
             self._seq, self._known_at = last, began
         self._index.turn(self._clock())
 

@@ -49,12 +49,6 @@ class Index:
                         heapq.heappush(self._turns, at)
             self.generation += 1
 
-    def clear(self) -> None:
-        """Forget all."""
-        self.generation += bool(self._patients)
-        self._of.clear()
-        self._patients.clear()
-
     def turn(self, now: float) -> None:
         """Take note of the time: what begins or ends with it makes another decision."""
         passed = False

@@ -93,6 +93,17 @@ async def test_a_person_who_overrides_at_one_replica_does_so_at_the_other(two: t
     assert (await other.override(ME, frozenset({PATIENT}), Reason.EXPRESS_CONSENT)).id == begun.id
 
 
+async def test_while_nothing_changes_no_decision_is_made_again(two: tuple[Consents, Consents]) -> None:
+    one, other = two
+    for _ in range(2):  # with nothing directed at all, and with something
+        before = other.generation
+        for _ in range(3):
+            await other.refresh()
+        assert other.generation == before
+        await one.place(ME, PATIENT, DENY, {})
+        await other.refresh()
+
+
 async def test_each_end_of_an_override_is_told_by_one_replica_only(
     databases: tuple[ConsentDatabase, ConsentDatabase],
 ) -> None:
