@@ -5,16 +5,18 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
 from gateway.access.database import ConsentDatabase, Dialect, Work
+from gateway.alongside import alongside
 from gateway.config.consent import hosts_of
 from gateway.errors import ConfigError, ConsentUnavailable, GatewayError, RequestError
 
 T = TypeVar("T")
+_Job: TypeAlias = "tuple[Work[Any], str, asyncio.Future[Any]]"
 
 SECONDS: Final = 5.0
 """How long the database may take for a transaction, with connecting where that is needed."""
@@ -62,18 +64,26 @@ async def postgres(
     """
     engine = PostgresEngine(url, password_file, seconds=seconds)
     try:
-        database = ConsentDatabase(engine)
-        try:
-            await database.prepare()
-        except ConsentUnavailable as error:
-            raise ConfigError(f'"consent.database" {_place(url)}: {error}') from None
-        yield database
+        async with alongside(engine.run()):
+            try:
+                database = ConsentDatabase(engine)
+                await _prepare(database, url)
+                yield database
+            finally:
+                await engine.settled()
     finally:
         await engine.aclose()
 
 
+async def _prepare(database: ConsentDatabase, url: str) -> None:
+    try:
+        await database.prepare()
+    except ConsentUnavailable as error:
+        raise ConfigError(f'"consent.database" {_place(url)}: {error}') from None
+
+
 class PostgresEngine:
-    """Does the work over one connection, one after the other; one that failed is given up, and the next is new.
+    """Does the work over one connection, one piece after the other; one that failed is given up, and the next is new.
 
     Args:
         url: as PostgreSQL defines it (libpq, Connection URIs), with its TLS options.
@@ -87,7 +97,7 @@ class PostgresEngine:
         self._url = url
         self._password_file = password_file
         self._seconds = seconds
-        self._lock = asyncio.Lock()
+        self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self._connection: Any = None
         self.opened = 0
 
@@ -103,17 +113,46 @@ class PostgresEngine:
         """
         return await self._do(work, f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({_WRITERS})")
 
+    async def run(self) -> None:
+        """Do the work, until cancelled.
+
+        Who asked for it may go: what was begun is ended, for a connection does not outlive being cancelled.
+        """
+        while True:
+            work, begin, done = await self._jobs.get()
+            try:
+                if not done.done():
+                    result = await self._attempt(work, begin)
+                    if not done.done():
+                        done.set_result(result)
+            except Exception as error:  # noqa: BLE001 - it is for who asked
+                if not done.done():
+                    done.set_exception(error)
+            finally:
+                self._jobs.task_done()
+
+    async def settled(self) -> None:
+        """Return once nothing is under way."""
+        await self._jobs.join()
+
     async def aclose(self) -> None:
         """Let go of the database."""
-        async with self._lock:
-            with suppress(*_FAILURES):
-                if self._connection is not None:
-                    await self._connection.close(timeout=self._seconds)
-            self._give_up()
+        with suppress(*_FAILURES):
+            if self._connection is not None:
+                await self._connection.close(timeout=self._seconds)
+        self._give_up()
 
     async def _do(self, work: Work[T], begin: str) -> T:
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.put_nowait((work, begin, done))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._seconds):
+                return await done
+        raise _unavailable(TimeoutError())
+
+    async def _attempt(self, work: Work[T], begin: str) -> T:
         try:
-            async with asyncio.timeout(self._seconds), self._lock:
+            async with asyncio.timeout(self._seconds):
                 return await self._transaction(work, begin)
         except _UNFIT:
             unavailable = None

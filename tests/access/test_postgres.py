@@ -315,3 +315,22 @@ async def test_a_gateway_without_it_answers_503_says_so_to_its_load_balancer_and
             while await ready() != "ok":
                 pass
         assert HIDDEN not in await here.studies(here.clinician)
+
+
+async def test_who_goes_in_the_middle_leaves_the_connection_to_the_others(
+    place: Database, database: ConsentDatabase
+) -> None:
+    other = await sessions(place)
+    try:
+        await other.execute(f"BEGIN; SELECT pg_advisory_xact_lock({_WRITERS})")
+        gone = asyncio.create_task(database.put(directive("c")))
+        async with asyncio.timeout(20):
+            while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
+                pass
+        gone.cancel()
+        await asyncio.wait([gone])
+        assert gone.cancelled()
+    finally:
+        await other.close()
+    assert (await database.get("c")).id == "c"
+    assert database.opened == 1
