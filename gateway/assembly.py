@@ -125,7 +125,7 @@ async def running(
         source = await enter(identity_source(settings.identity, issuers, profiles))
         patients = known_patients(settings.identity, source, issuers, profiles, observer)
         naming = consent_naming(settings, issuers, profiles)
-        consents = await enter(_consents(settings, naming, recorder, observer, clock))
+        consents = await enter(_consents(settings, naming, recorder, operations, clock))
         decisions = _decisions(settings, patients, recorder, directives or consents, consents)
         tokens = await enter(_tokens(settings))
 
@@ -221,13 +221,14 @@ async def province(
 
 @asynccontextmanager
 async def _consents(
-    settings: Settings, naming: Naming, recorder: Recorder | None, observer: Observer, clock: Callable[[], float]
+    settings: Settings, naming: Naming, recorder: Recorder | None, operations: Operations, clock: Callable[[], float]
 ) -> AsyncIterator[Consents | None]:
     """Have what patients direct as long as the context lasts, if anything is kept of it."""
     if not settings.consent.database:
         yield None
         return
-    async with consenting(settings.consent, naming, recorder, observer, clock=clock) as consents:
+    async with consenting(settings.consent, naming, recorder, operations, clock=clock) as consents:
+        operations.probes.require("consent", consents.fault)
         yield consents
 
 

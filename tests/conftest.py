@@ -8,9 +8,12 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.kit.postgres import Postgres
 
 ROOT = Path(__file__).parent.parent
 if str(ROOT) not in sys.path:
@@ -35,8 +38,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.fixturenames.insert(0, "no_stray_task")
+        if isinstance(item, pytest.Function) and _parameters(item).get("kept") == "postgres":
+            item.fixturenames.insert(0, "postgres")  # a server of the session is no child of the test
     gc.collect()
     gc.freeze()  # what was imported is not walked again after each test
+
+
+def _parameters(item: pytest.Function) -> dict[str, object]:
+    return item.callspec.params if hasattr(item, "callspec") else {}
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator["Postgres"]:
+    """Run PostgreSQL as long as the tests, once one of them asks for it."""
+    from tests.kit.postgres import postgres_server  # noqa: PLC0415 - its asserts are rewritten by now
+
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+    """Return the keys of [consent] that name an empty database, of each kind."""
+    if request.param == "sqlite":
+        return {"database": str(tmp_path / "consent.sqlite")}
+    return request.getfixturevalue("postgres").database().keys  # type: ignore[no-any-return]  # what pytest gives
 
 
 @pytest.fixture

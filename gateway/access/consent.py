@@ -19,6 +19,7 @@ from gateway.access.principal import Principal
 from gateway.alongside import alongside
 from gateway.dataset.patient import PatientIdentifier
 from gateway.errors import AuditUnavailable, ConsentUnavailable, RequestError
+from gateway.events import Event, Observer, unobserved
 
 NOTICE: Final = "a consent directive of the patient withholds records"
 """The only thing that a caller is told; it has to fit Error Comment (0000,0902)."""
@@ -45,6 +46,24 @@ class Policy:
     stale_seconds: float = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class ConsentsUnread(Event):
+    """It cannot be read what patients have directed; it is tried again all the time.
+
+    Attributes:
+        why: for who can mend it.
+        stale_seconds: how long it may last before nothing is released.
+    """
+
+    why: str
+    stale_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentsRead(Event):
+    """It can be read again what patients have directed."""
+
+
 class Documents(Protocol):
     """Writes FHIR resources of what did not come as one."""
 
@@ -59,6 +78,7 @@ class Consents:
         database: keeps them.
         documents: writes overrides as FHIR resources.
         recorder: hears of every change before it is made; None where nobody does.
+        observe: hears when the database cannot be read.
         clock: seconds since the epoch.
     """
 
@@ -71,16 +91,20 @@ class Consents:
         documents: Documents,
         *,
         recorder: Recorder | None = None,
+        observe: Observer = unobserved,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
         self._policy = policy
         self._documents = documents
         self._recorder = recorder
+        self._observe = observe
         self._clock = clock
         self._index = Index()
         self._seq = 0
+        self._opened = database.opened
         self._known_at = float("-inf")
+        self._unread = ""
         self._overriding_one = asyncio.Lock()
         self._syncing = asyncio.Lock()
         self._notice = NOTICE if policy.disclosure == "notice" else ""
@@ -91,6 +115,12 @@ class Consents:
     def now(self) -> float:
         """Seconds since the epoch."""
         return self._clock()
+
+    def fault(self) -> str:
+        """Why nothing is released; empty where something is."""
+        if time.monotonic() - self._known_at <= self._policy.stale_seconds:
+            return ""
+        return self._unread or "the consent database does not answer: see that it runs. Until then nothing is released"
 
     # --- decisions
 
@@ -107,7 +137,7 @@ class Consents:
         Raises:
             ConsentUnavailable: it has not been known for too long what patients direct.
         """
-        if time.monotonic() - self._known_at > self._policy.stale_seconds:
+        if self.fault():
             raise ConsentUnavailable("what patients have directed cannot be read: nothing is released")
         permitted = self._policy.default == "permit"
         if permitted and not self._index.concerns(patients):
@@ -168,11 +198,11 @@ class Consents:
 
     async def get(self, consent: str, version: int | None = None) -> Consent:
         """Return a consent; raises NotFound."""
-        return await asyncio.to_thread(self._database.get, consent, version)
+        return await self._database.get(consent, version)
 
     async def of(self, patients: Collection[PatientIdentifier]) -> list[Consent]:
         """Return all consents of a patient, by any of the identifiers, the oldest first."""
-        return await asyncio.to_thread(self._database.of, patients)
+        return await self._database.of(patients)
 
     # --- overrides
 
@@ -188,10 +218,11 @@ class Consents:
             AuditUnavailable: it cannot be recorded, and does not begin.
         """
         async with self._overriding_one:
+            if self._lasting(principal, patients) is None:
+                await self.refresh()  # it may have begun a moment ago at another replica
+            if known := self._lasting(principal, patients):
+                return await self.get(known.id)
             now = self._clock()
-            for known in self._index.of(patients):
-                if known.override is not None and known.override.permits(principal, now):
-                    return await self.get(known.id)
             latest = now + self._policy.override_seconds
             made = self._overriding(principal, min(patients), reason, now, min(latest, ends or latest))
             told = f"{REASONS[reason]}, until {_moment(made.ends)}"
@@ -199,6 +230,12 @@ class Consents:
             await self._tell(who, "override-start", patients, made.id, told, request_id)
             await self._keep(made, letter=_letter("override-start", made))
         return made
+
+    def _lasting(self, principal: Principal, patients: Collection[PatientIdentifier]) -> Consent | None:
+        """Return an override of a caller's own that lasts, if there is one."""
+        now = self._clock()
+        mine = (x for x in self._index.of(patients) if x.override is not None and x.override.permits(principal, now))
+        return next(mine, None)
 
     def _overriding(
         self, principal: Principal, patient: PatientIdentifier, reason: Reason, now: float, ends: float
@@ -210,11 +247,11 @@ class Consents:
 
     async def _end(self) -> None:
         """Tell of the overrides that have ended."""
-        for ended in await asyncio.to_thread(self._database.claim_ends, self._clock()):
+        for ended in await self._database.claim_ends(self._clock()):
             if ended.override is not None:
                 why = "it was ended" if ended.status != ACTIVE else "its time is over"
                 await self._tell(ended.override.principal, "override-end", [ended.patient], ended.id, why, "")
-                await asyncio.to_thread(self._database.told_end, ended.id, _letter("override-end", ended))
+                await self._database.told_end(ended.id, _letter("override-end", ended))
                 self.posted.set()
 
     # --- keeping up
@@ -234,24 +271,44 @@ class Consents:
         """Take over what was changed elsewhere, and what the time has changed."""
         async with self._syncing:  # or what was read before a change of ours would be taken after it
             began = time.monotonic()
-            changed, self._seq = await asyncio.to_thread(self._database.since, self._seq)
-            self._index.take(changed, self._clock())
-            self._known_at = began
+            changed, last = await self._database.since(self._seq)
+            if self._opened != self._database.opened or last < self._seq:
+                # Another server has taken over, or a backup was put back: what it knows may be less.
+                self._opened, self._seq = self._database.opened, 0
+                changed, last = await self._database.since(0)
+            if self._seq == 0 and (changed or len(self._index)):
+                whole = Index()
+                await asyncio.to_thread(whole.take, changed, self._clock())  # a second, for 100,000
+                whole.generation = self._index.generation + 1
+                self._index = whole
+            else:
+                self._index.take(changed, self._clock())
+            self._seq, self._known_at = last, began
         self._index.turn(self._clock())
 
     async def _follow(self) -> None:
         while True:
             try:
                 await self.refresh()
+                self._note("")
                 await self._end()
-            except (ConsentUnavailable, AuditUnavailable):
+            except ConsentUnavailable as error:
+                self._note(str(error))
                 self._index.generation += 1  # what is under way decides again, and finds that it cannot
+            except AuditUnavailable:
+                self._index.generation += 1
             await asyncio.sleep(self._policy.poll_seconds)
+
+    def _note(self, unread: str) -> None:
+        """Tell when it begins that nothing can be read, and when it ends."""
+        if bool(unread) != bool(self._unread):
+            self._observe(ConsentsUnread(unread, self._policy.stale_seconds) if unread else ConsentsRead())
+        self._unread = unread
 
     async def _keep(self, consent: Consent, *, replaces: int = 0, letter: Letter | None = None) -> None:
         """Have it on disk, then in force."""
         async with self._syncing:
-            await asyncio.to_thread(self._database.put, consent, replaces=replaces, letter=letter)
+            await self._database.put(consent, replaces=replaces, letter=letter)
             self._index.take([consent], self._clock())
         if letter is not None:
             self.posted.set()

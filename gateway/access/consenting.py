@@ -1,10 +1,9 @@
 """Consents with their receiver of overrides, as the settings have them."""
 
-import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from gateway.access.consent import Consents, Policy
@@ -12,6 +11,8 @@ from gateway.access.database import ConsentDatabase
 from gateway.access.fhir_consent import ConsentResources, Naming
 from gateway.access.outbox import Outbox
 from gateway.access.permit import Recorder
+from gateway.access.postgres import postgres
+from gateway.access.sqlite import sqlite
 from gateway.alongside import alongside
 from gateway.config.consent import ConsentSettings
 from gateway.config.paths import path_of
@@ -42,13 +43,17 @@ async def consenting(
         settings.stale_seconds,
     )
     tls = _authority(settings)
-    database = await asyncio.to_thread(ConsentDatabase, Path(settings.database))
-    try:
-        consents = Consents(database, policy, ConsentResources(naming), recorder=recorder, clock=clock)
+    async with consent_database(settings) as database:
+        consents = Consents(database, policy, ConsentResources(naming), recorder=recorder, observe=observe, clock=clock)
         async with consents.running(), _telling(settings, database, consents, observe, tls, clock):
             yield consents
-    finally:
-        await asyncio.to_thread(database.close)
+
+
+def consent_database(settings: ConsentSettings) -> AbstractAsyncContextManager[ConsentDatabase]:
+    """Open the database that the settings name, as long as the context lasts."""
+    if "://" in settings.database:
+        return postgres(settings.database, path_of(settings.database_password_file))
+    return sqlite(Path(settings.database))
 
 
 @asynccontextmanager

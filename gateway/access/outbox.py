@@ -78,15 +78,15 @@ class Outbox:
                     continue
 
     async def _send_all(self, session: aiohttp.ClientSession) -> None:
-        for letter in await asyncio.to_thread(self._database.letters, self._clock()):
+        while letter := await self._database.claim_letter(self._clock()):
             problem = await self._send(session, letter)
             now = self._clock()
             if not problem:
-                await asyncio.to_thread(self._database.sent, letter, at=now)
+                await self._database.sent(letter, at=now)
                 continue
             self._observe(OverrideNotTold(problem, letter.attempts + 1))
             pause = min(LONGEST_PAUSE, 2.0 ** min(letter.attempts, 10)) * random.uniform(0.8, 1.2)  # noqa: S311
-            await asyncio.to_thread(self._database.sent, letter, again_at=now + pause)
+            await self._database.sent(letter, again_at=now + pause)
 
     async def _send(self, session: aiohttp.ClientSession, letter: Letter) -> str:
         """Send one; return why it was not taken."""

@@ -1,6 +1,5 @@
 """``gateway consent``: what patients direct, beside a running gateway, which notices it within a second or two."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -13,8 +12,8 @@ import typer
 import uvloop
 
 from gateway.access.consent import Consents, Policy
+from gateway.access.consenting import consent_database
 from gateway.access.consents import INACTIVE
-from gateway.access.database import ConsentDatabase
 from gateway.access.directive import FOREVER, Rule
 from gateway.access.fhir_consent import ConsentResources, moment
 from gateway.cli.recording import local_user, recorder
@@ -116,18 +115,18 @@ def _run(config: Path | None, work: Callable[[Desk], Awaitable[T]]) -> T:
 async def _desk(chosen: Settings) -> AsyncIterator[Desk]:
     issuers = Issuers.of(chosen.identity)
     resources = ConsentResources(consent_naming(chosen, issuers))
-    database = await asyncio.to_thread(ConsentDatabase, Path(chosen.consent.database))
-    try:
-        async with identity_source(chosen.identity, issuers, ()) as source, recorder(chosen, "cli") as recording:
+    async with (
+        consent_database(chosen.consent) as database,
+        identity_source(chosen.identity, issuers, ()) as source,
+        recorder(chosen, "cli") as recording,
+    ):
 
-            async def linked(patient: PatientIdentifier) -> frozenset[PatientIdentifier]:
-                found = await source.identifiers(patient, Deadline.after(chosen.search.hard_seconds))
-                return found | {patient}
+        async def linked(patient: PatientIdentifier) -> frozenset[PatientIdentifier]:
+            found = await source.identifiers(patient, Deadline.after(chosen.search.hard_seconds))
+            return found | {patient}
 
-            policy = Policy(chosen.consent.default, chosen.consent.disclosure, chosen.consent.override_seconds)
-            yield Desk(Consents(database, policy, resources, recorder=recording), resources, linked)
-    finally:
-        await asyncio.to_thread(database.close)
+        policy = Policy(chosen.consent.default, chosen.consent.disclosure, chosen.consent.override_seconds)
+        yield Desk(Consents(database, policy, resources, recorder=recording), resources, linked)
 
 
 def _settings(config: Path | None) -> Settings:

@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated, Literal
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import AfterValidator, Field
 
@@ -15,10 +16,36 @@ def _webhook(value: str) -> str:
     return value
 
 
+def hosts_of(url: str) -> tuple[str, ...]:
+    """Return the servers that a database's URL names: names, addresses, folders of sockets."""
+    parts = urlsplit(url)
+    before, at, after = parts.netloc.partition("@")
+    named = (after if at else before) or ",".join(parse_qs(parts.query).get("host", ()))
+    return tuple(re.sub(r"^\[(.*)\](:\d+)?$|:\d+$", r"\1", unquote(one)) for one in named.split(",") if one)
+
+
+def _database(value: str) -> str:
+    if "://" not in value:
+        return value
+    parts = urlsplit(value)
+    options = parse_qs(parts.query)
+    if parts.scheme not in {"postgresql", "postgres"} or not hosts_of(value):
+        raise ValueError("write the path of a file, or postgresql://USER@HOST/NAME")
+    user, at, _ = parts.netloc.partition("@")
+    if (at and ":" in user) or any(name.endswith("password") for name in options):
+        raise ValueError(
+            'a password has no place in it: have "database_password_file" name a file that holds it, or set PGPASSWORD'
+        )
+    if not set(options.get("sslmode", ())) <= {"disable", "require", "verify-ca", "verify-full"}:
+        raise ValueError('sslmode is "verify-full", "verify-ca", "require" or "disable"')
+    return value
+
+
 class ConsentSettings(Section):
     """What patients direct, and when that may be overridden; times in seconds."""
 
-    database: FilePath
+    database: Annotated[FilePath, AfterValidator(_database)]
+    database_password_file: FilePath
     default: Literal["permit", "deny"]
     disclosure: Literal["notice", "silent"]
     organisation_system: str

@@ -27,7 +27,7 @@ def beside(model: type[BaseModel], values: Mapping[str, Any], folder: Path) -> d
             resolved[name] = beside(inner, value, folder)
         elif inner and isinstance(value, list):
             resolved[name] = [beside(inner, item, folder) if isinstance(item, Mapping) else item for item in value]
-        elif value and isinstance(value, str) and AT_FILE in field.metadata:
+        elif value and isinstance(value, str) and AT_FILE in field.metadata and "://" not in value:  # that is a URL
             resolved[name] = str(folder.absolute() / value)
     return resolved
 

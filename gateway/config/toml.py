@@ -124,9 +124,14 @@ def _explain(model: type[BaseModel], fault: dict[str, Any]) -> str:
     if fault["type"] == "missing":
         return f'"{key}" is missing: add it'
     if fault["type"] == "model_type":
-        return f'"{key}" cannot be {fault["input"]!r}: it is a table, and its keys stand below a line [{key}]'
+        return f'"{key}" cannot be {_shown(fault["input"])}: it is a table, and its keys stand below a line [{key}]'
     told = str(fault["msg"]).removeprefix("Value error, ")
-    return f'"{key}" cannot be {fault["input"]!r}: {told}' if key else told  # a model's own text names the keys
+    return f'"{key}" cannot be {_shown(fault["input"])}: {told}' if key else told  # a model's own text names the keys
+
+
+def _shown(value: Any) -> str:
+    """Return a value as it is told, without what may be a password in a URL."""
+    return re.sub(r"(://[^/@\s:]*:).*@|(password=).*", r"\1\2***", repr(value))
 
 
 def _known_keys(model: type[BaseModel], parents: list[str]) -> list[str]:

@@ -143,7 +143,10 @@ REMEDIES: Final[Mapping[str, Remedy]] = MappingProxyType(
         ),
         "consent-unavailable": Remedy(
             (_OPERATOR,),
-            ("Make the database that consent.database names readable. Until then nothing is released.",),
+            (
+                "Make the database that consent.database names readable. Until then nothing is released.",
+                "What is wrong with it is said by /readyz, and by consents-unread in the log.",
+            ),
         ),
         "invalid-resource": Remedy((_CALLER,), ("Correct the elements that the OperationOutcome names.",)),
         "version-conflict": Remedy(

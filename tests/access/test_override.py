@@ -98,6 +98,15 @@ async def here(issuer: Issuer, tmp_path: Path, receiver: Receiver) -> AsyncItera
         yield made
 
 
+@pytest.fixture
+async def over_each(
+    issuer: Issuer, tmp_path: Path, receiver: Receiver, kept: dict[str, Any]
+) -> AsyncIterator[Province]:
+    """Run a gateway over each kind of database."""
+    async with province(tmp_path, issuer, override_seconds=LASTS, webhook_url=receiver.url, **kept) as made:
+        yield made
+
+
 @pytest.mark.parametrize("disclosure", ["notice", "silent"])
 @pytest.mark.parametrize("reason", Reason)
 async def test_with_each_reason_records_are_visible_until_it_ends_and_no_longer(
@@ -124,8 +133,9 @@ async def test_with_each_reason_records_are_visible_until_it_ends_and_no_longer(
 
 
 async def test_it_is_recorded_and_told_at_its_beginning_and_at_its_end_and_shown_among_consents(
-    here: Province, receiver: Receiver
+    over_each: Province, receiver: Receiver
 ) -> None:
+    here = over_each
     receiver.refusals = 1
     await here.direct({"type": "deny"})
     shown = await here.ask(here.clinician, MINE, headers=because("harm-to-patient"))
@@ -218,11 +228,10 @@ async def test_who_may_override_may_not_direct(here: Province) -> None:
     assert 'scope="privacy"' in refused.headers["WWW-Authenticate"]
 
 
-async def test_overrides_and_directives_outlive_a_restart(issuer: Issuer, tmp_path: Path) -> None:
-    async with province(tmp_path, issuer, override_seconds=LASTS) as here:
+async def test_overrides_and_directives_outlive_a_restart(issuer: Issuer, tmp_path: Path, kept: dict[str, Any]) -> None:
+    async with province(tmp_path, issuer, override_seconds=LASTS, **kept) as here:
         await here.direct({"type": "deny"})
         await here.ask(here.clinician, MINE, headers=because("express-consent"))
-        assert oct(here.database.stat().st_mode & 0o777) == "0o600"
-    async with province(tmp_path, issuer, override_seconds=LASTS) as again:
+    async with province(tmp_path, issuer, override_seconds=LASTS, **kept) as again:
         assert HIDDEN in await again.studies(again.clinician)
         assert HIDDEN not in await again.studies(again.other)

@@ -1,5 +1,6 @@
 """(z): what tokens, consent directives and the audit log cost, beside a gateway that asks nobody anything."""
 
+import asyncio
 import os
 import sqlite3
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import orjson
 
-from gateway.access.database import ConsentDatabase
+from gateway.access.sqlite import sqlite
 from tests.access.issuing import Issuer, real_time
 from tests.bench import samples
 from tests.bench.figures import Figure, interleaved, more, ratio
@@ -46,7 +47,7 @@ def cost(setting: Setting) -> list[Figure]:
 
 def _settings(home: Path, issuer: Issuer) -> str:
     believed = issuer.settings(home)
-    ConsentDatabase(home / "consent.sqlite").close()
+    asyncio.run(_empty(home / "consent.sqlite"))
     rule = orjson.dumps({"rules": [{"effect": "deny", "organisation": "org:elsewhere"}], "override": None})
     with closing(sqlite3.connect(home / "consent.sqlite")) as database, database:  # one commit instead of 100,000
         database.executemany(
@@ -61,6 +62,11 @@ def _settings(home: Path, issuer: Issuer) -> str:
         f'[audit]\nfolder = "{home}/audit"\n[consent]\ndatabase = "{home}/consent.sqlite"\n'
         '[dimse]\nunknown_peers = "loopback"\n'
     )
+
+
+async def _empty(path: Path) -> None:
+    async with sqlite(path):
+        pass
 
 
 def _rate(port: int, path: str, authorization: str) -> float:

@@ -1,6 +1,7 @@
 """``gateway consent``: directives placed, shown and ended beside a running gateway."""
 
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -14,10 +15,11 @@ RUNNER = CliRunner()
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> list[str]:
+def config(tmp_path: Path, kept: dict[str, Any]) -> list[str]:
     path = tmp_path / "gateway.toml"
+    keys = "".join(f'{key} = "{value}"\n' for key, value in kept.items())
     path.write_text(
-        f'[consent]\ndatabase = "{tmp_path}/consent.sqlite"\n[audit]\nfolder = "{tmp_path}/audit"\n'
+        f'[consent]\n{keys}[audit]\nfolder = "{tmp_path}/audit"\n'
         '[identity]\nissuers = [{issuer = "ON-HCN", oid = "2.25.1"}]\n'
     )
     (tmp_path / "audit").mkdir(mode=0o700)

@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import json
 import os
+import pwd
 import random
 import signal
 import socket
@@ -113,9 +114,12 @@ def stop(process: "subprocess.Popen[bytes]", seconds: float = 5.0) -> None:
 
 @contextlib.contextmanager
 def running(
-    arguments: Sequence[str | Path], port: int, log: Path, *, seconds: float = 20.0
+    arguments: Sequence[str | Path], port: int, log: Path, *, seconds: float = 20.0, user: str | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a server in its own session once it listens at the port, in so many seconds; its output goes to the log."""
+    """Run a server in its own session once it listens at the port, in so many seconds; its output goes to the log.
+
+    Root may run it as somebody else.
+    """
     with log.open("wb") as output:
         process = subprocess.Popen(
             [str(a) for a in arguments],
@@ -123,6 +127,8 @@ def running(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            user=user,
+            group=user and pwd.getpwnam(user).pw_gid,
         )
         try:
             try:

@@ -25,11 +25,19 @@ async def here(issuer: Issuer, tmp_path: Path) -> AsyncIterator[Province]:
         yield made
 
 
+@pytest.fixture
+async def over_each(issuer: Issuer, tmp_path: Path, kept: dict[str, Any]) -> AsyncIterator[Province]:
+    """Run a gateway over each kind of database."""
+    async with province(tmp_path, issuer, organisation_system="urn:hic", **kept) as made:
+        yield made
+
+
 async def search(here: Province, **parameters: str) -> Any:
     return (await here.ask(here.privacy, f"/fhir/Consent?{urlencode(parameters)}", FHIR)).json
 
 
-async def test_what_is_created_is_found_by_its_patient_read_and_changed(here: Province) -> None:
+async def test_what_is_created_is_found_by_its_patient_read_and_changed(over_each: Province) -> None:
+    here = over_each
     await here.direct({"type": "deny"}, patient="MRN-2")
     made = await here.direct({"type": "deny", "data": [record(HIDDEN)]})
     id_ = made.json["id"]
@@ -53,7 +61,8 @@ async def test_what_is_created_is_found_by_its_patient_read_and_changed(here: Pr
     assert before.json == made.json
 
 
-async def test_a_change_of_what_was_changed_meanwhile_is_refused(here: Province) -> None:
+async def test_a_change_of_what_was_changed_meanwhile_is_refused(over_each: Province) -> None:
+    here = over_each
     made = await here.direct({"type": "deny"})
     await here.end(made)
     late = posted({**made.json, "status": "active"})
