@@ -86,14 +86,14 @@ async def test_each_end_of_an_override_is_told_by_one_replica_only(tmp_path: Pat
 
 async def test_nothing_is_released_once_what_is_directed_is_not_known(tmp_path: Path) -> None:
     database = ConsentDatabase(tmp_path / "consent.sqlite")
-    replica = consents(database, stale=0.2)
+    replica = consents(database, stale=1.0)
     async with replica.running():
         assert await replica.blocked(ME, frozenset({PATIENT}), STUDY) is None
         database.close()
         before = replica.generation
         await until(lambda: replica.generation != before)  # what is under way asks again
         began = time.monotonic()
-        await until(lambda: time.monotonic() - began > 0.3)
+        await until(lambda: time.monotonic() - began > 1.1)
         with pytest.raises(ConsentUnavailable):
             await replica.blocked(ME, frozenset({PATIENT}), STUDY)
 
@@ -124,9 +124,9 @@ async def test_a_decision_costs_microseconds_among_a_hundred_thousand_directives
     assert len(index) == 100_000
     asked = [frozenset({PatientIdentifier("ON-HCN", str(x)), PatientIdentifier("L", "x")}) for x in
              random.Random(1).sample(range(200_000), 5_000)]  # fmt: skip
-    began = time.perf_counter()
+    began = time.process_time()
     found = sum(len(list(index.of(patients))) for patients in asked)
-    seconds = (time.perf_counter() - began) / len(asked)
+    seconds = (time.process_time() - began) / len(asked)
     assert 2_000 < found < 3_000
     assert seconds < 50e-6
 
