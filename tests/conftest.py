@@ -58,8 +58,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.fixturenames.insert(0, "no_stray_task")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_to_collect() -> None:
+    """Have what was imported, and what lasts for longer than a module, not walked again after each of its tests."""
     gc.collect()
-    gc.freeze()  # what was imported is not walked again after each test
+    gc.freeze()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import socket
 import time
 from typing import Any, Final
 
-TURN: Final = 0.001
+TURN: Final = 0.0002
 """Seconds that a turn with something to do counts at the most: one that never waits has time pass all the same."""
 
 
