@@ -8,6 +8,7 @@ import asyncio
 import selectors
 import socket
 import time
+from time import monotonic
 from typing import Any, Final
 
 TURN: Final = 0.0002
@@ -19,8 +20,7 @@ class _Selector(selectors.DefaultSelector):
 
     def __init__(self) -> None:
         super().__init__()
-        self.real = time.monotonic
-        self.now = self._seen = self.real()
+        self.now = self._seen = monotonic()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         self._count(TURN)
@@ -31,7 +31,7 @@ class _Selector(selectors.DefaultSelector):
         return ready
 
     def _count(self, most: float | None) -> None:
-        seen, self._seen = self._seen, self.real()
+        seen, self._seen = self._seen, monotonic()
         self.now += self._seen - seen if most is None else min(self._seen - seen, most)
 
 
