@@ -1,16 +1,21 @@
-"""What holds for every test: no stray task, no error nobody saw, no process left, nothing beyond the loopback."""
+"""What holds for every test: no stray task, no error nobody saw, no process left, nothing beyond the loopback.
+
+And none depends on how fast the machine is, or on luck where changes are judged.
+"""
 
 import asyncio
 import gc
 import inspect
 import logging
+import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from tests.kit.postgres import Postgres
@@ -19,6 +24,20 @@ ROOT = Path(__file__).parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # `from tests.kit.peers import orthanc`, however pytest is started
 pytest.register_assert_rewrite("tests.kit")
+
+from tests.kit.patient_loop import PatientLoop  # noqa: E402 - found only from here on
+
+# How long an example takes says nothing. Where every peer is required each run tries the same examples; elsewhere
+# each run tries others.
+settings.register_profile(
+    "steady",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=os.environ.get("REQUIRE_PEERS") == "1",
+    database=None,
+    print_blob=True,
+)
+settings.load_profile("steady")
 
 
 def loopback_only(event: str, arguments: tuple[Any, ...]) -> None:
@@ -34,14 +53,23 @@ def pytest_configure() -> None:
     sys.addaudithook(loopback_only)
 
 
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"patient": PatientLoop}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.fixturenames.insert(0, "no_stray_task")
         if isinstance(item, pytest.Function) and _parameters(item).get("kept") == "postgres":
             item.fixturenames.insert(0, "postgres")  # a server of the session is no child of the test
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_to_collect() -> None:
+    """Have what was imported, and what lasts for longer than a module, not walked again after each of its tests."""
     gc.collect()
-    gc.freeze()  # what was imported is not walked again after each test
+    gc.freeze()
 
 
 def _parameters(item: pytest.Function) -> dict[str, object]:
@@ -71,7 +99,7 @@ async def no_stray_task() -> AsyncIterator[None]:
     before = asyncio.all_tasks()
     yield
     strays: set[asyncio.Task[Any]] = set()
-    for _ in range(100):
+    for _ in range(1000):
         strays = asyncio.all_tasks() - before - {asyncio.current_task()}
         if not strays:
             return

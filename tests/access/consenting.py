@@ -147,7 +147,7 @@ class Province:
 
 async def until(happened: Callable[[], object]) -> None:
     """Wait for what happens in another task, which has nothing that could be waited for."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not happened():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

@@ -194,7 +194,7 @@ async def test_nothing_is_released_once_what_is_directed_is_not_known(tmp_path: 
         seen.append(event)
 
     async with opened({"database": str(tmp_path / "consent.sqlite")}) as database:
-        replica = consents(database, stale=0.2, observe=observe)
+        replica = consents(database, stale=1.0, observe=observe)
         async with replica.running():
             assert await replica.blocked(ME, frozenset({PATIENT}), STUDY) is None
             assert replica.fault() == ""
@@ -253,9 +253,9 @@ async def test_a_decision_costs_microseconds_among_a_hundred_thousand_directives
     assert len(index) == 100_000
     asked = [frozenset({PatientIdentifier("ON-HCN", str(x)), PatientIdentifier("L", "x")}) for x in
              random.Random(1).sample(range(200_000), 5_000)]  # fmt: skip
-    began = time.perf_counter()
+    began = time.process_time()
     found = sum(len(list(index.of(patients))) for patients in asked)
-    seconds = (time.perf_counter() - began) / len(asked)
+    seconds = (time.process_time() - began) / len(asked)
     assert 2_000 < found < 3_000
     assert seconds < 50e-6
 

@@ -67,7 +67,7 @@ class Receiver:
         return web.Response(status=204)
 
     async def has(self, number: int) -> list[dict[str, Any]]:
-        async with asyncio.timeout(10), self.arrived:
+        async with asyncio.timeout(30), self.arrived:
             await self.arrived.wait_for(lambda: len(self.letters) >= number)
         return list(self.letters.values())
 

@@ -58,7 +58,7 @@ async def test_searches_and_retrieves_are_told_with_patient_study_and_count() ->
         async with session.get(f"{url}/studies/{STUDY}", headers={"Accept": STORED}) as answer:
             assert answer.status == 200
             await answer.read()
-        await asyncio.wait_for(ended.wait(), 5)
+        await asyncio.wait_for(ended.wait(), 30)
     who = "127.0.0.1"
     assert told == [
         (who, "search", "success", {PATIENT}, [STUDY], 0),

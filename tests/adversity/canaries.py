@@ -233,12 +233,12 @@ async def watched(home: Path, issuer: Issuer, otlp: str, *, key: str) -> AsyncIt
         finally:
             if process.returncode is None:
                 process.terminate()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 assert await process.wait() == 0
 
 
 async def _listening(port: int, home: Path) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while True:
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -190,6 +190,6 @@ async def province(
             held = Province(gateway, good, bad, dimse_port, events)
             yield held
             await held.at_rest()
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(30):
         while open_files() > files:  # noqa: ASYNC110 - sockets tell nobody that they are closed
             await asyncio.sleep(0.01)

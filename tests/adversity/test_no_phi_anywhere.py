@@ -300,7 +300,7 @@ def soon() -> Deadline:
 
 async def at_rest(home: Path) -> None:
     """Wait until the spool and its index, and the queue, hold what they were given."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while not (  # noqa: ASYNC110 - files tell nobody
             _count(home / "spool" / "index.sqlite", "note")
             and _count(

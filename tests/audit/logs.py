@@ -68,7 +68,7 @@ class Seen:
         return any(isinstance(event, kind) for event in self.events)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - files tell nobody
             await asyncio.sleep(0.005)

@@ -128,10 +128,10 @@ async def test_a_disk_that_does_not_answer_refuses_in_time(tmp_path: Path, monke
     real = os.fdatasync
 
     def hanging(file: int) -> None:
-        answer.wait(10)
+        answer.wait(60)
         real(file)
 
-    async with running(tmp_path / "log", upkeep=Upkeep(write_seconds=0.05)) as log:
+    async with running(tmp_path / "log", upkeep=Upkeep(write_seconds=1.0)) as log:
         monkeypatch.setattr(os, "fdatasync", hanging)
         began = time.monotonic()
         first = asyncio.ensure_future(log.record(SEARCH))
@@ -139,7 +139,7 @@ async def test_a_disk_that_does_not_answer_refuses_in_time(tmp_path: Path, monke
         for one in (first, second):
             with pytest.raises(AuditUnavailable):
                 await one
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
         answer.set()
         await log.record(DENIED)
     assert kept(tmp_path / "log")[-2] == DENIED

@@ -28,7 +28,8 @@ from tests.kit.peers import free_port, orthanc, pynetdicom_archive, pynetdicom_s
 from tests.kit.region import ScriptedRegion, counted, send_rows
 from tests.kit.scripted import Message, ScriptedPeer, scripted_acceptor
 
-SECONDS = 2.0
+SECONDS = 5.0  # what only a region that is not well needs
+QUIET = 1.0  # what one that says nothing is waited for
 INSTANCES = dicom.study(1, instances=2)
 
 
@@ -114,14 +115,14 @@ def black_hole() -> Iterator[int]:
 
 async def test_a_firewall_that_drops_everything() -> None:
     with black_hole() as port:
-        step = await failing(region(port), seconds=0.5)
+        step = await failing(region(port), seconds=QUIET)
     assert (step.name, "firewall" in step.text) == ("tcp", True)
     assert "open the firewall" in step.mail
 
 
 async def test_a_host_that_takes_the_connection_and_says_nothing() -> None:
     async with scripted_acceptor(ScriptedPeer.hold) as node:
-        step = await failing(region(node.port), seconds=0.5)
+        step = await failing(region(node.port), seconds=QUIET)
     assert (step.name, "says nothing" in step.text) == ("associate", True)
 
 
@@ -129,7 +130,7 @@ async def test_an_archive_that_falls_silent_behind_a_proxy() -> None:
     with pynetdicom_archive("NEODIN", INSTANCES) as node:
         async with fault_proxy(node.port) as proxy:
             proxy.to_client.after_pdu(0).freeze()
-            step = await failing(region(proxy.port), seconds=0.5)
+            step = await failing(region(proxy.port), seconds=QUIET)
     assert step.name == "associate"
 
 
@@ -326,7 +327,7 @@ async def test_an_authority_that_is_not_known(tmp_path: Path) -> None:
 
 async def test_a_certificate_that_ends_soon_is_told_of(tmp_path: Path) -> None:
     async with secured(tmp_path, "127.0.0.1", days=5) as (port, ca):
-        found = await examine(settings(), [region(port, tls=True, ca=ca)], 0.5, quiet=True)
+        found = await examine(settings(), [region(port, tls=True, ca=ca)], SECONDS, quiet=True)
     [step] = [step for step in found["neodin"] if step.name == "tls"]
     assert (step.state, "DAYS LEFT" in step.text) == (OK, True)
 

@@ -21,8 +21,8 @@ import pytest
 from gateway import cli
 from tests.kit.peers import free_port
 
-READY_SECONDS = 60.0
-STOPPED_SECONDS = 20.0
+READY_SECONDS = 120.0
+STOPPED_SECONDS = 60.0
 REGION = 'name = "NEODIN"\nae_title = "NEODIN"\nhost = "127.0.0.1"\nport = {port}\n'
 
 
@@ -64,7 +64,7 @@ class Running:
 
     def left(self) -> list[psutil.Process]:
         """Return what it started and did not end."""
-        _, left = psutil.wait_procs(self.family, timeout=2.0)
+        _, left = psutil.wait_procs(self.family, timeout=20.0)
         return list(left)
 
 
@@ -183,7 +183,7 @@ def test_a_fresh_install_gives_nothing_and_says_why(regions: Path, tmp_path: Pat
     log = tmp_path / "log"
     with running("serve", "--regions", regions, *ports, log=log) as command:
         command.ready()
-        assert 'Write [access] mode = "tokens"' in command.lines.get(timeout=5)
+        assert 'Write [access] mode = "tokens"' in command.lines.get(timeout=60)
         for path in ("/studies", "/studies/1.2", "/studies/1.2/metadata", "/studies/1.2/rendered"):
             status, _, body = get(http_port, f"/dicom-web{path}")
             assert (status, body["title"]) == (503, "Access not configured")
@@ -238,12 +238,12 @@ def test_demo_brings_up_the_province_and_leaves_no_process(tmp_path: Path, numbe
     with running("demo", "--no-viewer", "--scale", "small", *ports, log=tmp_path / "log") as command:
         assert command.ready().startswith(f"ready http://127.0.0.1:{http_port}/dicom-web ")
         origin = f"http://127.0.0.1:{http_port}"
-        assert command.lines.get(timeout=5) == (
+        assert command.lines.get(timeout=60) == (
             f"  open {origin}/ in a browser (as somebody else: {origin}/demo/sign-in)"
         )
-        exported = [command.lines.get(timeout=5).split() for _ in range(5)]
+        exported = [command.lines.get(timeout=60).split() for _ in range(5)]
         tokens = dict(words[1].split("=", 1) for words in exported if words[0] == "export")
-        suggested = [command.lines.get(timeout=5) for _ in range(4)]
+        suggested = [command.lines.get(timeout=60) for _ in range(4)]
         assert [line.split()[0] for line in suggested] == ["curl"] * 4
         assert get(http_port, "/dicom-web/studies?limit=5")[0] == 401
         token = tokens["TOKEN"]

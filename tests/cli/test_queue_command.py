@@ -27,7 +27,7 @@ def listed(folder: Path) -> list[dict[str, Any]]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110  (another process's file tells nobody)
             await asyncio.sleep(0.02)
 

@@ -393,10 +393,18 @@ def test_in_a_terminal_there_is_a_table(served: Served) -> None:
     assert "Study Instance" in text
 
 
+def heed_ctrl_c() -> None:
+    """Do away with what a shell does to what it runs in the background: it would ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextlib.asynccontextmanager
 async def started(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", *arguments), stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "gateway", *arguments),
+        stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        preexec_fn=heed_ctrl_c,
     )
     try:
         yield process
@@ -419,8 +427,11 @@ async def test_ctrl_c_sends_c_cancel_says_so_and_leaves_nothing(tmp_path: Path) 
         await peer.hold()
 
     async with scripted_acceptor(never_answers) as node:
-        (tmp_path / "a.toml").write_text(profile("NEODIN", node.port))
-        async with asyncio.timeout(30), started("find", "--regions", str(tmp_path)) as process:
+        (tmp_path / "regions").mkdir()
+        (tmp_path / "regions" / "a.toml").write_text(profile("NEODIN", node.port))
+        (tmp_path / "patient.toml").write_text("[search]\nsoft_seconds = 100.0\nhard_seconds = 100.0\n")
+        asking = ("find", "--regions", str(tmp_path / "regions"), "--config", str(tmp_path / "patient.toml"))
+        async with asyncio.timeout(90), started(*asking) as process:
             await asked.wait()
             process.send_signal(signal.SIGINT)
             await cancelled.wait()

@@ -336,4 +336,4 @@ def test_stars_do_not_multiply_the_time() -> None:
     start = time.process_time()
     assert not verdict({"00081030": "*a" * 60 + "b"}, row)
     assert verdict({"00081030": "*a" * 60}, row)
-    assert time.process_time() - start < 0.2
+    assert time.process_time() - start < 2  # each star multiplied would make it years

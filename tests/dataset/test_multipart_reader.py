@@ -160,12 +160,12 @@ def test_header_that_never_ends_costs_neither_time_nor_memory() -> None:
     reader = MultipartReader("b")
     tracemalloc.start()
     try:
-        began = time.monotonic()
+        began = time.process_time()
         with pytest.raises(RequestError):  # noqa: PT012  (which piece is refused does not matter)
             reader.feed(b"--b\r\nA: ")
             for _ in range(1024):
                 reader.feed(b"x" * 1024)
-        assert time.monotonic() - began < 1
+        assert time.process_time() - began < 1
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()

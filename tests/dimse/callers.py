@@ -72,6 +72,6 @@ def aborts(peer: ScriptedPeer) -> list[bytes]:
     return [pdu.body[2:] for pdu in peer.received if pdu.type == pdus.A_ABORT]
 
 
-async def gone(peer: ScriptedPeer, seconds: float = 5.0) -> str:
+async def gone(peer: ScriptedPeer, seconds: float = 30.0) -> str:
     async with asyncio.timeout(seconds):
         return await peer.hold()

@@ -9,13 +9,14 @@ import pytest
 import uvloop
 
 from tests.kit import dicom
+from tests.kit.patient_loop import PatientLoop
 from tests.kit.peers import DicomNode, dcmqrscp, free_port, orthanc, pynetdicom_archive
 
 STUDIES = [instance for number in range(1, 8) for instance in dicom.study(number, series=2, instances=2)]
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return {"asyncio": PatientLoop, "uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,7 @@ async def test_fragments_are_handed_on_while_the_instance_is_still_arriving() ->
             await peer.send(pdus.p_data(3, content, last=number == 4))
             got = b""
             while len(got) < 1000:
-                got += await asyncio.wait_for(pieces.get(), 5)
+                got += await asyncio.wait_for(pieces.get(), 30)
             assert got == content
         assert (await peer.recv_message()).command["status"] == 0
 
@@ -202,7 +202,7 @@ async def test_who_reads_what_is_discarded_does_not_take_it_for_whole() -> None:
 
     async with calling(read_while_it_is_refused) as (_, peer):
         await peer.send(store_request(data=bytes(60_000))[:-10_000])
-        assert isinstance(await asyncio.wait_for(told, 5), Aborted)
+        assert isinstance(await asyncio.wait_for(told, 30), Aborted)
 
 
 @pytest.mark.parametrize(
@@ -332,11 +332,11 @@ async def test_a_paused_peer_is_not_taken_for_a_stalled_one() -> None:
         await go.wait()
         return await swallow(incoming)
 
-    limits = Limits(high_water=1 << 16, stall_seconds=0.2, idle_seconds=0.2)
+    limits = Limits(high_water=1 << 16, stall_seconds=1.0, idle_seconds=1.0)
     async with calling(wait_then_read, limits=limits) as (_, peer):
         await peer.send(pdus.p_data(3, pdus.command_set(store_command()), command=True))
         sending = asyncio.ensure_future(send_forever(peer, pdus.p_data(3, bytes(120_000), last=False), 200))
-        await settled(lambda: peer.sent, quiet=0.5)
+        await settled(lambda: peer.sent, quiet=1.3)
         go.set()
         await sending
         assert (await peer.recv_message()).command["status"] == 0

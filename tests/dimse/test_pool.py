@@ -97,7 +97,7 @@ async def test_the_queue_is_bounded_in_length() -> None:
             started = asyncio.get_running_loop().time()
             with pytest.raises(Saturated):
                 await ask(pool)
-            assert asyncio.get_running_loop().time() - started < 0.1
+            assert asyncio.get_running_loop().time() - started < 2.0  # at once, not when a turn would come
         await asyncio.gather(*waiting)
 
 

@@ -75,7 +75,7 @@ async def test_nothing_answers() -> None:
                 await connect(
                     Peer("127.0.0.1", full.getsockname()[1], "ARCHIVE", "GATEWAY"), [ECHO], Deadline.after(0.3)
                 )
-            assert asyncio.get_running_loop().time() - started < 1.5
+            assert asyncio.get_running_loop().time() - started < 5.0
 
 
 @pytest.mark.asyncio(loop_factories=["asyncio"])  # uvloop resolves in C
@@ -199,7 +199,7 @@ async def test_the_deadline_ends_a_peer_that_says_nothing() -> None:
         started = asyncio.get_running_loop().time()
         with pytest.raises(Stalled):
             await connect(peer_of(node), [ECHO], Deadline.after(0.2))
-        assert asyncio.get_running_loop().time() - started < 1.0
+        assert asyncio.get_running_loop().time() - started < 5.0
         await until(lambda: node.peer.reader.at_eof() or node.peer.reader.exception())
 
 
@@ -280,7 +280,7 @@ async def test_a_peer_that_does_not_answer_a_release_is_left() -> None:
         started = asyncio.get_running_loop().time()
         await association.release(soon())
         assert association.closed
-        assert asyncio.get_running_loop().time() - started < 2.0
+        assert asyncio.get_running_loop().time() - started < 10.0
 
 
 async def test_a_release_from_both_sides_at_once_is_untangled() -> None:

@@ -29,6 +29,7 @@ from tests.dimse.scripts import (
     CT_AS_SCP,
     GET,
     MOVE,
+    TIMED,
     associated_with,
     identifier,
     most_in_flight,
@@ -124,6 +125,7 @@ async def test_a_failure_is_raised_with_its_status(status: int) -> None:
         assert association.clean
 
 
+@TIMED
 async def test_silence_is_a_stall_and_a_pending_resets_the_clock() -> None:
     async def answer(peer: ScriptedPeer, request: Message) -> None:
         for _ in range(4):
@@ -153,7 +155,7 @@ async def test_the_deadline_ends_a_move_that_goes_on_and_on() -> None:
 
     async with associated_with(serve(answer), MOVE) as (association, peer):
         with pytest.raises(Stalled):
-            await moving(association, deadline=Deadline.after(0.2))
+            await moving(association, deadline=Deadline.after(0.5))
         await until(lambda: association.clean)
         assert peer.saw(pdus.C_CANCEL_RQ)
 
@@ -293,6 +295,7 @@ async def test_a_get_without_a_handler_is_our_mistake() -> None:
             await getting(association)
 
 
+@TIMED
 async def test_each_c_store_resets_the_clock() -> None:
     async def slow(peer: ScriptedPeer, request: Message) -> None:
         for number in range(1, 5):
@@ -327,7 +330,7 @@ async def test_silence_in_the_middle_of_an_instance_is_a_stall() -> None:
         started = asyncio.get_running_loop().time()
         with pytest.raises(Stalled):
             await getting(association)
-        assert asyncio.get_running_loop().time() - started < 3.0
+        assert asyncio.get_running_loop().time() - started < 30.0  # well before the deadline
 
 
 async def test_the_deadline_ends_a_get_whose_handler_waits() -> None:
@@ -337,7 +340,7 @@ async def test_the_deadline_ends_a_get_whose_handler_waits() -> None:
 
     async with get_from(sending(1), hang) as (association, _):
         with pytest.raises(Stalled):
-            await getting(association, deadline=Deadline.after(0.2))
+            await getting(association, deadline=Deadline.after(0.5))
         await until(lambda: association.clean or association.closed)
 
 

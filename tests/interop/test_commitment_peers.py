@@ -21,7 +21,7 @@ from tests.kit.peers import orthanc, pynetdicom_scp
 STUDY = dicom.study(5, instances=2)
 UIDS = {str(x.SOPInstanceUID) for x in STUDY}
 MISSING = str(dicom.uid(404))
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 @dataclass

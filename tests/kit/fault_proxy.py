@@ -178,7 +178,7 @@ class Lane(Toxics):
         """Whether the sender wrote a command of this kind."""
         return any(pdu.command.get("command_field") == command_field for pdu in self.pdus)
 
-    async def until(self, condition: Callable[["Lane"], bool], seconds: float = 5.0) -> None:
+    async def until(self, condition: Callable[["Lane"], bool], seconds: float = 30.0) -> None:
         """Return once the condition holds; it is asked after each PDU."""
         async with asyncio.timeout(seconds):
             while not condition(self):

@@ -7,6 +7,7 @@ polled at the port (and at the REST API of Orthanc), never slept for.
 import asyncio
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import pwd
@@ -18,7 +19,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from time import monotonic  # of the machine, whatever clock a loop runs with
+from typing import Any, Final
 
 import pytest
 from pydicom import Dataset
@@ -63,11 +65,22 @@ def require(tool: Path) -> Path:
     pytest.skip(f"{tool} is not installed")
 
 
+def _shuffled() -> Iterator[int]:
+    ports = list(range(20_000, 32_000))
+    random.SystemRandom().shuffle(ports)  # pytest-randomly seeds the shared generator alike in every process
+    return itertools.cycle(ports)
+
+
+_PORTS: Final = _shuffled()
+
+
 def free_port() -> int:
-    """Return a port that nothing listens on, outside the range from which the kernel picks source ports."""
-    dice = random.SystemRandom()  # pytest-randomly seeds the shared generator alike in every process
+    """Return a port that nothing listens on, outside the range from which the kernel picks source ports.
+
+    None comes twice before all have come: two peers that are still to start never share one.
+    """
     while True:
-        port = dice.randrange(20_000, 32_000)
+        port = next(_PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))
             return port
@@ -85,20 +98,20 @@ class DicomNode:
 # --- processes
 
 
-def wait_for_port(port: int, process: "subprocess.Popen[bytes] | None" = None, seconds: float = 20.0) -> None:
+def wait_for_port(port: int, process: "subprocess.Popen[bytes] | None" = None, seconds: float = 60.0) -> None:
     """Return once something accepts connections at the port; raise when its process ended or the time is up."""
-    end = time.monotonic() + seconds
+    end = monotonic() + seconds
     while True:
         if process is not None and process.poll() is not None:
             raise RuntimeError(f"{process.args!r} ended with {process.returncode} before it listened")
         with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
             return
-        if time.monotonic() > end:
+        if monotonic() > end:
             raise TimeoutError(f"nothing listens at port {port} after {seconds} s")
         time.sleep(0.01)
 
 
-def stop(process: "subprocess.Popen[bytes]", seconds: float = 5.0) -> None:
+def stop(process: "subprocess.Popen[bytes]", seconds: float = 30.0) -> None:
     """End the process and the children that share its session."""
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGTERM)
@@ -114,7 +127,7 @@ def stop(process: "subprocess.Popen[bytes]", seconds: float = 5.0) -> None:
 
 @contextlib.contextmanager
 def running(
-    arguments: Sequence[str | Path], port: int, log: Path, *, seconds: float = 20.0, user: str | None = None
+    arguments: Sequence[str | Path], port: int, log: Path, *, seconds: float = 60.0, user: str | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a server in its own session once it listens at the port, in so many seconds; its output goes to the log.
 
@@ -148,7 +161,7 @@ class Finished:
     output: str
 
 
-async def run(tool: Path, *arguments: str | int | Path, seconds: float = 30.0) -> Finished:
+async def run(tool: Path, *arguments: str | int | Path, seconds: float = 60.0) -> Finished:
     """Run a command line tool to its end beside the event loop; its output is both streams in order."""
     process = await asyncio.create_subprocess_exec(
         require(tool),

@@ -20,7 +20,7 @@ from typing import Any
 from tests.kit import pdus
 from tests.kit.pdus import Pdu
 
-SECONDS = 20.0  # no step of a script takes longer unless the test is broken
+SECONDS = 60.0  # no step of a script takes longer unless the test is broken
 
 
 class PeerGoneError(Exception):

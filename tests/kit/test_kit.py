@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from pydicom import Dataset
 from pynetdicom import AE
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
 
+from gateway.deadline import Deadline
 from tests.kit import dicom, pdus
 from tests.kit.fault_proxy import FaultProxy, Toxics, fault_proxy
 from tests.kit.peers import ECHOSCU, FINDSCU, dcmqrscp, free_port, orthanc, pynetdicom_archive, run
@@ -126,24 +128,44 @@ async def test_fault_proxy_drops_the_nth_pdu_of_a_type() -> None:
 
 
 @pytest.mark.parametrize(
-    "arm",
+    ("arm", "least"),
     [
-        lambda toxics: toxics.latency(0.02),
-        lambda toxics: toxics.throttle(20_000),
-        lambda toxics: toxics.drip(0.0002),
+        (lambda toxics: toxics.latency(0.02), lambda passed: 0.02 * len(passed)),
+        (lambda toxics: toxics.throttle(20_000), lambda passed: sum(passed) / 20_000),
+        (lambda toxics: toxics.drip(0.0002), lambda passed: 0.0002 * sum(passed)),
     ],
     ids=["latency", "throttle", "drip"],
 )
-async def test_fault_proxy_slows_without_losing_anything(arm: Callable[[Toxics], None]) -> None:
+async def test_fault_proxy_slows_without_losing_anything(
+    arm: Callable[[Toxics], None], least: Callable[[list[int]], float]
+) -> None:
     async with proxied_archive() as proxy:
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        await find_through(proxy)
-        undisturbed = loop.time() - started
         arm(proxy.to_client)
-        started = loop.time()
+        started = asyncio.get_running_loop().time()
         assert matches_in(await find_through(proxy)) == 5
-        assert loop.time() - started > undisturbed + 0.03
+        took = asyncio.get_running_loop().time() - started
+        assert took > 0.95 * least([len(pdu.encoded) for pdu in proxy.to_client.pdus])
+        assert took > 0.05
+
+
+async def test_what_a_busy_machine_takes_is_nobodys_time() -> None:
+    async with asyncio.timeout(0.05):
+        time.sleep(0.2)  # noqa: ASYNC251 - as a machine does that has others to serve
+        await asyncio.sleep(0)
+    assert Deadline.after(0.05).remaining > 0.04
+
+
+async def busy() -> None:
+    while True:  # noqa: ASYNC110 - what never waits is what is looked at
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("in_vain", [busy, asyncio.Event().wait])
+async def test_what_does_not_come_to_an_end_is_given_up_all_the_same(in_vain: Callable[[], Awaitable[object]]) -> None:
+    began = time.perf_counter()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(in_vain(), 0.05)
+    assert time.perf_counter() - began >= 0.05
 
 
 async def test_fault_proxy_corrupts_one_byte() -> None:

@@ -147,7 +147,7 @@ async def stream(here: Watched, query: str = "") -> AsyncIterator[aiohttp.Stream
 async def data(reader: aiohttp.StreamReader) -> bytes:
     """Return the data of the next event."""
     lines: list[bytes] = []
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(30):
         while True:
             line = (await reader.readline()).rstrip(b"\n")
             assert not reader.at_eof() or line
@@ -161,7 +161,7 @@ async def test_the_stream_tells_of_a_region_that_goes_down() -> None:
     async with watched(absent=[nobody()]) as here, stream(here) as events:
         assert of(orjson.loads(await data(events)), "hdirs")["light"] == "grey"
         await here.search()
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(30):
             while of(orjson.loads(await data(events)), "hdirs")["light"] != "red":
                 pass
 

@@ -3,8 +3,10 @@
 import contextlib
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 
+import pytest
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -36,7 +38,10 @@ async def collector(spans: list[Span]) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def test_a_search_is_a_span_in_the_callers_trace_with_one_below_it_for_each_region() -> None:
+async def test_a_search_is_a_span_in_the_callers_trace_with_one_below_it_for_each_region(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: int(time.monotonic() * 1e9))  # one clock for moments and durations
     spans: list[Span] = []
     async with (
         collector(spans) as endpoint,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.kit.patient_loop import PatientLoop
 from tests.region.virtual_time import VirtualLoop
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -13,5 +14,5 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, LoopFactory]:
     module = item.getparent(pytest.Module)
     if module is not None and getattr(module.obj, "REAL_TIME", False):
-        return {"real": asyncio.new_event_loop}
+        return {"patient": PatientLoop}
     return {"virtual": VirtualLoop}

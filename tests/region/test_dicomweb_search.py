@@ -319,7 +319,7 @@ async def test_a_region_that_is_silent_costs_its_deadline_and_no_connection() ->
     async with webbed(silent, max_associations=1) as (watching, _):
         with pytest.raises(Stalled):
             await watching.search(seconds=0.1)
-        await asyncio.wait_for(left.wait(), 5)
+        await asyncio.wait_for(left.wait(), 30)
 
 
 async def test_a_search_that_is_left_frees_its_connection() -> None:
@@ -342,7 +342,7 @@ async def test_a_search_that_is_left_frees_its_connection() -> None:
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
-        await asyncio.wait_for(left.wait(), 5)
+        await asyncio.wait_for(left.wait(), 30)
 
 
 async def test_verify_asks_for_one_study_and_looks_at_nothing() -> None:

@@ -3,7 +3,7 @@
 Promises R01, R06, R11, R13 and R19 from the region's side.
 """
 
-import time
+import asyncio
 from contextlib import aclosing
 
 import pytest
@@ -152,9 +152,9 @@ async def test_the_fifth_refusal_opens_the_circuit_and_then_nothing_is_sent_at_a
     watching = Watched(free_port())
     await watching.fails(Refused, 5)
     assert watching.circuit == [CircuitState.OPEN]
-    began = time.perf_counter()
+    began = asyncio.get_running_loop().time()
     await watching.fails(OpenCircuit)
-    assert time.perf_counter() - began < 0.05
+    assert asyncio.get_running_loop().time() - began < 0.05
     await watching.region.aclose()
 
 
@@ -206,7 +206,7 @@ async def test_a_caller_in_a_hurry_proves_nothing_about_the_region() -> None:
 async def test_silence_beyond_patience_opens_the_circuit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard_module, "BREAKER_PATIENCE", 0.01)
     async with watched(serve(silent), max_associations=8) as (watching, _):
-        await watching.fails(Stalled, 5, seconds=0.05)
+        await watching.fails(Stalled, 5, seconds=0.2)
         assert watching.circuit == [CircuitState.OPEN]
 
 
@@ -240,7 +240,7 @@ async def test_a_failed_echo_spares_the_region_the_search() -> None:
 async def test_an_echo_that_nobody_waited_for_is_tried_again_by_the_next() -> None:
     async with watched(serve(silent)) as (watching, _):
         await opened(watching)
-        await watching.fails(Stalled, 3, seconds=0.02)
+        await watching.fails(Stalled, 3, seconds=0.2)
         assert watching.region.breaker.retry_after == 0
 
 

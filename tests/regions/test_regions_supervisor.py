@@ -46,7 +46,7 @@ class Running:
 
     async def nothing_left(self) -> None:
         """Wait until the supervisor and all that it started are gone."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await self.process.wait()
             _, alive = await asyncio.to_thread(psutil.wait_procs, self.family, 8)
         assert not alive

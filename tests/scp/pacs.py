@@ -57,7 +57,7 @@ class Face:
 
     async def until(self, kind: type[Event], count: int = 1) -> Any:
         """Wait until there were so many events of a kind, and return the last."""
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(30):
             while len(self.of(kind)) < count:
                 self.news.clear()
                 await self.news.wait()

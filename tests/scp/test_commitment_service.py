@@ -277,7 +277,7 @@ async def test_peer_that_refuses_its_report_is_told_again_and_not_for_ever(tmp_p
     script = listening(reports, status=0x0110)
     async with (
         scripted_acceptor(script) as there,
-        committing(tmp_path, port=there.port, give_up_seconds=0.5) as here,
+        committing(tmp_path, port=there.port, give_up_seconds=2.0) as here,
         calling(here) as scu,
     ):
         assert await asked(scu, of(HELD)) == 0x0000
@@ -287,7 +287,7 @@ async def test_peer_that_refuses_its_report_is_told_again_and_not_for_ever(tmp_p
 
 
 async def test_peer_without_an_address_that_has_gone_is_given_up_in_the_end(tmp_path: Path) -> None:
-    async with committing(tmp_path, give_up_seconds=0.3) as here, calling(here) as scu:
+    async with committing(tmp_path, give_up_seconds=1.0) as here, calling(here) as scu:
         assert await asked(scu, of(HELD)) == 0x0000
         await scu.release()
         assert await here.until(CommitmentReported) == CommitmentReported("ws", "unreachable", 0, 0)

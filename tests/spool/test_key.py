@@ -53,7 +53,7 @@ def keep(spool: Spool, uid: str, what: bytes) -> Spooled:
 
 async def sealed(kept: list[Spooled]) -> None:
     """Wait until all are on the disk and in the index."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while any(x.checksum is None for x in kept):  # noqa: ASYNC110 - the spool tells nobody
             await asyncio.sleep(0.01)
 
@@ -98,7 +98,7 @@ async def test_what_is_written_while_it_still_grows_is_read_back(tmp_path: Path)
         growing = spool.grow(facts(f"{STUDY}.1.1"))
         for piece in pieces:
             growing.content.put(piece, is_last=False)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 while spool.memory.used > 20_000:  # noqa: ASYNC110 - the spool tells nobody
                     await asyncio.sleep(0.01)
         growing.content.put(b"", is_last=True)

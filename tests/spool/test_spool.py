@@ -15,7 +15,7 @@ from gateway.spool.spool import Spool, Spooled
 from tests.kit.full_disk import no_file_longer_than
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
-SECONDS = 20
+SECONDS = 60
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +89,7 @@ async def test_nobody_else_can_read_it_and_no_name_comes_from_the_wire(tmp_path:
 
 
 async def test_it_is_wiped_when_its_time_is_over(tmp_path: Path) -> None:
-    async with Spool(tmp_path, seconds=0.2) as spool:
+    async with Spool(tmp_path, seconds=1.0) as spool:
         keep(spool, "1.1", data(1))
         await until(lambda: files(tmp_path))
         await until(lambda: not files(tmp_path))
@@ -99,7 +99,7 @@ async def test_it_is_wiped_when_its_time_is_over(tmp_path: Path) -> None:
 
 
 async def test_who_reads_when_its_time_is_over_reads_to_the_end(tmp_path: Path) -> None:
-    async with Spool(tmp_path, seconds=0.2) as spool:
+    async with Spool(tmp_path, seconds=1.0) as spool:
         content = keep(spool, "1.1", data(1, 3 << 20)).content
         await until(lambda: spool.memory.used == 0)
         bursts = content.bursts()
@@ -109,7 +109,7 @@ async def test_who_reads_when_its_time_is_over_reads_to_the_end(tmp_path: Path) 
 
 
 async def test_who_is_promised_it_when_its_time_is_over_reads_it_all(tmp_path: Path) -> None:
-    async with Spool(tmp_path, seconds=0.3) as spool:
+    async with Spool(tmp_path, seconds=1.0) as spool:
         kept = keep(spool, "1.1", data(1))
         await until(lambda: spool.memory.used == 0)
         kept.content.claim()

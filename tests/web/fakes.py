@@ -332,13 +332,13 @@ async def gateway(
     server = WebServer(app, "127.0.0.1", 0, limits=limits)
     port = await server.start()
     try:
-        async with AsyncClient(base_url=f"http://127.0.0.1:{port}/dicom-web", timeout=10) as client:
+        async with AsyncClient(base_url=f"http://127.0.0.1:{port}/dicom-web", timeout=30, verify=False) as client:
             yield Gateway(port, server, client, search, retrieve, events, handled)
     finally:
         await server.aclose(grace)
 
 
-async def exchange(port: int, *requests: bytes | Step, until: float = 5.0) -> bytes:
+async def exchange(port: int, *requests: bytes | Step, until: float = 30.0) -> bytes:
     """Send bytes as they are and return all that comes back until the server closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:

@@ -82,7 +82,7 @@ async def fronted(
     server = WebServer(app, "127.0.0.1", 0)
     port = await server.start()
     try:
-        async with AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=False) as client:
             yield Fronted(client, search)
     finally:
         await server.aclose(1.0)

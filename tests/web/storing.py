@@ -83,7 +83,7 @@ class Origin:
         fields = {"Content-Type": f'multipart/related; type="{root}"; boundary=frontier', **headers}
         return await self.client.post(path, content=multipart(parts), headers=fields)
 
-    async def drained(self, seconds: float = 10.0) -> None:
+    async def drained(self, seconds: float = 30.0) -> None:
         """Wait until everything is delivered."""
         async with asyncio.timeout(seconds):
             while self.queue.size:  # noqa: ASYNC110 - the queue tells nobody
@@ -130,7 +130,7 @@ async def origin(
         server = WebServer(app, "127.0.0.1", 0, limits=limits)
         port = await server.start()
         try:
-            async with AsyncClient(base_url=f"http://127.0.0.1:{port}/dicom-web", timeout=30) as client:
+            async with AsyncClient(base_url=f"http://127.0.0.1:{port}/dicom-web", timeout=30, verify=False) as client:
                 yield Origin(port, client, store, queue, events)
         finally:
             await server.aclose(0.0)

@@ -19,7 +19,7 @@ async def leave(port: int, request: bytes, arrived: asyncio.Event, *, reset: boo
     """Send a request and leave once it is being served: with FIN, or with RST."""
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
-    await asyncio.wait_for(arrived.wait(), 5)
+    await asyncio.wait_for(arrived.wait(), 30)
     connection: socket.socket = writer.get_extra_info("socket")
     if reset:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -58,8 +58,8 @@ async def test_thousand_impatient_callers_leave_nothing_behind() -> None:
             web.search.asked.clear()
             leaving = [leave(web.port, headed(), web.search.asked, reset=True) for _ in range(50)]
             await asyncio.gather(*leaving)
-        await web.server._quiet(5)
-        await web.server._ended(5)
+        await web.server._quiet(30)
+        await web.server._ended(30)
         assert not web.server._state.connections
         assert not web.server._state.tasks
         assert (await web.client.get("/nothing")).status_code == 404

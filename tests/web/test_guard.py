@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 import pytest
 
@@ -35,7 +36,7 @@ async def drip(port: int, piece: bytes, every: float) -> tuple[bytes, float]:
     began = now()
     answer = asyncio.ensure_future(reader.read())
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not answer.done():
                 writer.write(piece)
                 await asyncio.wait([answer], timeout=every)
@@ -97,17 +98,18 @@ async def test_deadline_of_the_header_does_not_cut_a_slow_answer() -> None:
     assert raw.startswith(b"HTTP/1.1 200")
 
 
-async def test_many_slow_clients_leave_the_others_alone(quick: Gateway) -> None:
-    slow = [await asyncio.open_connection("127.0.0.1", quick.port) for _ in range(200)]
-    for _, writer in slow:
-        writer.write(b"GET /dicom-web/studies HTT")
-    began = now()
-    assert (await quick.client.get("/studies")).status_code == 200
-    assert now() - began < 0.25
-    async with asyncio.timeout(2):
-        assert all(raw.startswith(b"HTTP/1.1 408") for raw in [await reader.read() for reader, _ in slow])
-    for _, writer in slow:
-        writer.close()
+async def test_many_slow_clients_leave_the_others_alone() -> None:
+    async with gateway(FakeSearch([study_row()]), limits=replace(QUICK, header_seconds=2)) as web:
+        slow = [await asyncio.open_connection("127.0.0.1", web.port) for _ in range(200)]
+        for _, writer in slow:
+            writer.write(b"GET /dicom-web/studies HTT")
+        began = now()
+        assert (await web.client.get("/studies")).status_code == 200
+        assert now() - began < 1  # long before the others are sent away
+        async with asyncio.timeout(5):
+            assert all(raw.startswith(b"HTTP/1.1 408") for raw in [await reader.read() for reader, _ in slow])
+        for _, writer in slow:
+            writer.close()
 
 
 # --- H02
@@ -153,7 +155,7 @@ async def test_unending_header_is_cut_off(quick: Gateway) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", quick.port)
     writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX: ")
     with pytest.raises(ConnectionError):
-        await asyncio.wait_for(flood(writer), 5)
+        await asyncio.wait_for(flood(writer), 30)
     writer.close()
 
 
@@ -218,7 +220,9 @@ async def test_nothing_is_written_into_a_running_response() -> None:
     async with gateway(retrieve=retrieve) as web:
         request = headed(target=f"/dicom-web/studies/{STUDY}")
         raw = await exchange(web.port, request, b"\0\0 garbage\r\n\r\n", more.set)
-    assert b"400" not in raw
+    assert raw.startswith(b"HTTP/1.1 200 ")
+    assert raw.count(b"HTTP/1.1 ") == 1
+    assert raw.endswith(b"\r\n0\r\n\r\n")
 
 
 async def test_body_of_a_get_is_neither_awaited_nor_kept(web: Gateway) -> None:
@@ -266,8 +270,8 @@ async def test_reader_that_stops_is_cut_and_the_retrieval_with_it() -> None:
     request = headed(target=f"/dicom-web/studies/{STUDY}")
     async with gateway(retrieve=retrieve, limits=QUICK) as web, unread(web.port, request):
         began = now()
-        await asyncio.wait_for(retrieve.left.wait(), 5)
-    assert now() - began < 3
+        await asyncio.wait_for(retrieve.left.wait(), 30)
+    assert now() - began < 5 * QUICK.write_stall_seconds
     assert len(produced) < 200  # what the kernel and our buffer take; the rest was never asked for
 
 
@@ -275,8 +279,8 @@ async def test_reader_that_leaves_the_last_bytes_is_cut_too() -> None:
     row = {"00100010": {"vr": "PN", "Value": [{"Alphabetic": "x" * 12_000_000}]}}
     request = headed("Connection: close")
     async with gateway(FakeSearch([row]), limits=QUICK) as web, unread(web.port, request) as connection:
-        await asyncio.wait_for(web.search.asked.wait(), 5)
-        await web.server._quiet(5)
+        await asyncio.wait_for(web.search.asked.wait(), 30)
+        await web.server._quiet(30)
         assert len(await read(connection)) < 12_000_000
 
 
@@ -285,5 +289,5 @@ async def test_slow_reader_that_goes_on_reading_is_served() -> None:
     request = headed("Connection: close", target=f"/dicom-web/studies/{STUDY}")
     async with gateway(retrieve=retrieve, limits=QUICK) as web, unread(web.port, request) as connection:
         began = now()
-        assert (await read(connection, pause=0.01)).endswith(b"0\r\n\r\n")
+        assert (await read(connection, pause=QUICK.write_stall_seconds / 40)).endswith(b"0\r\n\r\n")
     assert now() - began > QUICK.write_stall_seconds

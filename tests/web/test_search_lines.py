@@ -45,7 +45,7 @@ async def test_row_is_written_while_other_regions_are_silent() -> None:
     search = FakeSearch([study_row("1.2"), silence, study_row("1.3")])
     async with gateway(search) as web, web.client.stream("GET", "/studies", headers=LINES) as answer:
         lines = answer.aiter_lines()
-        first = json.loads(await asyncio.wait_for(anext(lines), 5))
+        first = json.loads(await asyncio.wait_for(anext(lines), 30))
         assert first["0020000D"]["Value"] == ["1.2"]
         silence.set()
         rest = [json.loads(line) async for line in lines]
@@ -73,7 +73,7 @@ async def test_missing_region_is_told_in_the_last_line() -> None:
 async def test_limit_ends_the_search_early_and_says_so() -> None:
     search = FakeSearch([study_row("1.2"), study_row("1.3"), asyncio.Event()])
     async with gateway(search) as web:
-        answer = await asyncio.wait_for(web.client.get("/studies?limit=2", headers=LINES), 5)
+        answer = await asyncio.wait_for(web.client.get("/studies?limit=2", headers=LINES), 30)
         assert search.left.is_set()
     *rows, last = map(json.loads, answer.text.splitlines())
     assert len(rows) == 2
@@ -86,7 +86,7 @@ async def test_limit_ends_the_search_early_and_says_so() -> None:
 
 async def test_limit_of_nothing_is_no_row() -> None:
     async with gateway(FakeSearch([asyncio.Event()])) as web:
-        answer = await asyncio.wait_for(web.client.get("/studies?limit=0", headers=LINES), 5)
+        answer = await asyncio.wait_for(web.client.get("/studies?limit=0", headers=LINES), 30)
     [last] = map(json.loads, answer.text.splitlines())
     assert last["federation"]["rows"] == 0
     assert not last["federation"]["complete"]
@@ -141,7 +141,7 @@ async def test_strict_caller_without_a_row_gets_503() -> None:
 
 async def test_strict_caller_who_wants_no_more_is_no_victim_of_a_region_that_was_not_waited_for() -> None:
     async with gateway(FakeSearch([study_row(), asyncio.Event()], ONE_MISSING)) as web:
-        answer = await asyncio.wait_for(web.client.get("/studies?limit=1", headers=STRICT), 5)
+        answer = await asyncio.wait_for(web.client.get("/studies?limit=1", headers=STRICT), 30)
     assert answer.status_code == 200
     assert len(answer.text.splitlines()) == 2
 
@@ -159,7 +159,7 @@ async def test_caller_who_leaves_ends_the_search() -> None:
 async def test_head_waits_for_the_first_row_only() -> None:
     search = FakeSearch([study_row(), asyncio.Event()], ONE_MISSING)
     async with gateway(search) as web:
-        answer = await asyncio.wait_for(web.client.head("/studies", headers=STRICT), 5)
+        answer = await asyncio.wait_for(web.client.head("/studies", headers=STRICT), 30)
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["content-type"] == "application/x-ndjson"
     assert search.left.is_set()

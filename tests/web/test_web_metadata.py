@@ -83,10 +83,10 @@ async def test_element_is_sent_before_the_next_instance_arrives() -> None:
     async with gateway(retrieve=FakeRetrieve([ct(1), more, ct(2)])) as web:
         reader, writer = await asyncio.open_connection("127.0.0.1", web.port)
         writer.write(headed(target=f"/dicom-web{PATH}"))
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
-        chunk = await asyncio.wait_for(reader.readexactly(int(await reader.readline(), 16)), 5)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+        chunk = await asyncio.wait_for(reader.readexactly(int(await reader.readline(), 16)), 30)
         assert orjson.loads(chunk + b"]")[0]["00080018"]["Value"] == [f"{SERIES}.1"]
         more.set()
-        await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 5)
+        await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 30)
         writer.close()
     assert b"200 OK" in head

@@ -177,11 +177,11 @@ async def test_status_waits_for_the_first_instance_and_the_rest_is_sent_as_it_co
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 0.1)
         first.set()
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
         assert head.startswith(b"HTTP/1.1 200 OK")
-        await asyncio.wait_for(reader.readuntil(joined(whole.data[1:2])), 5)  # before the third piece exists
+        await asyncio.wait_for(reader.readuntil(joined(whole.data[1:2])), 30)  # before the third piece exists
         second.set()
-        await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 5)
+        await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 30)
         writer.close()
 
 
