@@ -48,15 +48,15 @@ async def test_what_one_replica_takes_in_holds_at_once_there_and_soon_at_the_oth
     one, other = two
     before = other.generation
     made = await one.place(ME, PATIENT, DENY, {})
-    assert await one.blocked(ME, frozenset({PATIENT}), STUDY)
+    assert one.blocked(ME, frozenset({PATIENT}), STUDY)
     await until(lambda: other.generation != before)
-    block = await other.blocked(ME, frozenset({PATIENT}), STUDY)
+    block = other.blocked(ME, frozenset({PATIENT}), STUDY)
     assert block is not None
     assert block.directive == made.id
     before = one.generation
     await other.change(ME, made, status="inactive")
     await until(lambda: one.generation != before)
-    assert await one.blocked(ME, frozenset({PATIENT}), STUDY) is None
+    assert one.blocked(ME, frozenset({PATIENT}), STUDY) is None
     with pytest.raises(VersionConflict):
         await one.change(ME, made, status="active")
 
@@ -88,14 +88,14 @@ async def test_nothing_is_released_once_what_is_directed_is_not_known(tmp_path: 
     database = ConsentDatabase(tmp_path / "consent.sqlite")
     replica = consents(database, stale=0.2)
     async with replica.running():
-        assert await replica.blocked(ME, frozenset({PATIENT}), STUDY) is None
+        assert replica.blocked(ME, frozenset({PATIENT}), STUDY) is None
         database.close()
         before = replica.generation
         await until(lambda: replica.generation != before)  # what is under way asks again
         began = time.monotonic()
         await until(lambda: time.monotonic() - began > 0.3)
         with pytest.raises(ConsentUnavailable):
-            await replica.blocked(ME, frozenset({PATIENT}), STUDY)
+            replica.blocked(ME, frozenset({PATIENT}), STUDY)
 
 
 async def test_what_cannot_be_recorded_is_not_directed_and_not_overridden(tmp_path: Path) -> None:

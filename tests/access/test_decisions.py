@@ -49,7 +49,7 @@ class Placed:
     active = True
     generation = 0
 
-    async def blocked(
+    def blocked(
         self, principal: Principal, patients: frozenset[PatientIdentifier], study: StudyKey
     ) -> Block | None:
         del principal, study
