@@ -63,9 +63,7 @@ class Directives(Protocol):
     def generation(self) -> int:
         """Another number whenever what was decided before may no longer hold."""
 
-    def blocked(
-        self, principal: Principal, patients: frozenset[PatientIdentifier], study: StudyKey
-    ) -> Block | None:
+    def blocked(self, principal: Principal, patients: frozenset[PatientIdentifier], study: StudyKey) -> Block | None:
         """Return why a study of a patient is withheld from a caller, None where it is not.
 
         Args:

@@ -97,7 +97,9 @@ def encode(record: bytes, at: float, writer: str, head: Link) -> tuple[bytes, Li
     """Make the line that follows ``head``, with its end of line; ``at`` is in seconds since 1970."""
     seq = head.seq + 1
     second, microsecond = divmod(int(at * 1_000_000), 1_000_000)
-    place = f'"previous":"{head.digest}","seq":{seq},"at":"{_moment(second)}.{microsecond:06}Z","writer":{_json(writer)}'
+    place = (
+        f'"previous":"{head.digest}","seq":{seq},"at":"{_moment(second)}.{microsecond:06}Z","writer":{_json(writer)}'
+    )
     payload = b'%b,"record":%b}\n' % (place.encode(), record)
     digest = _digest(payload)
     return b"%b%b%b%b" % (_BEGIN, digest.encode(), _AFTER, payload), Link(seq, digest)

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
