@@ -129,9 +129,7 @@ class Consents:
         """Another number whenever what was decided before may no longer hold."""
         return self._index.generation
 
-    async def blocked(
-        self, principal: Principal, patients: frozenset[PatientIdentifier], study: StudyKey
-    ) -> Block | None:
+    def blocked(self, principal: Principal, patients: frozenset[PatientIdentifier], study: StudyKey) -> Block | None:
         """Return why a study of a patient is withheld from a caller, None where it is not.
 
         Raises:

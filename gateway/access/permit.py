@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final, Protocol
 
 from gateway.access.principal import Principal, Transaction
@@ -62,9 +63,7 @@ class Directives(Protocol):
     def generation(self) -> int:
         """Another number whenever what was decided before may no longer hold."""
 
-    async def blocked(
-        self, principal: Principal, patients: frozenset[PatientIdentifier], study: StudyKey
-    ) -> Block | None:
+    def blocked(self, principal: Principal, patients: frozenset[PatientIdentifier], study: StudyKey) -> Block | None:
         """Return why a study of a patient is withheld from a caller, None where it is not.
 
         Args:
@@ -80,7 +79,7 @@ class NoDirectives:
     active: Final = False
     generation: Final = 0
 
-    async def blocked(
+    def blocked(
         self,
         principal: Principal,  # noqa: ARG002
         patients: frozenset[PatientIdentifier],  # noqa: ARG002
@@ -211,12 +210,11 @@ class Permit:
         whose = [subject.patients for subject in subjects]
         if not self.directives.active:
             return whose, found
-        known = frozenset[PatientIdentifier]().union(*(subject.patients for subject in subjects))
-        everyone = await self.identities.everyone(known)
+        everyone = await self.identities.everyone(frozenset(chain.from_iterable(whose)))
         for at, subject in enumerate(subjects):
             if found[at] is None:
                 whose[at] = subject.patients.union(*(everyone[one] for one in subject.patients))
-                found[at] = await self.directives.blocked(self.principal, whose[at], subject.study)
+                found[at] = self.directives.blocked(self.principal, whose[at], subject.study)
         return whose, found
 
     async def record(

@@ -9,6 +9,7 @@ line before. Both stand at fixed places, so that checking needs no JSON::
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -94,14 +95,24 @@ def _text(value: Any) -> Any:
 
 def encode(record: bytes, at: float, writer: str, head: Link) -> tuple[bytes, Link]:
     """Make the line that follows ``head``, with its end of line; ``at`` is in seconds since 1970."""
-    told = datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds")[:-6]
     seq = head.seq + 1
-    payload = b'"previous":"%b","seq":%d,"at":"%bZ","writer":%b,"record":%b}\n' % (
-        *(head.digest.encode(), seq, told.encode()),
-        *(orjson.dumps(writer), record),
+    second, microsecond = divmod(int(at * 1_000_000), 1_000_000)
+    place = (
+        f'"previous":"{head.digest}","seq":{seq},"at":"{_moment(second)}.{microsecond:06}Z","writer":{_json(writer)}'
     )
+    payload = b'%b,"record":%b}\n' % (place.encode(), record)
     digest = _digest(payload)
     return b"%b%b%b%b" % (_BEGIN, digest.encode(), _AFTER, payload), Link(seq, digest)
+
+
+@lru_cache(maxsize=1)
+def _moment(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat()[:-6]
+
+
+@lru_cache(maxsize=1)
+def _json(text: str) -> str:
+    return orjson.dumps(text).decode()
 
 
 def check(line: bytes) -> Checked | None:

@@ -207,9 +207,9 @@ class LogWriter:
 
     def _recovery(self) -> tuple[list[bytes], Link]:
         """Make the lines that say what was found at the end, before anything else is written."""
-        remarks = [unfinished(self._rest)] * bool(self._rest) + self._remarks
-        if not remarks:
+        if not (self._rest or self._remarks):
             return [], self.head
+        remarks = [unfinished(self._rest)] * bool(self._rest) + self._remarks
         record = Record(Event.RECOVERY, Outcome.FAILURE, reason="; ".join(remarks))
         line, head = encode(dump(record), self._clock(), self.name, self.head)
         return [b"\n"] * (bool(self._rest) and not self._rest.endswith(b"\n")) + [line], head

@@ -114,6 +114,7 @@ def known_keys(query: bytes) -> tuple[str, ...]:
     return tuple(dict.fromkeys(known for name in names if (known := _known(name))))
 
 
+@lru_cache(maxsize=1024)
 def _known(name: str) -> str:
     if name in _CONTROLS:
         return name

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
@@ -235,6 +236,7 @@ def _minutes(name: str, value: str) -> int | None:
     return minutes
 
 
+@lru_cache(maxsize=1024)
 def tag_path(name: str) -> TagPath | None:
     """Return the tags that an attribute parameter names: keywords or hexadecimal tags, dotted for sequences.
 

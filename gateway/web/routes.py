@@ -125,8 +125,9 @@ def _stored(
 
 
 def _is_search(request: Request) -> bool:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return request.method != "POST" or media_type == FORM
+    if request.scope["method"] != "POST":
+        return True
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == FORM
 
 
 def _of_studies(request: Request) -> Transaction:

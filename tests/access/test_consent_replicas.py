@@ -64,15 +64,15 @@ async def test_what_one_replica_takes_in_holds_at_once_there_and_soon_at_the_oth
     one, other = two
     before = other.generation
     made = await one.place(ME, PATIENT, DENY, {})
-    assert await one.blocked(ME, frozenset({PATIENT}), STUDY)
+    assert one.blocked(ME, frozenset({PATIENT}), STUDY)
     await until(lambda: other.generation != before)
-    block = await other.blocked(ME, frozenset({PATIENT}), STUDY)
+    block = other.blocked(ME, frozenset({PATIENT}), STUDY)
     assert block is not None
     assert block.directive == made.id
     before = one.generation
     await other.change(ME, made, status="inactive")
     await until(lambda: one.generation != before)
-    assert await one.blocked(ME, frozenset({PATIENT}), STUDY) is None
+    assert one.blocked(ME, frozenset({PATIENT}), STUDY) is None
     with pytest.raises(VersionConflict):
         await one.change(ME, made, status="active")
 
@@ -168,11 +168,11 @@ async def test_directives_that_a_restored_database_has_not_are_not_enforced(kept
         async with replica.running():
             await replica.place(ME, PATIENT, DENY, {})
             await replica.refresh()
-            assert await replica.blocked(ME, frozenset({PATIENT}), STUDY)
+            assert replica.blocked(ME, frozenset({PATIENT}), STUDY)
             before = replica.generation
             await database._engine.write(statement("DELETE FROM consent"))
             await until(lambda: replica.generation != before)
-            assert await replica.blocked(ME, frozenset({PATIENT}), STUDY) is None
+            assert replica.blocked(ME, frozenset({PATIENT}), STUDY) is None
 
 
 def statement(sql: str) -> Work[None]:
@@ -196,14 +196,14 @@ async def test_nothing_is_released_once_what_is_directed_is_not_known(tmp_path: 
     async with opened({"database": str(tmp_path / "consent.sqlite")}) as database:
         replica = consents(database, stale=1.0, observe=observe)
         async with replica.running():
-            assert await replica.blocked(ME, frozenset({PATIENT}), STUDY) is None
+            assert replica.blocked(ME, frozenset({PATIENT}), STUDY) is None
             assert replica.fault() == ""
             await database._engine.aclose()
             before = replica.generation
             await until(lambda: replica.generation != before)  # what is under way asks again
             await until(replica.fault)
             with pytest.raises(ConsentUnavailable):
-                await replica.blocked(ME, frozenset({PATIENT}), STUDY)
+                replica.blocked(ME, frozenset({PATIENT}), STUDY)
     assert [type(event) for event in seen] == [ConsentsUnread]
 
 

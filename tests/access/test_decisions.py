@@ -49,9 +49,7 @@ class Placed:
     active = True
     generation = 0
 
-    async def blocked(
-        self, principal: Principal, patients: frozenset[PatientIdentifier], study: StudyKey
-    ) -> Block | None:
+    def blocked(self, principal: Principal, patients: frozenset[PatientIdentifier], study: StudyKey) -> Block | None:
         del principal, study
         return Block("domain", "d1", "there is more") if MINE in patients else None
 

@@ -212,7 +212,7 @@ def consents(database: ConsentDatabase, seen: list[Any], stale: float = 1.0) -> 
 async def decided(replica: Consents, *, hidden: bool) -> None:
     """Wait until the study is hidden, or no more."""
     async with asyncio.timeout(20):
-        while bool(await replica.blocked(ME, frozenset({PATIENT}), STUDY)) is not hidden:  # noqa: ASYNC110
+        while bool(replica.blocked(ME, frozenset({PATIENT}), STUDY)) is not hidden:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -222,11 +222,11 @@ async def test_nothing_is_released_while_it_is_lost_and_all_is_known_when_it_is_
     seen: list[Any] = []
     replica = consents(database, seen)
     async with opened(place.url(), place.password_file) as elsewhere, replica.running():
-        assert await replica.blocked(ME, frozenset({PATIENT}), STUDY) is None
+        assert replica.blocked(ME, frozenset({PATIENT}), STUDY) is None
         place.lose()
         await until(replica.fault)
         with pytest.raises(ConsentUnavailable):
-            await replica.blocked(ME, frozenset({PATIENT}), STUDY)
+            replica.blocked(ME, frozenset({PATIENT}), STUDY)
         with pytest.raises(ConsentUnavailable):
             await replica.place(ME, PATIENT, [Rule("deny")], {})
         assert "Until then nothing is released" in replica.fault()
@@ -245,9 +245,9 @@ async def test_a_server_that_answers_nothing_is_one_that_is_lost(place: Database
             with place.frozen():
                 await until(replica.fault)
                 with pytest.raises(ConsentUnavailable):
-                    await replica.blocked(ME, frozenset({PATIENT}), STUDY)
+                    replica.blocked(ME, frozenset({PATIENT}), STUDY)
             await until(lambda: not replica.fault())
-            assert await replica.blocked(ME, frozenset({PATIENT}), STUDY) is None
+            assert replica.blocked(ME, frozenset({PATIENT}), STUDY) is None
 
 
 async def test_behind_a_new_connection_may_be_a_server_that_knows_less(

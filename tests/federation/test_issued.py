@@ -23,7 +23,7 @@ class Withheld:
     def __init__(self) -> None:
         self.of = PatientIdentifier("B", "8")
 
-    async def blocked(
+    def blocked(
         self,
         principal: Principal,
         patients: frozenset[PatientIdentifier],

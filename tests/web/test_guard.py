@@ -1,14 +1,19 @@
 """The HTTP listener under bad clients: deadlines, caps and framings (promises H01, H02, H03, H05, H08)."""
 
 import asyncio
+import gc
 import socket
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import pytest
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from gateway.web.guard import HttpLimits
+from gateway.web.server import WebServer
 from tests.web.fakes import STUDY, FakeInstance, FakeRetrieve, FakeSearch, Gateway, exchange, gateway, headed, study_row
 
 QUICK = HttpLimits(header_seconds=0.3, keep_alive_seconds=1, write_stall_seconds=0.4)
@@ -291,3 +296,32 @@ async def test_slow_reader_that_goes_on_reading_is_served() -> None:
         began = now()
         assert (await read(connection, pause=QUICK.write_stall_seconds / 40)).endswith(b"0\r\n\r\n")
     assert now() - began > QUICK.write_stall_seconds
+
+
+# --- what is left behind
+
+
+class Mark:
+    """Whoever holds the scope holds it."""
+
+
+async def test_what_a_request_brought_is_gone_when_the_next_one_is_answered_without_a_garbage_collection() -> None:
+    brought: list[weakref.ref[Mark]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["mark"] = mark = Mark()
+        brought.append(weakref.ref(mark))
+        await Response(b"")(scope, receive, send)
+
+    server = WebServer(app, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", await server.start())
+    gc.disable()
+    try:
+        for _ in range(2):
+            writer.write(headed())
+            await reader.readuntil(b"\r\n\r\n")
+        assert [mark() is None for mark in brought] == [True, False]
+    finally:
+        gc.enable()
+        writer.close()
+        await server.aclose(1.0)
