@@ -1,16 +1,19 @@
 """Data Set bytes <-> DICOM JSON Model (PS3.18 Annex F)."""
 
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
 from typing import Final, TypeAlias
 
 import orjson
 
 from gateway.dataset.charset import CharacterSet, character_set
 from gateway.dataset.dictionary import LUT_DESCRIPTORS
+from gateway.dataset.headers import SHORT_VRS, header_format
 from gateway.dataset.query import Row
 from gateway.dataset.reader import Reader
 from gateway.dataset.sink import Buffer, DatasetLimits
+from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE
 from gateway.dataset.values import BINARY_VRS, DECODERS, PADDING
 from gateway.dataset.writer import from_json_model
 from gateway.errors import LimitExceeded
@@ -29,6 +32,8 @@ _WATCHED: Final = PIXEL_DATA | LUT_DESCRIPTORS | {CHARACTER_SET}
 _LONGEST_TERMS: Final = 256  # all terms there are; a longer value is no Specific Character Set
 _NEVER: Final = 1 << 62
 _LIMITS: Final = DatasetLimits()
+_SMALL: Final = 16 * 1024  # bytes, which hold no number of elements that any limit minds
+_SHORT: Final = {vr.encode(): (vr, DECODERS[vr]) for vr in SHORT_VRS}
 
 
 class _RowSink:
@@ -70,8 +75,7 @@ class _RowSink:
     def _watch(self, key: str, vr: str, data: bytes) -> None:
         """Look again at the few elements that mean more than their value."""
         if key == CHARACTER_SET:
-            terms = data[:_LONGEST_TERMS].decode("ascii", "replace").strip(PADDING)
-            self._charset = character_set(terms, self._terms)
+            self._charset = _declared(data[:_LONGEST_TERMS], self._terms)
         elif key in PIXEL_DATA:
             if self._bulk_data and data:
                 self.large(key, vr, len(data))
@@ -134,6 +138,11 @@ class _RowSink:
         self._items.extend({} for _ in range(count))
 
 
+@lru_cache(maxsize=256)
+def _declared(value: bytes, default: str) -> CharacterSet:
+    return character_set(value.decode("ascii", "replace").strip(PADDING), default)
+
+
 def _ascending(row: Row) -> Row:
     """Return the row with its keys in ascending order, as Data Sets mostly have them (PS3.18 F.2.2)."""
     keys = list(row)
@@ -190,11 +199,47 @@ def to_json_model(
     limits: DatasetLimits = _LIMITS,
 ) -> Row:
     """Return the DICOM JSON Model of a whole Data Set (PS3.18 F.2); see ``JsonModelBuilder``."""
+    if transfer_syntax_uid == EXPLICIT_VR_LE and len(data) <= _SMALL and limits is _LIMITS:
+        flat = _flat(bytes(data), character_set)
+        if flat is not None:
+            return flat
     sink = _RowSink(character_set, bulk_data, bulk_threshold, limits)
     reader = Reader(transfer_syntax_uid, sink, limits, len(data))
     reader.feed(data)
     reader.finish()
     return sink.row()
+
+
+def _flat(data: bytes, terms: str) -> Row | None:
+    """Read a Data Set of short elements that PS3.6 lists, as matches of a C-FIND are, in half of a Reader's time.
+
+    None where there is anything else, for a Reader to look at.
+    """
+    header, keys = header_format(explicit=True, little_endian=True).explicit, _plain_keys()
+    charset = character_set(terms, terms)
+    row: Row = {}
+    position, size = 0, len(data)
+    last = size - 8
+    while position <= last:
+        tag, code, length = header(data, position)
+        start = position + 8
+        position = start + length
+        key, form = keys.get(tag), _SHORT.get(code)
+        if key is None or form is None or position > size:
+            return None
+        vr, decode = form
+        value = data[start:position]
+        row[key] = decode(value, charset) if value else {"vr": vr}
+        if key == CHARACTER_SET:
+            charset = _declared(value[:_LONGEST_TERMS], terms)
+    return _ascending(row) if position == size else None
+
+
+@cache
+def _plain_keys() -> Mapping[int, str]:
+    """Map each listed tag to its key, but for those whose values mean more than themselves."""
+    keys = header_format(explicit=True, little_endian=True).keys
+    return {tag: key for tag, key in keys.items() if key == CHARACTER_SET or key not in _WATCHED}
 
 
 def dumps(row: Row) -> bytes:

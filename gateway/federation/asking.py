@@ -33,6 +33,10 @@ class SearchableRegion(Protocol):
     def patience(self) -> float:
         """Seconds that a search waits for it: its soft deadline, from its own recent latency."""
 
+    @property
+    def usual(self) -> float:
+        """Seconds that its searches take of late; 0 before anything is known."""
+
     def walks(self, query: Query) -> bool:
         """Whether it can only answer by many questions, level by level, for which patience is no measure."""
 
@@ -170,10 +174,14 @@ class Regions:
     ) -> list[Answer]:
         """Ask each region its own questions; return one answer for each that was asked, in profile order.
 
+        The slowest of late is asked first: the search takes as long as it does, and each question that goes out may
+        hand our processor to who answers it.
+
         Raises:
             RequestError: a region cannot be asked this.
         """
-        asked = [(region, query) for id_, region in self.by_id.items() for query in questions.get(id_, ())]
+        slowest_first = sorted(self.by_id.values(), key=lambda region: region.usual, reverse=True)
+        asked = [(region, query) for region in slowest_first for query in questions.get(region.profile.id, ())]
         verdicts = Verdicts()
         answers = await together(
             [
@@ -189,13 +197,11 @@ class Regions:
                 for region, query in asked
             ]
         )
-        if max(map(len, questions.values()), default=0) < 2:
-            return answers
         united: dict[str, Answer] = {}
         for (region, query), answer in zip(asked, answers, strict=True):
             id_ = region.profile.id
             united[id_] = _united(united[id_], answer, UNIQUE_KEYS[query.level]) if id_ in united else answer
-        return list(united.values())
+        return [united[id_] for id_ in self.by_id if id_ in united]
 
     def each(self, answers: list[Answer]) -> list[Answer]:
         """Return an answer of every region: one that was not asked has nothing, and is complete."""

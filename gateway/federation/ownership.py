@@ -70,8 +70,10 @@ class Ownership:
         """
         if sum(bool(answer.rows) for answer in answers) < 2:
             return UNLINKED
-        held = Counter(first(row.get(STUDY_INSTANCE_UID)) for answer in answers for row in answer.rows)
-        shared = {str(uid) for uid, count in held.items() if uid and count > 1}
+        held = [first(row.get(STUDY_INSTANCE_UID)) for answer in answers for row in answer.rows]
+        if len(set(held)) == len(held):
+            return UNLINKED
+        shared = {str(uid) for uid, count in Counter(held).items() if uid and count > 1}
         rows = [
             (answer.profile, uid, row)
             for answer in answers

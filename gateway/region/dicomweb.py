@@ -30,6 +30,7 @@ class DicomwebRegion:
     Attributes:
         profile: what is known of it.
         patience: seconds that a search waits for it.
+        usual: seconds that its searches take of late.
     """
 
     def __init__(
@@ -57,6 +58,11 @@ class DicomwebRegion:
     def patience(self) -> float:
         """How many seconds to wait for a search, from how long the last ones took (trap 11)."""
         return self._searching.latency.patience
+
+    @property
+    def usual(self) -> float:
+        """How many seconds its searches take of late; 0 before anything is known."""
+        return self._searching.latency.usual
 
     def walks(self, query: Query) -> bool:
         """Whether a query is answered level by level: it takes what it takes, and tells nothing of the region."""

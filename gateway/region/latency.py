@@ -31,6 +31,11 @@ class Latency:
         widened = self._widened if self._clock() < self._until else 0.0
         return min(max(self._mean + 4 * self._deviation, widened, self._least), self._most)
 
+    @property
+    def usual(self) -> float:
+        """How long searches take of late; 0 before anything is known."""
+        return self._mean or 0.0
+
     def finished(self, seconds: float) -> None:
         """Note how long a search took that came to its end."""
         if self._mean is None:

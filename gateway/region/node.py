@@ -36,6 +36,7 @@ class Region:
     Attributes:
         profile: what is known of it.
         patience: seconds that a search waits for it.
+        usual: seconds that its searches take of late.
     """
 
     def __init__(self, profile: Profile, settings: Settings, inbox: Inbox, observer: Observer, limits: Limits) -> None:
@@ -59,6 +60,11 @@ class Region:
     def patience(self) -> float:
         """How many seconds to wait for a search, from how long the last ones took (trap 11)."""
         return self._searching.latency.patience
+
+    @property
+    def usual(self) -> float:
+        """How many seconds its searches take of late; 0 before anything is known."""
+        return self._searching.latency.usual
 
     @property
     def associations(self) -> Usage:

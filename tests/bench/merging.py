@@ -29,6 +29,7 @@ class Instant:
     """A region whose rows are decoded before they are asked for."""
 
     patience = 30.0
+    usual = 0.0
 
     def walks(self, query: Query) -> bool:
         return False

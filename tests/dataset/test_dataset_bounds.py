@@ -216,6 +216,39 @@ def test_any_bytes_are_a_row_or_an_error_of_ours_in_any_chunking(data: bytes, sy
     assert outcome(data, syntax, size) == outcome(data, syntax, 1 << 20)
 
 
+SHORT_ELEMENTS = st.one_of(
+    st.builds(
+        explicit,
+        st.sampled_from(["00080000", "00080005", "00080020", "00100010", "00201206", "7FE00010", "00091001"]),
+        st.sampled_from(["CS", "DA", "PN", "IS", "SS", "US", "AT", "LT"]),
+        st.one_of(st.sampled_from([b"", b"ISO_IR 144", b"20240102", b"A\\B "]), st.binary(max_size=12)),
+    ),
+    st.sampled_from(
+        [
+            explicit("00080005", "CS", b"ISO_IR 144"),
+            explicit("00100010", "PN", b"\xbb\xee^\xbf"),
+            explicit("00283002", "SS", b"\xff\xff\1\0\xfe\xff"),
+        ]
+    ),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.one_of(st.lists(SHORT_ELEMENTS, max_size=8), st.lists(SHORT_ELEMENTS | PIECES, max_size=8)).map(b"".join),
+    st.sampled_from([0, 0, 0, 1, 4, 9]),
+)
+def test_a_data_set_in_one_piece_is_what_it_is_in_fragments(data: bytes, cut: int) -> None:
+    data = data[: len(data) - cut]
+    try:
+        whole: Row | str = to_json_model(data, EXPLICIT_VR_LE)
+    except (DatasetError, LimitExceeded):
+        whole = "refused"
+    in_fragments = outcome(data, EXPLICIT_VR_LE, 7)
+    assert whole == in_fragments
+    assert [*whole] == [*in_fragments]
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_damaged_file_is_a_row_or_an_error_of_ours(data: st.DataObject) -> None:

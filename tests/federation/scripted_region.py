@@ -58,6 +58,7 @@ class ScriptedRegion:
         failures: how its searches of a level end: after so many rows, with an error; None is silence.
         sends: what becomes of a retrieve; by default all that is selected arrives.
         patience: seconds that a search waits for it.
+        usual: seconds that its searches take of late.
         walked: the levels that it answers by walking.
         modalities: of its series; CT where nothing is said.
         counting: whether its series rows tell their modality and how many instances they have.
@@ -77,6 +78,7 @@ class ScriptedRegion:
     under_way: int = field(default=0, repr=False)
     held_up: Callable[[], bool] = field(default=lambda: False, repr=False)
     patience: float = 8.0
+    usual: float = 0.0
     walked: frozenset[Level] = frozenset()
     modalities: dict[str, str] = field(default_factory=dict)
     counting: bool = True

@@ -5,6 +5,7 @@ Promises R01, R04, R06 and R26 from the federation's side; traps 2, 4, 10 to 13,
 
 import asyncio
 import random
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -52,6 +53,21 @@ async def test_all_regions_are_asked_at_the_same_time() -> None:
     with pytest.raises(NoRegionAnswered):
         await searching
     assert [region.under_way for region in regions] == [0, 0, 0, 0]
+
+
+async def test_the_slowest_of_late_is_asked_first_and_told_of_in_its_place() -> None:
+    order: list[str] = []
+
+    class Noted(ScriptedRegion):
+        async def search(self, query: Query, deadline: Deadline) -> AsyncGenerator[Row, None]:
+            order.append(self.name)
+            async for found in super().search(query, deadline):
+                yield found
+
+    regions = [Noted(name, usual=seconds) for name, seconds in (("A", 0.2), ("B", 0.7), ("C", 0.0), ("D", 0.2))]
+    result = await Province(*regions).search()
+    assert order == ["B", "A", "D", "C"]
+    assert [state.region for state in result.completeness.states] == ["a", "b", "c", "d"]
 
 
 async def test_each_region_that_was_asked_is_an_event() -> None:

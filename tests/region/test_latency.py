@@ -35,6 +35,15 @@ def test_before_anything_is_known_a_region_has_all_the_time() -> None:
     assert latency().patience == 8.0
 
 
+@given(st.floats(0, 20))
+def test_what_is_usual_is_what_searches_lately_took(seconds: float) -> None:
+    known = latency()
+    assert known.usual == 0.0
+    for _ in range(STEADY):
+        known.finished(seconds)
+    assert abs(known.usual - seconds) < 1e-9 * (1 + seconds)
+
+
 @given(HISTORY)
 def test_patience_stays_within_its_bounds(history: History) -> None:
     assert 2.0 <= lived(history).patience <= 8.0
