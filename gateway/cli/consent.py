@@ -63,6 +63,7 @@ def add(
     permit: Annotated[bool, typer.Option("--permit/--deny", help="An exception, or what it is one of.")] = False,
     study: Annotated[str, typer.Option(help="Study Instance UID: of this record only.")] = "",
     accession: Annotated[str, typer.Option(help="Accession Number: of this record and its reports only.")] = "",
+    document: Annotated[str, typer.Option(help="SOP Instance UID: of this document of the study only.")] = "",
     organisation: Annotated[str, typer.Option(help="For those only who act for this organisation.")] = "",
     person: Annotated[str, typer.Option(help="For this person only, such as cpso:123.")] = "",
     begin: Annotated[str, typer.Option("--from", help="First day, such as 2026-01-31 (UTC).")] = "",
@@ -71,7 +72,9 @@ def add(
 ) -> None:
     """Place a directive for all records, or for one; for everybody, or for some; print its id."""
     span = _moment(begin) or 0.0, _moment(end, end=True) or FOREVER
-    rule = Rule("permit" if permit else "deny", study, accession, organisation, person, *span)
+    if document and (accession or not study):
+        raise ConfigError("--document names a document of a study: give its --study, and no --accession")
+    rule = Rule("permit" if permit else "deny", study, accession, organisation, person, *span, document)
 
     async def placed(desk: Desk) -> str:
         whose = desk.patient(patient)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from gateway.access.permit import Subject
 from gateway.dataset.query import Row
@@ -10,6 +11,9 @@ from gateway.errors import IdentityUnavailable
 from gateway.federation.completeness import Completeness
 from gateway.federation.derive import Gaps
 from gateway.federation.merge import Told
+
+if TYPE_CHECKING:
+    from gateway.federation.redaction import Redaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Findings:
         completing: held by the page that is being completed.
         whose: ids of the rows, as objects, to whose they are by the word of their regions.
         shown_of: the same, by what completed rows show.
+        redactions: ids of the rows, as objects, to what may be told of them.
     """
 
     rows: list[Row]
@@ -61,6 +66,7 @@ class Findings:
     completing: asyncio.Lock = field(default_factory=asyncio.Lock)
     whose: dict[int, Subject] = field(default_factory=dict)
     shown_of: dict[int, Subject] = field(default_factory=dict)
+    redactions: Mapping[int, "Redaction"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

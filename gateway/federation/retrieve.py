@@ -3,14 +3,15 @@
 import asyncio
 import time
 import uuid
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import Self
 
-from gateway.access.permit import UNRESTRICTED, Permit, Subject
+from gateway.access.permit import UNRESTRICTED, Block, Permit, Subject
 from gateway.dataset.query import Selection
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError, IncompleteRetrieve, NotFound, RegionMissing, SpoolFull, Stalled
@@ -21,7 +22,7 @@ from gateway.federation.flights import Flight, Instance, Subscription, wants
 from gateway.federation.issuers import Issuers
 from gateway.federation.locations import Plan, Planner
 from gateway.federation.patients import NoIdentitySource, Patients
-from gateway.federation.permission import Standing, allow, told
+from gateway.federation.permission import Standing, allow, blocked, told
 from gateway.spool.spool import Spool, Spooled
 
 MOST_HOLDINGS = 4096
@@ -48,7 +49,13 @@ class Retrieval:
     """
 
     def __init__(
-        self, flight: Flight, subscription: Subscription, spool: Spool, first_by: Deadline, standing: Standing
+        self,
+        flight: Flight,
+        subscription: Subscription,
+        spool: Spool,
+        first_by: Deadline,
+        standing: Standing,
+        refuse: Callable[[Block], Awaitable[None]],
     ) -> None:
         self._flight = flight
         self._subscription = subscription
@@ -56,11 +63,18 @@ class Retrieval:
         self._first_by = first_by
         self.arrived = 0
         self.standing = standing
+        self._refuse = refuse
 
     @property
     def completeness(self) -> Completeness:
         """The state of each region, so far."""
-        return self._flight.completeness
+        flight = self._flight
+        if not self.standing.hidden:
+            return flight.completeness
+        hidden = {x.facts.uid: x.facts.region for x in flight.log if x.content.complete}.items()
+        less = Counter(region for uid, region in hidden if uid in self.standing.hidden)
+        counted = (x if x.count is None else replace(x, count=x.count - less[x.region]) for x in flight.states.values())
+        return Completeness("instances", tuple(counted))
 
     @property
     def partial(self) -> bool:
@@ -79,8 +93,12 @@ class Retrieval:
         while (spooled := await self._next()) is not None:
             if self.standing.in_doubt:
                 await self.standing.confirm()
+            if await self.standing.withholds(spooled.facts.uid):
+                continue
             self.arrived += 1
             yield Instance(spooled, self._spool, self._subscription, self.standing)
+        if self.standing.withheld and not self.arrived:
+            await self._refuse(next(iter(self.standing.withheld.values())))
         if self._subscription.is_satisfied:
             return
         failures = self._flight.failures
@@ -217,8 +235,11 @@ class FederatedRetrieve:
         try:
             await _planned(flight, deadline)
             standing = Standing(flight, permit, permit.generation)
-            await self._allow(flight, permit, deadline, at_hand=source != "region")
-            retrieval = Retrieval(flight, subscription, self._spool, deadline, standing)
+            standing.hidden = await self._allow(flight, permit, deadline, at_hand=source != "region")
+            refuse = partial(self._refuse, selection, deadline)
+            if selection.instances and all([await standing.withholds(uid) for uid in selection.instances]):
+                await refuse(standing.hidden[selection.instances[0]])
+            retrieval = Retrieval(flight, subscription, self._spool, deadline, standing, refuse)
             yield retrieval
         finally:
             subscription.leave()
@@ -228,14 +249,27 @@ class FederatedRetrieve:
             if retrieval is not None:
                 await told(flight, permit, retrieval.arrived, whole=subscription.is_satisfied)
 
-    async def _allow(self, flight: Flight, permit: Permit, deadline: Deadline, *, at_hand: bool) -> None:
+    async def _allow(self, flight: Flight, permit: Permit, deadline: Deadline, *, at_hand: bool) -> Mapping[str, Block]:
         """Do as ``allow`` does; a study that is said not to be there takes as long to be not found as any other."""
         try:
-            await allow(flight, permit)
+            return await allow(flight, permit)
         except (NotFound, RegionMissing):
             if at_hand:  # the regions would be asked for a study that is not here, and may be down by now
                 await self._look_for_nothing(deadline)
             raise
+
+    async def _refuse(self, selection: Selection, deadline: Deadline, block: Block) -> None:
+        """Raise what a caller is told of a selection of which all is withheld: that it is, or that it is not there."""
+        if block.notice:
+            raise blocked(block)
+        nobodys = f"2.25.{uuid.uuid4().int}"
+        if selection.instances:
+            absent = replace(selection, instances=(nobodys,))
+        else:
+            absent = replace(selection, series=nobodys) if selection.series else Selection(nobodys)
+        async with self.retrieve(absent, deadline) as nothing:
+            async for _ in nothing:
+                pass
 
     async def _look_for_nothing(self, deadline: Deadline) -> None:
         """Ask the regions for a study that nobody has; raise what becomes of that."""

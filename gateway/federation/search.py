@@ -76,7 +76,7 @@ class FederatedSearch:
         self._patients = patients or Patients(NoIdentitySource(), Issuers())
         self._ownership = Ownership(self._regions, self._patients)
         self._issued = Issued(self._patients)
-        self._release = Release(self._ownership, self._patients, self._regions.profiles)
+        self._release = Release(self._ownership, self._patients, self._regions.profiles, self.search)
         self._limits = limits
         self._counted = Counted()
         self._flights: Shared[Hashable, Findings] = Shared()
@@ -129,6 +129,7 @@ class FederatedSearch:
         elif not continued:
             self._snapshots.drop(snapshot)
         told = (*query.warnings, *shown.warnings, *shown.remarks, *shown.gaps.warnings(rows, query.level))
+        rows = [x if (less := shown.redactions.get(id(x))) is None else less.applied(x, query.level) for x in rows]
         return SearchResult(rows, remaining, shown.completeness, told, shown.unavailable)
 
     def stream(
