@@ -20,6 +20,7 @@ class Request:
         parent_id: of the caller's span; empty where the trace begins with us.
         sampled: whether the caller wants the trace recorded.
         problem: slug of the error that answers it.
+        limit: name of the limit that it went beyond, where it did.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Request:
     parent_id: str = ""
     sampled: bool = True
     problem: str = ""
+    limit: str = ""
 
 
 REQUEST: Final[ContextVar[Request | None]] = ContextVar("request", default=None)
@@ -98,6 +100,19 @@ class RetrieveBegun(Event):
     """
 
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveRepeated(Event):
+    """A region was asked by UID for instances that should have come before (trap 1).
+
+    Attributes:
+        region: the region's name.
+        holder: "other" where another one had not brought them, "same" where it had not itself.
+    """
+
+    region: str
+    holder: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +249,19 @@ class DeliveryQuarantined(Event):
 
     region: str
     status: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditWritten(Event):
+    """Records of the audit log are on disk.
+
+    Attributes:
+        height: of the hash chain, which is the sequence number of its last record.
+        waiting: records that came meanwhile.
+    """
+
+    height: int
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True)

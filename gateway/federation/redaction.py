@@ -67,14 +67,17 @@ class Redaction:
             return False  # it may be for the document that it was found
         return matcher(replace(query, study=None, series=None, keys=about))(self._of_study).matches
 
-    def titles(self, row: Row, level: Level) -> tuple[str, ...]:
-        """Return the AE titles of those that hold what is left of what a row is about, as the row orders them."""
-        had = tuple(row.get(RETRIEVE_AE_TITLE, {}).get("Value", ()))
+    def holders(self, row: Row, level: Level) -> tuple[str, ...]:
+        """Return the AE titles of all that hold something of what is left of what a row is about."""
         if level is Level.IMAGE:
-            return had
+            return _titles([row])
         left = [self.series[str(first(row.get(SERIES)))]] if level is Level.SERIES else self.series.values()
-        held = {title for x in left for title in x.titles}
-        return (*(title for title in had if title in held), *sorted(held.difference(had)))
+        return tuple(dict.fromkeys(title for x in left for title in x.titles))
+
+    def titles(self, row: Row, level: Level) -> tuple[str, ...]:
+        """Return the AE titles of a row without those that hold nothing of what is left; one is always named."""
+        held = self.holders(row, level)
+        return tuple(title for title in _titles([row]) if title in held) or held[:1]
 
     def applied(self, row: Row, level: Level) -> Row:
         """Return a row of which nothing tells of the documents."""
@@ -84,7 +87,8 @@ class Redaction:
             told[SERIES_INSTANCES] = _of("IS", [] if left.instances is None else [left.instances])
         if RETRIEVE_AE_TITLE in row:
             told[RETRIEVE_AE_TITLE] = _of("AE", self.titles(row, level))
-        return {tag: told.get(tag, attribute) for tag, attribute in row.items()}
+        # What a region left empty stays so: an answer that tells more than others would tell that it was changed.
+        return {tag: told.get(tag, had) if had.get("Value") else had for tag, had in row.items()}
 
 
 class Searching(Protocol):

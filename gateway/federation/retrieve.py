@@ -263,10 +263,9 @@ class FederatedRetrieve:
         if block.notice:
             raise blocked(block)
         nobodys = f"2.25.{uuid.uuid4().int}"
-        if selection.instances:
-            absent = replace(selection, instances=(nobodys,))
-        else:
-            absent = replace(selection, series=nobodys) if selection.series else Selection(nobodys)
+        absent = Selection(nobodys)
+        if selection.series:  # a series of its own: what is under way of this one tells of what is withheld
+            absent = Selection(selection.study, nobodys, (nobodys,) if selection.instances else ())
         async with self.retrieve(absent, deadline) as nothing:
             async for _ in nothing:
                 pass

@@ -204,7 +204,7 @@ class RowStream:
         for profile, row in rows:
             if (redaction := allowed.redactions.get(id(row))) is not None:
                 self._redactions[id(row)] = redaction
-                titles = redaction.titles(row, self._query.level)
+                titles = redaction.holders(row, self._query.level)
                 self._left[first(row[key])] = profile.id, [self._regions.ids[title] for title in titles]
             elif id(row) not in shown:
                 self._left[first(row[key])] = profile.id, ()

@@ -47,6 +47,17 @@ def test_a_directive_is_placed_shown_and_ended(config: list[str], tmp_path: Path
     assert log.count(id_.encode()) >= 2
 
 
+def test_a_document_is_named_with_its_study(config: list[str]) -> None:
+    run("add", *PATIENT, "--study", "1.2.3", "--document", "1.2.3.4", *config)
+    [shown] = map(orjson.loads, run("list", *PATIENT, *config).splitlines())
+    [data] = shown["provision"]["data"]
+    assert data["reference"]["reference"] == "studies/1.2.3/instances/1.2.3.4"
+    assert data["reference"]["identifier"]["value"] == "urn:oid:1.2.3.4"
+    for more in ([], ["--accession", "A1"], ["--study", "1.2.3", "--accession", "A1"]):
+        with pytest.raises(ConfigError, match="--study"):
+            RUNNER.invoke(app, ["add", *PATIENT, "--document", "1.2.3.4", *more, *config], catch_exceptions=False)
+
+
 def test_mistakes_are_told(config: list[str]) -> None:
     for arguments in (["add", "--patient", "1234567890", *config], ["add", *PATIENT, "--to", "soon", *config]):
         with pytest.raises(ConfigError):
