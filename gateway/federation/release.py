@@ -52,19 +52,16 @@ class Allowed:
     Attributes:
         rows: those that he may see, as they were told.
         redactions: ids of these rows, as objects, to what may be told of them; most may be told as they are.
+        withheld: studies of which he may see nothing.
         notices: what he is told of what is withheld.
         complete: whether nothing is.
     """
 
     rows: list[Row]
     redactions: Mapping[int, Redaction]
+    withheld: frozenset[str]
     notices: tuple[str, ...]
     complete: bool
-
-    def told(self, row: Row, level: Level) -> Row:
-        """Return a row without what may not be told."""
-        redaction = self.redactions.get(id(row))
-        return row if redaction is None else redaction.applied(row, level)
 
 
 class Release:
@@ -96,9 +93,15 @@ class Release:
                 titles = redaction.titles(row, query.level)
                 held_by[str(first(row[UNIQUE_KEYS[query.level]]))] = tuple(self._ids[title] for title in titles)
         counted = _recounted(found.completeness, held_by, allowed.rows, query.level)
-        told = (*found.warnings, *allowed.notices)
         return replace(
-            found, rows=allowed.rows, completeness=counted, warnings=told, remarks={}, redactions=allowed.redactions
+            found,
+            rows=allowed.rows,
+            completeness=counted,
+            remarks={},
+            redactions=allowed.redactions,
+            withheld=allowed.withheld,
+            emptied={state.region for state in counted.states if not state.count},
+            notices=allowed.notices,
         )
 
     async def of_rows(
@@ -115,26 +118,28 @@ class Release:
         left = [at for at, block in enumerate(blocks) if block is None]
         hidden = await permit.hidden([subjects[at] for at in left])
         if not any(hidden):
-            return Allowed([rows[at] for at in left], {}, notices(blocks), len(left) == len(rows))
+            gone = _gone(subjects, left)
+            return Allowed([rows[at] for at in left], {}, gone, notices(blocks), len(left) == len(rows))
         of = {subjects[at].study: documents for at, documents in zip(left, hidden, strict=True) if documents}
         telling = {subjects[at].study for at in left if is_telling(rows[at], query.level)}
         looked = await self._looked({study: x for study, x in of.items() if study in telling}, deadline)
-        shown: list[Row] = []
+        shown: list[int] = []
         redactions: dict[int, Redaction] = {}
         withheld: list[tuple[Subject, Block]] = []
         for at in left:
             row, study = rows[at], subjects[at].study
             documents, redaction = of.get(study, {}), looked.get(study)
             if redaction is None and (query.level is not Level.IMAGE or first(row.get(INSTANCE)) not in documents):
-                shown.append(row)
+                shown.append(at)
                 continue
             withheld += [(subjects[at], block) for block in documents.values()]
             if redaction is not None and redaction.keeps(row, query):
-                shown.append(row)
+                shown.append(at)
                 redactions[id(row)] = redaction
         await record_withheld(permit, [subject for subject, _ in withheld], [block for _, block in withheld])
         told = notices([*blocks, *(block for _, block in withheld)])
-        return Allowed(shown, redactions, told, len(shown) == len(rows) and not redactions)
+        complete = len(shown) == len(rows) and not redactions
+        return Allowed([rows[at] for at in shown], redactions, _gone(subjects, shown), told, complete)
 
     async def _looked(
         self, of: Mapping[StudyKey, Mapping[str, Block]], deadline: Deadline
@@ -202,6 +207,12 @@ class Release:
             told = await self.subjects(new, found.held_by, query, deadline)
             known.update(zip(map(id, new), told, strict=True))
         return [known[id(row)] for row in rows]
+
+
+def _gone(subjects: Sequence[Subject], shown: Sequence[int]) -> frozenset[str]:
+    """Return the studies of which nothing is shown."""
+    left = {subjects[at].study.study_instance_uid for at in shown}
+    return frozenset(subject.study.study_instance_uid for subject in subjects) - left
 
 
 def check_override(query: Query, permit: Permit) -> None:

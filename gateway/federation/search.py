@@ -155,16 +155,15 @@ class FederatedSearch:
         if states.failed and not any(answer.rows for answer in answers):
             raise NoRegionAnswered("no region answered", federation_status=states.header())
         remarks = Remarks(self._regions.observer, questions.warnings)
-        for pair in merged.conflicts:
-            remarks.conflict(*pair)
-        for pair in merged.discrepancies:
-            remarks.difference(*pair)
+        for (kind, shown, other), studies in merged.about.items():
+            note = remarks.conflict if kind == "patient" else remarks.difference
+            note(shown, other, studies)
         for answer in answers:
             remarks.unverified(answer.profile.id, answer.unverified)
         rows = ordered(merged.rows, query.level)
         if query.level is Level.STUDY and query.keys.get(MODALITIES_KEY) and not query.bare:
             rows = await self._of_the_modalities(query, rows, merged.held_by, states, deadline, remarks)
-        return Findings(rows, merged.held_by, states, remarks.warnings(), questions.unavailable, merged.told)
+        return Findings(rows, merged.held_by, states, remarks, questions.unavailable, merged.told)
 
     async def _asked(self, query: Query, deadline: Deadline, *, whose: bool) -> tuple[Questions, list[Answer]]:
         """Ask the regions; whose the rows are, too, where that matters, or only if it was not told of late."""
@@ -190,6 +189,7 @@ class FederatedSearch:
         parted = await self._ownership.part(query, answers, deadline)
         merged = merge(query.level, parted.rows, UNLINKED)
         merged.conflicts += parted.conflicts
+        merged.about.update(parted.about)
         return merged
 
     async def _of_the_modalities(

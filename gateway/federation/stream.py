@@ -94,6 +94,9 @@ class RowStream:
         self._release = release
         self._left: dict[str, tuple[str, Collection[str]]] = {}
         """Of what is withheld, or not told as it is: who gave it first, and who has something of it that is not."""
+        self._gone: set[str] = set()
+        self._seen: set[str] = set()
+        """Studies of which something was withheld, and of which something was shown."""
         self._redactions: dict[int, Redaction] = {}
         self._notices: dict[str, None] = {}
         self._first_at: dict[str, float] = {}
@@ -120,7 +123,8 @@ class RowStream:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the caller should hear, so far."""
-        told = (*self._remarks.warnings(), *self._notices)
+        emptied = {state.region for state in self.completeness.states if not state.count} if self._left else ()
+        told = (*self._remarks.warnings(self._gone - self._seen, emptied), *self._notices)
         repeated = sum(self._is_of_several(uid) for uid in self._repeated)
         if not repeated or self._query.level is Level.IMAGE:
             return told
@@ -208,6 +212,8 @@ class RowStream:
                 self._left[first(row[key])] = profile.id, [self._regions.ids[title] for title in titles]
             elif id(row) not in shown:
                 self._left[first(row[key])] = profile.id, ()
+        self._gone |= allowed.withheld
+        self._seen |= {subject.study.study_instance_uid for subject in subjects} - allowed.withheld
         self._notices.update(dict.fromkeys(allowed.notices))
         return allowed.rows
 
@@ -223,7 +229,7 @@ class RowStream:
         if study and not (self._query.study and self._query.level is not Level.STUDY):
             owner = self._owners.setdefault(study, (profile, {tag: row[tag] for tag in OF_A_PATIENT if tag in row}))
             if owner[0] is not profile and not await self._is_of(owner, (profile, row)):
-                self._remarks.conflict(owner[0].id, profile.id)
+                self._remarks.conflict(owner[0].id, profile.id, [study])
                 return False
         if uid in self._shown:
             self._repeated.setdefault(uid, []).append(profile.id)
@@ -239,7 +245,7 @@ class RowStream:
     async def _of_one_patient(self, study: str, of: Mapping[str, Sequence[Query]]) -> Mapping[str, Sequence[Query]]:
         same, others, told = await self._ownership.holders(study, self._deadline)
         for other in others:
-            self._remarks.conflict(same[0].id, other.id)
+            self._remarks.conflict(same[0].id, other.id, [study])
         for answer in told:
             if answer.state != COMPLETE:
                 self.states[answer.profile.id] = RegionState(answer.profile.id, answer.state, parts=answer.parts)
