@@ -16,7 +16,7 @@ from gateway.dataset.part10_reader import Part10Reader
 from gateway.dataset.query import Level, Query, Row, Selection
 from gateway.deadline import Deadline
 from gateway.errors import IncompleteRetrieve, NotFound, RequestError
-from gateway.federation.flights import Instance
+from gateway.federation.retrieval import Instance
 from gateway.federation.retrieve import FederatedRetrieve
 from gateway.federation.search import FederatedSearch
 

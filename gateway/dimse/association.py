@@ -329,7 +329,12 @@ class Association:
             move_originator_ae_title=command.move_originator_ae_title,
             move_originator_message_id=command.move_originator_message_id,
         )
-        return IncomingStore(request, start.context_id, self._inbox.unread.add, self.limits.high_water)
+        account, high_water = self._inbox.unread.add, self.limits.high_water
+        return IncomingStore(request, start.context_id, account, high_water, self._keep_promise)
+
+    def _keep_promise(self, store: IncomingStore, status: int) -> None:
+        if self.connection.is_established:
+            self.answer_store(store, status)
 
     # --- operations
 

@@ -37,6 +37,10 @@ class Sink(Protocol):
         """Learn that the rest will not come."""
 
 
+def _unanswered(store: "IncomingStore", status: int) -> None:
+    """Answer nobody: what came by the web has no C-STORE-RSP."""
+
+
 class IncomingStore:
     """A C-STORE whose Data Set is read while it arrives, by one reader, fragment by fragment (PS3.7 9.1.1).
 
@@ -46,7 +50,14 @@ class IncomingStore:
     let them go.
     """
 
-    def __init__(self, request: StoreRequest, context_id: int, account: Callable[[int], None], high_water: int) -> None:
+    def __init__(
+        self,
+        request: StoreRequest,
+        context_id: int,
+        account: Callable[[int], None],
+        high_water: int,
+        answer: Callable[["IncomingStore", int], None] = _unanswered,
+    ) -> None:
         self.calling_ae_title = request.calling_ae_title
         self.called_ae_title = request.called_ae_title
         self.address = request.address
@@ -62,6 +73,8 @@ class IncomingStore:
         self.is_answered = False
         self._account = account
         self._high_water = high_water
+        self._answer = answer
+        self._promised: int | None = None
         self._fragments: deque[memoryview | bytearray] = deque()
         self._error: GatewayError | None = None
         self._discarded = False
@@ -134,6 +147,10 @@ class IncomingStore:
         else:
             self._sink = sink
 
+    def promise(self, status: int) -> None:
+        """Have it answered with this as soon as its last fragment is in, before anyone is woken: the peer waits."""
+        self._promised = status
+
     def charge(self, size: int) -> None:
         """Count bytes as unread, or with a negative size as read, although they were handed on."""
         self._account(size)
@@ -157,6 +174,8 @@ class IncomingStore:
         self.is_complete = is_last
         if is_last:
             # Before the reader: the peer waits for the C-STORE-RSP before it sends the next instance.
+            if self._promised is not None and not self._discarded:
+                self._answer(self, self._promised)
             self._ended.set()
         if self._sink is not None:
             self._sink.put(data, is_last=is_last)

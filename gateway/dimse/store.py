@@ -91,7 +91,8 @@ async def _pieces(data: Iterable[Buffer] | AsyncIterable[Buffer]) -> AsyncIterat
 async def serve_store(association: Association, incoming: IncomingStore, handler: StoreHandler) -> None:
     """Let the handler take a C-STORE, and answer it once it is taken and the last fragment is in (PS3.7 9.1.1.3).
 
-    An error that the handler raises is the status it carries; what is not read of a refused instance is dropped.
+    An error that the handler raises is the status it carries; what is not read of a refused instance is dropped. What
+    the handler promised is answered without it.
     """
     try:
         status = await handler(incoming)
@@ -104,4 +105,5 @@ async def serve_store(association: Association, incoming: IncomingStore, handler
     if status_class(status) is StatusClass.FAILURE:
         incoming.discard()
     await incoming.received()
-    association.answer_store(incoming, status)
+    if not incoming.is_answered:
+        association.answer_store(incoming, status)

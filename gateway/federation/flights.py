@@ -2,118 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from gateway.dataset.query import Selection
 from gateway.dimse.incoming import IncomingStore
-from gateway.errors import Aborted, GatewayError, LimitExceeded, RegionError
+from gateway.errors import Aborted, GatewayError
 from gateway.events import InstanceConflict, Observer
 from gateway.federation.completeness import Completeness, RegionState
+from gateway.federation.subscription import Subscription, wants
 from gateway.region.profile import Profile
 from gateway.spool.catalog import Facts
 from gateway.spool.spool import Spool, Spooled
 
 if TYPE_CHECKING:
     from gateway.access.permit import Subject
-    from gateway.federation.permission import Standing
 
 SUCCESS = 0x0000
 CANNOT_TAKE = 0xA700
-COMPARED_AT_ONCE = 1 << 20
-
-
-class Instance:
-    """One SOP Instance as one caller reads it, from any place and as often as he likes, while it arrives or after.
-
-    Attributes:
-        region: id of the region it comes from.
-        character_set: what its Data Set means where Specific Character Set is absent.
-        series_instance_uid: of its series, where its Data Set says.
-    """
-
-    def __init__(self, spooled: Spooled, spool: Spool, subscription: "Subscription", standing: "Standing") -> None:
-        facts = spooled.facts
-        self.region = facts.region
-        self.character_set = facts.character_set
-        self.series_instance_uid = facts.series or None
-        self.sop_class_uid = facts.sop_class
-        self.sop_instance_uid = facts.uid
-        self.transfer_syntax_uid = facts.transfer_syntax
-        self._spooled = spooled
-        self._spool = spool
-        self._subscription = subscription
-        self._standing = standing
-
-    @property
-    def complete(self) -> bool:
-        """Whether all of it is here."""
-        return self._spooled.content.complete
-
-    @property
-    def size(self) -> int | None:
-        """Bytes of its Data Set, None while it arrives."""
-        return self._spooled.content.size if self.complete else None
-
-    async def bursts(self, offset: int = 0) -> AsyncIterator[list[memoryview]]:
-        """Yield the Data Set as encoded by the region, from an offset on, each time all that is here.
-
-        Where it breaks off and comes again, from whichever holder, with the same beginning, its rest follows as if
-        nothing had happened.
-
-        Raises:
-            RegionError: it breaks off.
-            NotFound, ConsentBlocked: it is not for this caller any more.
-        """
-        while True:
-            spooled = self._spooled
-            try:
-                async with aclosing(spooled.content.bursts(offset)) as bursts:  # type: ignore[type-var]
-                    async for burst in bursts:
-                        if self._standing.in_doubt:
-                            await self._standing.confirm()
-                        yield burst
-                        offset += sum(map(len, burst))
-                        self._subscription.moved(offset)
-            except RegionError:
-                self._spooled = await self._subscription.again(spooled, offset)
-            else:
-                return
-
-    async def __aiter__(self) -> AsyncIterator[memoryview]:
-        """Yield the same fragment by fragment."""
-        async with aclosing(self.bursts()) as bursts:  # type: ignore[type-var]
-            async for burst in bursts:
-                for fragment in burst:
-                    yield fragment
-
-    async def whole(self) -> None:
-        """Return once all of it is here; raises RegionError where it breaks off for good."""
-        while True:
-            spooled = self._spooled
-            try:
-                await spooled.content.whole()
-            except RegionError:
-                self._spooled = await self._subscription.again(spooled, 0)
-            else:
-                return
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Return bytes of its Data Set that are here, fewer where there are no more; may look at the disk."""
-        return self._spooled.content.read(offset, length)
-
-    async def load(self, offset: int, length: int) -> bytes:
-        """Return the same without holding up the event loop, for what may be large."""
-        return await self._spooled.content.load(offset, length)
-
-    def note(self, key: str) -> bytes | None:
-        """Return a fact that was derived from it before, None where there is none."""
-        return self._spool.note(self._spooled.facts, key)
-
-    def keep(self, key: str, value: bytes) -> None:
-        """Note a small fact derived from it, for as long as it is in the spool."""
-        self._spool.keep_note(self._spooled.facts, key, value)
 
 
 class Flight:
@@ -182,6 +87,7 @@ class Flight:
         spooled = self._spool.grow(facts, store.charge)
         self._aloft[spooled] = store
         self.publish(spooled)
+        store.promise(SUCCESS)
         store.divert(spooled.content)
         try:
             await store.received()
@@ -275,7 +181,7 @@ class Flight:
 
     # --- who reads
 
-    def subscribe(self, wanted: Selection) -> "Subscription":
+    def subscribe(self, wanted: Selection) -> Subscription:
         """Begin to follow it, from its first instance on."""
         subscription = Subscription(self, wanted)
         for spooled in self.log:
@@ -309,150 +215,3 @@ class Flight:
         for subscription in list(self.subscriptions):
             if subscription.moved_at <= before and subscription.stands_still:
                 subscription.cut(before)
-
-
-def wants(selection: Selection, facts: Facts) -> bool:
-    """Whether an instance is part of a selection of its study."""
-    if selection.instances and facts.uid not in selection.instances:
-        return False
-    return selection.series is None or not facts.series or facts.series == selection.series
-
-
-class Subscription:
-    """What one caller wants of a flight, and how far he has come.
-
-    Attributes:
-        wanted: what he wants.
-        moved_at: when he last took something, on the loop's clock.
-    """
-
-    def __init__(self, flight: Flight, wanted: Selection) -> None:
-        self.wanted = wanted
-        self.moved_at = 0.0
-        self.is_cut = False
-        self._flight = flight
-        self._left = set(wanted.instances)
-        self._queue: list[Spooled] = []
-        self._position = 0
-        self._seen: set[str] = set()
-        self._reading: Spooled | None = None
-        self._waits = False
-        self._changed = asyncio.Event()
-        self.moved()
-
-    def offer(self, spooled: Spooled) -> None:
-        """Take note of an instance of the flight."""
-        if not self.is_cut and wants(self.wanted, spooled.facts):
-            spooled.content.claim()
-            self._queue.append(spooled)
-            self._changed.set()
-
-    def wake(self) -> None:
-        """Look again."""
-        self._changed.set()
-
-    def moved(self, offset: int = 0) -> None:
-        """Note that the caller took something, up to an offset into the instance that he reads."""
-        self._offset = offset
-        self.moved_at = asyncio.get_running_loop().time()
-
-    @property
-    def is_satisfied(self) -> bool:
-        """Whether he has seen each single instance that he wanted."""
-        return bool(self.wanted.instances) and not self._left
-
-    @property
-    def waits_in_vain(self) -> bool:
-        """Whether what he still wants is known not to be there."""
-        return bool(self._left) and self._left <= self._flight.absent
-
-    @property
-    def stands_still(self) -> bool:
-        """Whether there is something that he could take."""
-        return not self._waits and (self._reading is None or self._offset < self._reading.content.size)
-
-    async def next(self) -> Spooled | None:
-        """Return the next instance that he wants, None when no more will come."""
-        self._done()
-        while True:
-            if self.is_cut:
-                raise LimitExceeded("the reader took nothing for too long while others waited", limit="spool")
-            while self._position < len(self._queue):
-                spooled = self._queue[self._position]
-                self._position += 1
-                self._reading = spooled
-                uid = spooled.facts.uid
-                if uid not in self._seen and spooled.content.error is None:
-                    self._seen.add(uid)
-                    self._left.discard(uid)
-                    self.moved()
-                    return spooled
-                self._done()
-            if self._flight.ended or self.is_satisfied or self.waits_in_vain:
-                return None
-            self._changed.clear()
-            self._waits = True
-            try:
-                await self._changed.wait()
-            finally:
-                self._waits = False
-
-    async def again(self, broken: Spooled, offset: int) -> Spooled:
-        """Return another copy of what broke off, with the same bytes up to an offset; raise why there is none."""
-        uid, error = broken.facts.uid, broken.content.error or Aborted("the instance broke off")
-        position = self._queue.index(broken) + 1  # a copy that came after it
-        while True:
-            while position < len(self._queue):
-                other = self._queue[position]
-                position += 1
-                if other.facts.uid == uid and await _same_beginning(broken, other, offset):
-                    return other
-            if self._flight.ended or self.is_cut:
-                raise error.with_traceback(None)
-            self._changed.clear()
-            await self._changed.wait()
-
-    def leave(self) -> None:
-        """Want nothing more."""
-        self._flight.subscriptions.discard(self)
-        self._drop()
-
-    def cut(self, before: float) -> None:
-        """Give up a caller who takes nothing: what waits for him only is let go."""
-        reading = self._reading
-        self.is_cut = True
-        self._drop()
-        if reading is not None:
-            reading.content.cut_off(before)
-        self._changed.set()
-
-    def _done(self) -> None:
-        """Let go of the instance that was read last."""
-        reading, self._reading = self._reading, None
-        if reading is not None:
-            reading.content.unclaim()
-
-    def _drop(self) -> None:
-        self._done()
-        for spooled in self._queue[self._position :]:
-            spooled.content.unclaim()
-        self._queue.clear()
-        self._position = 0
-
-
-async def _same_beginning(one: Spooled, other: Spooled, size: int) -> bool:
-    """Compare the first bytes of two copies, waiting for those of the other."""
-    offset = 0
-    try:
-        async with aclosing(other.content.bursts()) as bursts:  # type: ignore[type-var]
-            async for burst in bursts:
-                for fragment in burst:
-                    piece = fragment[: size - offset]
-                    if await one.content.load(offset, len(piece)) != piece:
-                        return False
-                    offset += len(piece)
-                if offset == size:
-                    break
-    except GatewayError:
-        return False
-    return offset == size

@@ -3,30 +3,27 @@
 import asyncio
 import time
 import uuid
-from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 from typing import Self
 
-from gateway.access.permit import UNRESTRICTED, Block, Permit, Subject
+from gateway.access.permit import UNRESTRICTED, Block, Permit
 from gateway.dataset.query import Selection
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError, IncompleteRetrieve, NotFound, RegionMissing, SpoolFull, Stalled
 from gateway.events import Observer, RetrieveBegun
 from gateway.federation.bringing import Bringing, RetrievableRegion
-from gateway.federation.completeness import COMPLETE, Completeness, RegionState, not_held
-from gateway.federation.flights import Flight, Instance, Subscription, wants
+from gateway.federation.flights import Flight
+from gateway.federation.holdings import Holdings
 from gateway.federation.issuers import Issuers
 from gateway.federation.locations import Plan, Planner
 from gateway.federation.patients import NoIdentitySource, Patients
 from gateway.federation.permission import Standing, allow, blocked, told
+from gateway.federation.retrieval import Retrieval
+from gateway.federation.subscription import wants
 from gateway.spool.spool import Spool, Spooled
-
-MOST_HOLDINGS = 4096
-"""How many studies and series are known to be whole."""
 
 SLOW_SECONDS = 60.0
 """How long a caller may take nothing while others wait for the memory that he holds (promise H08)."""
@@ -34,106 +31,6 @@ SLOW_SECONDS = 60.0
 WATCH_SECONDS = 5.0
 
 SILENT = "no region said in time what it holds"
-
-
-class Retrieval:
-    """The instances of one selection, in the order in which they arrive.
-
-    Iterating raises, at the end or as soon as nothing more can come: NotFound where there is no such series or
-    instance, RegionMissing where one that did not answer may have it, the region's error where nothing arrived
-    because of it, and IncompleteRetrieve where something did.
-
-    Attributes:
-        arrived: how many were given.
-        standing: whether they may still be given.
-    """
-
-    def __init__(
-        self,
-        flight: Flight,
-        subscription: Subscription,
-        spool: Spool,
-        first_by: Deadline,
-        standing: Standing,
-        refuse: Callable[[Block], Awaitable[None]],
-    ) -> None:
-        self._flight = flight
-        self._subscription = subscription
-        self._spool = spool
-        self._first_by = first_by
-        self.arrived = 0
-        self.standing = standing
-        self._refuse = refuse
-
-    @property
-    def completeness(self) -> Completeness:
-        """The state of each region, so far."""
-        flight = self._flight
-        if not self.standing.hidden:
-            return flight.completeness
-        hidden = {x.facts.uid: x.facts.region for x in flight.log if x.content.complete}.items()
-        less = Counter(region for uid, region in hidden if uid in self.standing.hidden)
-        counted = (x if x.count is None else replace(x, count=x.count - less[x.region]) for x in flight.states.values())
-        return Completeness("instances", tuple(counted))
-
-    @property
-    def partial(self) -> bool:
-        """Whether it is known now that an instance which exists will not come."""
-        return bool(self._flight.failures) and not self._subscription.is_satisfied
-
-    @property
-    def at_hand(self) -> bool:
-        """Whether it is known which instances there are, and all of them are here whole."""
-        flight, wanted = self._flight, self._subscription.wanted
-        known = self._subscription.is_satisfied or (flight.ended and not flight.failures)
-        return known and all(x.content.complete for x in flight.log if wants(wanted, x.facts))
-
-    async def __aiter__(self) -> AsyncIterator[Instance]:
-        """Yield each instance once."""
-        while (spooled := await self._next()) is not None:
-            if self.standing.in_doubt:
-                await self.standing.confirm()
-            if await self.standing.withholds(spooled.facts.uid):
-                continue
-            self.arrived += 1
-            yield Instance(spooled, self._spool, self._subscription, self.standing)
-        if self.standing.withheld and not self.arrived:
-            await self._refuse(next(iter(self.standing.withheld.values())))
-        if self._subscription.is_satisfied:
-            return
-        failures = self._flight.failures
-        if failures and self.arrived:
-            raise IncompleteRetrieve("some instances did not arrive") from failures[0]
-        if failures:
-            raise failures[0].with_traceback(None)
-        if not self.arrived:
-            raise not_held("it", self.completeness)
-
-    async def _next(self) -> Spooled | None:
-        if self.arrived:
-            return await self._subscription.next()
-        try:
-            async with self._first_by.timeout():
-                return await self._subscription.next()
-        except TimeoutError:
-            raise Stalled("no instance arrived in time") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Holding:
-    """What a study or series was, when it was last brought or looked up whole.
-
-    Attributes:
-        at: when, on the monotonic clock.
-        uids: its instances.
-        states: of the regions.
-        subjects: whose it is.
-    """
-
-    at: float
-    uids: frozenset[str]
-    states: dict[str, RegionState]
-    subjects: tuple[Subject, ...]
 
 
 class FederatedRetrieve:
@@ -161,12 +58,10 @@ class FederatedRetrieve:
         self._spool = spool
         self._soft_seconds = soft_seconds
         self._longest_seconds = longest_seconds
-        self._fresh_seconds = fresh_seconds
         self._background_instances = background_instances
         self._patients = patients or Patients(NoIdentitySource(), Issuers())
         self._flights: list[Flight] = []
-        self._holdings: OrderedDict[tuple[str, str | None], Holding] = OrderedDict()
-        self._subjects: OrderedDict[str, Subject] = OrderedDict()
+        self._holdings = Holdings(fresh_seconds)
         self._tasks = asyncio.TaskGroup()
         self._watch: asyncio.Task[None] | None = None
 
@@ -283,7 +178,7 @@ class FederatedRetrieve:
 
     async def _from_spool(self, selection: Selection) -> Flight | None:
         """Return a flight that has landed, where all is in the spool and was looked up a moment ago."""
-        found = self._at_rest(selection)
+        found = self._holdings.at_rest(selection, self._spool.at_hand(selection.study))
         if found is None:
             return None
         holding, wanted = found
@@ -291,30 +186,11 @@ class FederatedRetrieve:
         if len(sound) < len(wanted) or any(x.content.lost for x in sound):
             return None
         flight = Flight(selection, self._spool, self._observer)
-        flight.states, flight.subjects = _counted(holding.states, wanted), holding.subjects
+        flight.states, flight.subjects = holding.counted(wanted), holding.subjects
         for spooled in sound:
             flight.publish(spooled)
         flight.end()
         return flight
-
-    def _at_rest(self, selection: Selection) -> tuple[Holding, list[Spooled]] | None:
-        shelf = self._spool.at_hand(selection.study)
-        since = time.monotonic() - self._fresh_seconds
-        for key in ((selection.study, selection.series), (selection.study, None)):
-            holding = self._holdings.get(key)
-            if holding is None or (not selection.instances and holding.at < since):
-                continue
-            uids = frozenset(selection.instances) or holding.uids
-            if selection.instances:  # a viewer asks so for each frame
-                found = [shelf[uid] for uid in uids if uid in shelf]
-            else:
-                found = [spooled for uid, spooled in shelf.items() if uid in uids]
-            if len(found) < len(uids) or (selection.instances and any(x.confirmed_at < since for x in found)):
-                continue
-            wanted = [spooled for spooled in found if wants(selection, spooled.facts)]
-            if wanted:
-                return holding, wanted
-        return None
 
     def _under_way(self, selection: Selection) -> Flight | None:
         for flight in self._flights:
@@ -362,7 +238,7 @@ class FederatedRetrieve:
             plan = await planner.plan(selection, {uid: x.facts for uid, x in kept.items()})
             self._spool.forget(selection.study, kept.keys() - set(plan.confirmed))
             flight.states = {state.region: state for state in plan.completeness.states}
-            flight.subjects = self._whose(selection.study, planner.subject)
+            flight.subjects = self._holdings.whose(selection.study, planner.subject)
             for spooled in (x for uid, x in kept.items() if uid in plan.confirmed):
                 state = flight.states.get(spooled.facts.region)
                 if state is not None and not state.missing:
@@ -372,7 +248,7 @@ class FederatedRetrieve:
         flight.planned.set()
         bringing = Bringing(self._regions, planner, flight, self._observer, self._longest_seconds)
         await bringing.run(plan, [uid for uid in first if uid not in plan.confirmed])
-        self._landed(flight)
+        self._holdings.land(flight)
         if self._study_follows(flight, planner.instances):
             self._depart(Selection(selection.study), background=True)
 
@@ -382,31 +258,6 @@ class FederatedRetrieve:
             return False
         busy = self._watch is None or any(other is not flight for other in self._flights)
         return not busy and instances is not None and instances <= self._background_instances
-
-    def _landed(self, flight: Flight) -> None:
-        """Remember what was brought whole."""
-        uids = frozenset(x.facts.uid for x in flight.log if x.content.complete)
-        if flight.failures or not uids:
-            return
-        selection = flight.selection
-        self._holdings[selection.study, selection.series] = Holding(
-            time.monotonic(), uids, dict(flight.states), flight.subjects
-        )
-        while len(self._holdings) > MOST_HOLDINGS:
-            self._holdings.popitem(last=False)
-
-    def _whose(self, study: str, subject: Subject | None) -> tuple[Subject, ...]:
-        """Return whose a study is and, where that is not the same, whose it was by those who brought what is at hand.
-
-        A region that is down now may have brought it for another patient than the one that answers tells.
-        """
-        if subject is None:
-            return ()
-        before = self._subjects.pop(study, subject)
-        self._subjects[study] = subject
-        while len(self._subjects) > MOST_HOLDINGS:
-            self._subjects.popitem(last=False)
-        return (subject,) if before.patients == subject.patients else (subject, before)
 
     def _goes_on(self, flight: Flight) -> bool:
         """Whether a flight that nobody reads goes on: a viewer that has one instance will want its series."""
@@ -462,14 +313,3 @@ async def _planned(flight: Flight, deadline: Deadline) -> None:
         raise Stalled(SILENT) from None
     if flight.error is not None:
         raise flight.error.with_traceback(None)
-
-
-def _counted(states: dict[str, RegionState], instances: Iterable[Spooled]) -> dict[str, RegionState]:
-    """Return the states with the instances that each region gave."""
-    given: dict[str, int] = {}
-    for spooled in instances:
-        given[spooled.facts.region] = given.get(spooled.facts.region, 0) + 1
-    return {
-        name: replace(state, count=given.get(name, 0) if state.state == COMPLETE else state.count)
-        for name, state in states.items()
-    }

@@ -17,9 +17,9 @@ from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE, IMPLICIT_VR_LE
 from gateway.dataset.writer import from_json_model
 from gateway.deadline import Deadline
 from gateway.errors import NotCoercible
-from gateway.federation.flights import Instance
 from gateway.federation.identity import ISSUER, ISSUER_QUALIFIERS, PATIENT_ID, long_string, text
 from gateway.federation.patients import Patients
+from gateway.federation.retrieval import Instance
 from gateway.scp.profile import PeerProfile
 
 ACCESSION, ACCESSION_ISSUER = "00080050", "00080051"

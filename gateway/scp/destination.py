@@ -9,7 +9,7 @@ from gateway.deadline import Deadline
 from gateway.dimse.association import Association
 from gateway.dimse.requestor import Peer, connect
 from gateway.errors import GatewayError, Rejected
-from gateway.federation.flights import Instance
+from gateway.federation.retrieval import Instance
 from gateway.scp.outgoing import Forms, send
 from gateway.wire.limits import Limits
 from gateway.wire.negotiation import ProposedContext

@@ -12,7 +12,7 @@ from gateway.deadline import Deadline
 from gateway.dimse.association import Association
 from gateway.dimse.store import store
 from gateway.errors import Rejected
-from gateway.federation.flights import Instance
+from gateway.federation.retrieval import Instance
 from gateway.wire.pdu import Buffer
 
 Recode: TypeAlias = Callable[[bytes, str, str], Awaitable[bytes]]

@@ -32,7 +32,7 @@ from gateway.wire.limits import Limits
 from gateway.wire.status import CANCEL, PENDING, SUCCESS, StatusClass, status_class
 
 if TYPE_CHECKING:
-    from gateway.federation.flights import Instance
+    from gateway.federation.retrieval import Instance
     from gateway.federation.retrieve import FederatedRetrieve
     from gateway.federation.search import FederatedSearch
 

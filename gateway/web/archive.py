@@ -13,7 +13,7 @@ from gateway.web.retrieval import Representation
 from gateway.web.streaming import Body, reading
 
 if TYPE_CHECKING:
-    from gateway.federation.flights import Instance
+    from gateway.federation.retrieval import Instance
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 

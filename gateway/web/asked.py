@@ -13,7 +13,7 @@ from gateway.web.negotiation import accepted
 from gateway.web.parameters import Pair
 
 if TYPE_CHECKING:
-    from gateway.federation.flights import Instance
+    from gateway.federation.retrieval import Instance
     from gateway.federation.workers import Workers
 
 

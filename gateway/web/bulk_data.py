@@ -17,7 +17,7 @@ from gateway.web.ranges import Content
 from gateway.web.whole import WholeInstance, whole
 
 if TYPE_CHECKING:
-    from gateway.federation.flights import Instance
+    from gateway.federation.retrieval import Instance
 
 DOCUMENT: Final = "00420011"
 ACTIVE: Final[tuple[Header, ...]] = ((b"content-security-policy", b"sandbox"),)

@@ -10,7 +10,7 @@ from gateway.errors import DatasetError, LimitExceeded
 from gateway.web.streaming import reading
 
 if TYPE_CHECKING:
-    from gateway.federation.flights import Instance
+    from gateway.federation.retrieval import Instance
 
 PROCESSING_FAILURE: Final = 0x0110
 _NOTE: Final = "metadata"

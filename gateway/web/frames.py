@@ -15,7 +15,7 @@ from gateway.web.ranges import Content
 from gateway.web.whole import WholeInstance, whole
 
 if TYPE_CHECKING:
-    from gateway.federation.flights import Instance
+    from gateway.federation.retrieval import Instance
 
 MOST_FRAMES = 10_000
 

@@ -28,7 +28,7 @@ from gateway.web.streaming import Body, ahead, reading
 from gateway.web.whole import WholeInstance, whole
 
 if TYPE_CHECKING:
-    from gateway.federation.flights import Instance
+    from gateway.federation.retrieval import Instance
 
 SMALL: Final = 32 << 20
 """Bytes of pixels up to which an instance is transcoded in one go; larger ones frame by frame."""

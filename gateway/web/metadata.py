@@ -17,7 +17,7 @@ from gateway.web.retrieval import Representation
 from gateway.web.streaming import Body
 
 if TYPE_CHECKING:
-    from gateway.federation.flights import Instance
+    from gateway.federation.retrieval import Instance
 
 SERIES_INSTANCE_UID = "0020000E"
 LONGEST_TAGGED = 64 << 20

@@ -15,7 +15,7 @@ from gateway.web.retrieval import Representation
 from gateway.web.streaming import Body, ahead
 
 if TYPE_CHECKING:
-    from gateway.federation.flights import Instance
+    from gateway.federation.retrieval import Instance
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from gateway.web.whole import WholeInstance, whole
 
 if TYPE_CHECKING:
     from gateway.dataset.image import ImageDescription
-    from gateway.federation.flights import Instance
+    from gateway.federation.retrieval import Instance
 
 XML: Final = "text/xml"
 PDF: Final = "application/pdf"

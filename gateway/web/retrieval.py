@@ -17,8 +17,8 @@ from gateway.web.problem import problem, region_missing
 from gateway.web.streaming import Body, reading
 
 if TYPE_CHECKING:
-    from gateway.federation.flights import Instance
-    from gateway.federation.retrieve import FederatedRetrieve, Retrieval
+    from gateway.federation.retrieval import Instance, Retrieval
+    from gateway.federation.retrieve import FederatedRetrieve
 
 
 class Representation:

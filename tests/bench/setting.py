@@ -16,9 +16,12 @@ from tests.interop.serving import ROOT, Gateway, gateway, profile
 from tests.kit.peers import Orthanc, orthanc, stop
 
 CURL = "/usr/bin/curl"
-FORGETFUL = "[spool]\nseconds = 0.2\n"
-"""Settings of a gateway whose spool is empty again after ``FORGOTTEN`` seconds, so that each retrieve is cold."""
-FORGOTTEN = 3.0
+FORGETFUL = "[spool]\nseconds = 2\n"
+"""Settings of a gateway whose spool is empty again after ``FORGOTTEN`` seconds, so that each retrieve is cold.
+
+Nothing is wiped while a retrieve is measured, as with any real setting.
+"""
+FORGOTTEN = 4.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,40 @@ async def test_what_is_refused_is_swallowed_without_being_held() -> None:  # R18
             tracemalloc.stop()
 
 
+async def test_what_is_promised_is_answered_once_and_waits_for_the_last_fragment_but_for_no_handler() -> None:
+    promised, answered = asyncio.Event(), asyncio.Event()
+
+    async def promise(incoming: IncomingStore) -> int:
+        await incoming.peek(1)
+        incoming.promise(0xB000)
+        promised.set()
+        await answered.wait()
+        await swallow(incoming)
+        return 0
+
+    async with calling(promise) as (_, peer):
+        request = store_request(data=bytes(60_000))
+        await peer.send(request[:-10_000])
+        await asyncio.wait_for(promised.wait(), 5)
+        assert not peer.commands
+        await peer.send(request[-10_000:])
+        assert (await peer.recv_message()).command["status"] == 0xB000
+        answered.set()
+        await peer.send(store_request(2))
+        assert (await peer.recv_message()).command["message_id_being_responded_to"] == 2
+
+
+async def test_a_promise_is_not_kept_for_what_was_discarded() -> None:
+    async def think_better_of_it(incoming: IncomingStore) -> int:
+        incoming.promise(0)
+        incoming.discard()
+        return 0xA700
+
+    async with calling(think_better_of_it) as (_, peer):
+        await peer.send(store_request(data=bytes(60_000)))
+        assert (await peer.recv_message()).command["status"] == 0xA700
+
+
 async def test_who_reads_what_is_discarded_does_not_take_it_for_whole() -> None:
     told = asyncio.get_running_loop().create_future()
 

@@ -8,7 +8,8 @@ from typing import Any, Self
 from gateway.dataset.query import Selection
 from gateway.deadline import Deadline
 from gateway.dimse.suboperations import SubOperations
-from gateway.federation.retrieve import FederatedRetrieve, Retrieval
+from gateway.federation.retrieval import Retrieval
+from gateway.federation.retrieve import FederatedRetrieve
 from gateway.region.inbox import Receiver
 from gateway.spool.spool import Spool
 from tests.federation.scripted_region import Holdings, ScriptedRegion
