@@ -1,6 +1,5 @@
 """The ``gateway`` command, of which each part is imported when it is asked for."""
 
-import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -11,9 +10,10 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from gateway.errors import ConfigError, GatewayError
+from gateway.errors import ConfigError, GatewayError, NotFound
 
 USAGE: Final = 2
+NONE: Final = 4
 
 MODULES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -79,7 +79,7 @@ def _gateway() -> None:
 
 
 def main() -> None:
-    """Run the command; a mistake in its input is told in plain words, with exit code 2."""
+    """Run the command; a mistake in its input is told in plain words, with exit code 2, what is not there with 4."""
     try:
         app()
     except ConfigError as error:
@@ -87,4 +87,4 @@ def main() -> None:
         sys.exit(USAGE)
     except GatewayError as error:
         sys.stderr.write(f"{error}\n")
-        sys.exit(os.EX_SOFTWARE)
+        sys.exit(USAGE if 400 <= error.http_status < 500 and not isinstance(error, NotFound) else NONE)

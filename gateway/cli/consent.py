@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import orjson
 import typer
@@ -18,12 +18,13 @@ from gateway.access.database import ConsentDatabase
 from gateway.access.directive import FOREVER, Rule
 from gateway.access.fhir_consent import ConsentResources, moment
 from gateway.assembly import consent_naming
+from gateway.cli.output import tell
 from gateway.cli.recording import local_user, recorder
 from gateway.config import settings
 from gateway.config.settings import Settings
 from gateway.dataset.patient import PatientIdentifier
 from gateway.deadline import Deadline
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, InvalidResource
 from gateway.federation.identity_source import identity_source
 from gateway.federation.issuers import Issuer, Issuers
 
@@ -55,6 +56,16 @@ class Desk:
             raise ConfigError(f"{text!r} names no patient: write ISSUER|VALUE, such as ON-HCN|1234567890")
         return PatientIdentifier(self.resources.naming.issuer(issuer), value)
 
+    def check(self, patient: PatientIdentifier, document: Mapping[str, Any]) -> None:
+        """Refuse what would be kept and never hold; it is what a caller of the API would hear."""
+        naming = self.resources.naming
+        try:
+            ConsentResources(replace(naming, known=())).read(document)
+        except InvalidResource as error:
+            raise ConfigError(str(error)) from error
+        if naming.known and patient.issuer not in naming.known:
+            tell(f"no issuer {patient.issuer} is in the settings: it holds only where a region's profile names it")
+
 
 @app.command()
 def add(
@@ -79,6 +90,7 @@ def add(
     async def placed(desk: Desk) -> str:
         whose = desk.patient(patient)
         document = desk.resources.directive(whose, rule, time.time())
+        desk.check(whose, document)
         return (await desk.consents.place(local_user(), whose, [rule], document)).id
 
     print(_run(config, placed))
