@@ -270,9 +270,10 @@ class LimitExceeded(GatewayError):
     http_status = 413
     dimse_status = 0xA700
 
-    def __init__(self, message: str, *, limit: str) -> None:
+    def __init__(self, message: str, *, limit: str, federation_status: str = "") -> None:
         super().__init__(message)
         self.limit = limit
+        self.federation_status = federation_status
 
 
 class QueueFull(GatewayError):
@@ -349,6 +350,13 @@ class NotFound(RequestError):
     def __init__(self, message: str, *, federation_status: str = "") -> None:
         super().__init__(message)
         self.federation_status = federation_status
+
+
+class Gone(NotFound):
+    """Regions held what was asked for, and all of them answered that they hold it no more (PS3.18 8.5)."""
+
+    slug = "gone"
+    http_status = 410
 
 
 class MethodNotAllowed(RequestError):

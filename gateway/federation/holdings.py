@@ -84,6 +84,10 @@ class Holdings:
                 return holding, wanted
         return None
 
+    def last_of(self, study: str) -> "Subject | None":
+        """Return whose a study was that is known to have been there."""
+        return self._subjects.get(study)
+
     def whose(self, study: str, subject: "Subject | None") -> "tuple[Subject, ...]":
         """Return whose a study is and, where that is not the same, whose it was by those who brought what is at hand.
 

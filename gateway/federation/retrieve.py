@@ -12,7 +12,7 @@ from typing import Self
 from gateway.access.permit import UNRESTRICTED, Block, Permit
 from gateway.dataset.query import Selection
 from gateway.deadline import Deadline
-from gateway.errors import GatewayError, IncompleteRetrieve, NotFound, RegionMissing, SpoolFull, Stalled
+from gateway.errors import GatewayError, Gone, IncompleteRetrieve, NotFound, RegionMissing, SpoolFull, Stalled
 from gateway.events import Observer, RetrieveBegun
 from gateway.federation.bringing import Bringing, RetrievableRegion
 from gateway.federation.flights import Flight
@@ -128,7 +128,13 @@ class FederatedRetrieve:
         subscription = flight.subscribe(selection)
         retrieval: Retrieval | None = None
         try:
-            await _planned(flight, deadline)
+            try:
+                await _planned(flight, deadline)
+            except NotFound as error:
+                if await self._may_know(selection.study, permit):
+                    text = "the regions that held this study hold it no more"
+                    raise Gone(text, federation_status=error.federation_status) from None
+                raise
             standing = Standing(flight, permit, permit.generation)
             standing.hidden = await self._allow(flight, permit, deadline, at_hand=source != "region")
             refuse = partial(self._refuse, selection, deadline)
@@ -143,6 +149,15 @@ class FederatedRetrieve:
                 await self._given_up(flight)
             if retrieval is not None:
                 await told(flight, permit, retrieval.arrived, whole=subscription.is_satisfied)
+
+    async def _may_know(self, study: str, permit: Permit) -> bool:
+        """Whether a study that no region holds was there, and this caller might have had it."""
+        subject = self._holdings.last_of(study)
+        if subject is None or permit.breaking is not None:
+            return False
+        if not permit.restricted:
+            return True
+        return not any(await permit.blocks((subject,))) and not any(await permit.hidden((subject,)))
 
     async def _allow(self, flight: Flight, permit: Permit, deadline: Deadline, *, at_hand: bool) -> Mapping[str, Block]:
         """Do as ``allow`` does; a study that is said not to be there takes as long to be not found as any other."""

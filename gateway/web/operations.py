@@ -42,6 +42,7 @@ _SEARCH: Final = (
 )
 _RETRIEVE: Final = (
     *_FEDERATED,
+    errors.Gone,
     *(errors.RegionError, errors.IncompleteRetrieve, errors.DatasetError, errors.Unreachable, errors.Stalled),
     *(errors.RangeNotSatisfiable, errors.SpoolFull, errors.WorkersBusy, errors.WorkFailed, errors.SpoolDamaged),
 )

@@ -25,6 +25,7 @@ from gateway.errors import (
     Unauthenticated,
 )
 from gateway.events import REQUEST, Event, Observer
+from gateway.federation.completeness import LIMITED
 from gateway.web.authentication import challenge
 from gateway.web.completeness import field_value
 
@@ -38,9 +39,15 @@ UNCACHED = (b"cache-control", b"private, no-store")
 """What every answer says that does not say better."""
 
 
-def region_missing(completeness: "Completeness") -> RegionMissing:
-    """Return the error for a caller who wants all or nothing."""
+def region_missing(completeness: "Completeness") -> GatewayError:
+    """Return the error for a caller who wants all or nothing: to ask again later, or for less."""
     names = ", ".join(state.region for state in completeness.missing)
+    if all(state.state == LIMITED for state in completeness.missing):
+        return LimitExceeded(
+            f"{names} has more matches than are taken from one region: narrow the search",
+            limit="max_matches_per_region",
+            federation_status=completeness.header(),
+        )
     text = f"no complete answer from {names}; without Prefer: handling=strict the rest is sent"
     return RegionMissing(text, federation_status=completeness.header())
 

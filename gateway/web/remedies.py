@@ -79,6 +79,10 @@ REMEDIES: Final[Mapping[str, Remedy]] = MappingProxyType(
                 "See Federation-Status: a region that is missing there may hold it.",
             ),
         ),
+        "gone": Remedy(
+            (_CALLER,),
+            ("Search for the patient's studies again: its regions have deleted the study, or gave it new UIDs.",),
+        ),
         "method-not-allowed": Remedy((_CALLER,), ("Use one of the methods that Allow lists.",)),
         "not-acceptable": Remedy((_CALLER,), ("Name one of the media types in the problem's “available” in Accept.",)),
         "unsupported-media-type": Remedy(

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from gateway.access.permit import Permit
+from gateway.access.principal import Principal, Transaction
+from gateway.dataset.patient import PatientIdentifier
 from gateway.dataset.query import Level, Selection
 from gateway.deadline import Deadline
 from gateway.dimse.suboperations import SubOperations
@@ -15,6 +18,7 @@ from gateway.errors import (
     Aborted,
     DimseFailure,
     GatewayError,
+    Gone,
     IncompleteRetrieve,
     NoRegionAnswered,
     NotFound,
@@ -241,3 +245,44 @@ async def test_another_patients_instances_are_named_and_do_not_come() -> None:
     assert province.uids == CT["1"]["1.1"]
     assert province.completeness == "a;state=complete;instances=3, b;state=identity-conflict"
     assert stranger.told == []
+
+
+# --- a study that was there
+
+
+async def test_a_study_that_its_regions_have_deleted_is_gone_and_one_that_nobody_had_is_not_found() -> None:
+    first, second = holding("A", dict(CT)), holding("B", {})
+    async with Province(first, second) as province:
+        await province.read()
+        await asyncio.sleep(61.0)
+        first.holdings = {}
+        with pytest.raises(Gone) as error:
+            await province.read()
+        assert error.value.federation_status == "a;state=complete;instances=0, b;state=complete;instances=0"
+        with pytest.raises(NotFound) as unknown:
+            await province.read(Selection("2"))
+        assert unknown.type is NotFound
+
+
+async def test_a_study_is_not_gone_while_a_region_that_may_hold_it_is_silent() -> None:
+    first, second = holding("A", dict(CT)), holding("B", {})
+    async with Province(first, second) as province:
+        await province.read()
+        await asyncio.sleep(61.0)
+        first.holdings = {}
+        second.failures[Level.STUDY] = 0, Refused("no")
+        with pytest.raises(RegionMissing):
+            await province.read()
+
+
+async def test_that_a_study_was_there_is_not_told_to_a_caller_who_might_not_have_had_it() -> None:
+    region = holding("A", dict(CT))
+    stranger = Permit(Principal("dr", patient=PatientIdentifier("X", "9")), Transaction.RETRIEVE)
+    async with Province(region) as province:
+        await province.read()
+        await asyncio.sleep(61.0)
+        region.holdings = {}
+        with pytest.raises(NotFound) as error:
+            async with province.federation.retrieve(STUDY, Deadline.after(60), permit=stranger):
+                pytest.fail("a study that nobody holds was found")
+        assert error.type is NotFound

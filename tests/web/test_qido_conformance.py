@@ -6,6 +6,7 @@ How values match and what rows must hold is decided below: tests/dataset and tes
 import pytest
 
 from gateway.dataset.query import Level, Query, Row, TagPath
+from gateway.federation.completeness import RegionState
 from tests.web.fakes import ONE_MISSING, SEARCHED, FakeSearch, gateway, study_row
 
 
@@ -36,6 +37,22 @@ async def test_10_6_1_1_all_six_resources_are_searched(
 ) -> None:
     query = await asked(path)
     assert (query.level, query.study, query.series) == (level, study, series)
+
+
+# --- response (10.6.3)
+
+
+async def test_10_6_3_1_too_broad_for_a_caller_who_wants_all_or_nothing_is_413_that_says_what_to_do() -> None:
+    states = (RegionState("neodin", "complete", 1), RegionState("hdirs", "limited", 10_000))
+    async with gateway(FakeSearch([study_row()], states=states)) as web:
+        answer = await web.client.get("/studies", headers={"Prefer": "handling=strict"})
+        lenient = await web.client.get("/studies")
+    assert answer.status_code == 413
+    assert "hdirs" in answer.json()["detail"]
+    assert "narrow the search" in answer.json()["detail"]
+    assert answer.headers["federation-status"] == "neodin;state=complete;matches=1, hdirs;state=limited;matches=10000"
+    assert "retry-after" not in answer.headers
+    assert (lenient.status_code, len(lenient.json())) == (200, 1)
 
 
 # --- attribute matching (8.3.4.1)

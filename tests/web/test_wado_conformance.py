@@ -21,7 +21,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from gateway.errors import LimitExceeded, NotFound
+from gateway.errors import Gone, LimitExceeded, NotFound
 from tests.web.fakes import SERIES, STUDY, FakeRetrieve, FakeSearch, gateway
 from tests.web.wado import (
     INSTANCE_PATH,
@@ -370,6 +370,12 @@ async def test_10_4_3_what_is_too_large_is_413() -> None:
     error = LimitExceeded("the instance has more than 10 bytes to decode", limit="job_mib")
     async with gateway(retrieve=FakeRetrieve([error])) as web:
         assert (await web.client.get(INSTANCE_PATH)).status_code == 413
+
+
+async def test_8_5_a_study_known_to_be_deleted_is_410() -> None:
+    async with gateway(retrieve=FakeRetrieve([Gone("it is held no more")])) as web:
+        answer = await web.client.get(f"/studies/{STUDY}")
+    assert (answer.status_code, answer.json()["title"]) == (410, "Gone")
 
 
 async def test_8_5_range_of_a_document_is_206_and_beyond_it_416() -> None:
