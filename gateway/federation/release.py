@@ -114,7 +114,10 @@ class Release:
     ) -> Allowed:
         """Tell what of some rows a caller may have, once the audit trail has what he may not."""
         blocks = await permit.blocks(subjects)
-        await record_withheld(permit, subjects, blocks)
+        if any(blocks):
+            await record_withheld(permit, subjects, blocks)
+        elif not permit.directives.selective:
+            return Allowed(list(rows), {}, frozenset(), (), complete=True)
         left = [at for at, block in enumerate(blocks) if block is None]
         hidden = await permit.hidden([subjects[at] for at in left])
         if not any(hidden):
