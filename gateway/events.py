@@ -21,6 +21,7 @@ class Request:
         sampled: whether the caller wants the trace recorded.
         problem: slug of the error that answers it.
         via: the gateways that it came through (RFC 9110 7.6.3).
+        limit: name of the limit that it went beyond, where it did.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Request:
     sampled: bool = True
     problem: str = ""
     via: tuple[str, ...] = ()
+    limit: str = ""
 
 
 REQUEST: Final[ContextVar[Request | None]] = ContextVar("request", default=None)
@@ -100,6 +102,19 @@ class RetrieveBegun(Event):
     """
 
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveRepeated(Event):
+    """A region was asked by UID for instances that should have come before (trap 1).
+
+    Attributes:
+        region: the region's name.
+        holder: "other" where another one had not brought them, "same" where it had not itself.
+    """
+
+    region: str
+    holder: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +251,19 @@ class DeliveryQuarantined(Event):
 
     region: str
     status: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditWritten(Event):
+    """Records of the audit log are on disk.
+
+    Attributes:
+        height: of the hash chain, which is the sequence number of its last record.
+        waiting: records that came meanwhile.
+    """
+
+    height: int
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,8 +135,7 @@ class Consents:
         Raises:
             ConsentUnavailable: it has not been known for too long what patients direct.
         """
-        if self.fault():
-            raise ConsentUnavailable("what patients have directed cannot be read: nothing is released")
+        self._check_known()
         permitted = self._policy.default == "permit"
         if permitted and not self._index.concerns(patients):
             return None
@@ -151,6 +150,36 @@ class Consents:
         if chosen.rule.effect == "permit":
             return None
         return Block(chosen.rule.level, chosen.consent, self._notice)
+
+    @property
+    def selective(self) -> bool:
+        """Whether anybody has directed something about a single document."""
+        return self._index.selective
+
+    def hidden(
+        self, principal: Principal, patients: frozenset[PatientIdentifier], study: StudyKey
+    ) -> Mapping[str, Block]:
+        """Return why documents of a study are withheld though the study is not, by their SOP Instance UID.
+
+        Raises:
+            ConsentUnavailable: it has not been known for too long what patients direct.
+        """
+        self._check_known()
+        now, consents = self._clock(), list(self._index.of(patients))
+        named = {rule.document for one in consents for rule in one.rules if rule.document}
+        if not named or any(one.override is not None and one.override.permits(principal, now) for one in consents):
+            return {}
+        directives = [Directive(one.id, rule) for one in consents for rule in one.rules]
+        found: dict[str, Block] = {}
+        for document in named:
+            chosen = decisive(one for one in directives if one.rule.applies(principal, study, now, document))
+            if chosen is not None and chosen.rule.document and chosen.rule.effect == "deny":
+                found[document] = Block(chosen.rule.level, chosen.consent, self._notice)
+        return found
+
+    def _check_known(self) -> None:
+        if self.fault():
+            raise ConsentUnavailable("what patients have directed cannot be read: nothing is released")
 
     # --- changes
 

@@ -19,7 +19,7 @@ class Level(StrEnum):
     DOMAIN = "domain"
     """All records, for everybody."""
     RECORD = "record"
-    """One study with its reports."""
+    """One study with its reports, or one document of a study."""
     ORGANISATION = "organisation"
     """All who act for one organisation (HIC-Agent)."""
     PERSON = "person"
@@ -33,6 +33,7 @@ class Rule:
     Attributes:
         study: Study Instance UID.
         accession: Accession Number, which a study shares with its reports; beside ``study``, either will do.
+        document: SOP Instance UID of the one instance of the study that is meant, such as a report.
         organisation: under whose authority the caller acts.
         person: the caller's registration, such as "cpso:123".
         begins: seconds since the epoch, included.
@@ -46,6 +47,7 @@ class Rule:
     person: str = ""
     begins: float = 0.0
     ends: float = FOREVER
+    document: str = ""
 
     @property
     def level(self) -> Level:
@@ -58,12 +60,12 @@ class Rule:
 
     @property
     def of_a_record(self) -> bool:
-        """Whether it is about one study only."""
+        """Whether it is about one study only, or one document of it."""
         return bool(self.study or self.accession)
 
-    def applies(self, principal: Principal, study: StudyKey, now: float) -> bool:
-        """Whether it says anything about a caller and a study at a time."""
-        if not self.begins <= now < self.ends:
+    def applies(self, principal: Principal, study: StudyKey, now: float, document: str = "") -> bool:
+        """Whether it says anything about a caller and a study at a time, or about a document of the study."""
+        if not self.begins <= now < self.ends or (self.document and self.document != document):
             return False
         if self.person and self.person != principal.person:
             return False
@@ -78,9 +80,14 @@ class Rule:
         """How narrowly it says whom it is about."""
         return 2 * bool(self.person) + bool(self.organisation)
 
+    @property
+    def what(self) -> int:
+        """How narrowly it says what it is about."""
+        return self.of_a_record + bool(self.document)
+
     def narrower_than(self, other: "Rule") -> bool:
         """Whether it is more specific: narrower in whom or in what, and wider in neither."""
-        mine, its = (self.who, self.of_a_record), (other.who, other.of_a_record)
+        mine, its = (self.who, self.what), (other.who, other.what)
         return mine != its and mine[0] >= its[0] and mine[1] >= its[1]
 
 

@@ -26,8 +26,10 @@ DICOM_UID: Final = "urn:dicom:uid"
 IDENTIFIER_TYPE: Final = "http://terminology.hl7.org/CodeSystem/v2-0203"
 
 _UID: Final = re.compile(r"(urn:oid:)?(?P<uid>[0-9]+(\.[0-9]+)*)")
+_INSTANCE: Final = re.compile(r"(.*/)?studies/(?P<study>[0-9.]+)/(series/[0-9.]+/)?instances/(?P<instance>[0-9.]+)")
 _OF_A_PROVISION: Final = frozenset({"id", "type", "period", "actor", "data", "provision"})
-_ABOUT_RECORDS: Final = frozenset({"ImagingStudy", "DiagnosticReport", "ServiceRequest", "DocumentReference"})
+_DOCUMENTS: Final = frozenset({"DiagnosticReport", "DocumentReference"})
+_ABOUT_RECORDS: Final = _DOCUMENTS | {"ImagingStudy", "ServiceRequest"}
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2}))?")
 
 
@@ -156,8 +158,10 @@ class ConsentResources:
             fault.add(f"{where}.{key}", "is not enforced here: leave it out, or what is directed would not hold")
         actors = [self._actor(x, f"{where}.actor[{n}]", fault) for n, x in _numbered(provision, "actor", where, fault)]
         records = [_record(x, f"{where}.data[{n}]", fault) for n, x in _numbered(provision, "data", where, fault)]
-        for (organisation, person), (study, accession) in product(actors or [("", "")], records or [("", "")]):
-            yield Rule(effect, study, accession, organisation, person, *lasting)
+        for (organisation, person), (study, accession, document) in product(
+            actors or [("", "")], records or [("", "", "")]
+        ):
+            yield Rule(effect, study, accession, organisation, person, *lasting, document)
 
     def _actor(self, actor: Any, where: str, fault: _Fault) -> tuple[str, str]:
         """Return the organisation and the person that an actor is, of which one is empty."""
@@ -234,8 +238,13 @@ class ConsentResources:
             for kind, value, system in named
             if value
         ]
-        data = []
-        if rule.study:
+        data: list[Json] = []
+        if rule.document:
+            uid = {"system": DICOM_UID, "value": f"urn:oid:{rule.document}"}
+            where = f"studies/{rule.study}/instances/{rule.document}"
+            document = {"type": "DocumentReference", "reference": where, "identifier": uid}
+            data.append({"meaning": "instance", "reference": document})
+        elif rule.study:
             uid = {"system": DICOM_UID, "value": f"urn:oid:{rule.study}"}
             data.append({"meaning": "instance", "reference": {"type": "ImagingStudy", "identifier": uid}})
         if rule.accession:
@@ -309,22 +318,39 @@ def _check_frame(resource: Json, fault: _Fault) -> None:
         fault.add("Consent.dateTime", "says when it was given")
 
 
-def _record(data: Any, where: str, fault: _Fault) -> tuple[str, str]:
-    """Return the Study Instance UID and the Accession Number that a record is named by, of which one is empty."""
+def _record(data: Any, where: str, fault: _Fault) -> tuple[str, str, str]:
+    """Return what a record is named by: Study Instance UID or Accession Number, and a document's SOP Instance UID."""
     reference = data.get("reference") if isinstance(data, dict) else None
     if not isinstance(data, dict) or data.get("meaning") != "instance":
         fault.add(f"{where}.meaning", 'is "instance"')
     system, value = _identifier(reference)
     kind = reference.get("type") if isinstance(reference, dict) else None
+    if kind in _DOCUMENTS and isinstance(reference, dict) and "reference" in reference:
+        return _document(reference["reference"], system, value, where, fault)
     if kind not in _ABOUT_RECORDS or not value:
         fault.add(f"{where}.reference", f"has an identifier, and a type of {', '.join(sorted(_ABOUT_RECORDS))}")
-        return "", ""
+        return "", "", ""
     if system == DICOM_UID:
         uid = _UID.fullmatch(value)
         if uid is None or kind != "ImagingStudy":
-            fault.add(f"{where}.reference.identifier", "is a Study Instance UID, of type ImagingStudy")
-        return (uid["uid"] if uid else ""), ""
-    return "", value
+            told = (
+                "is a Study Instance UID, of type ImagingStudy: a document is named by its URL, as reference.reference"
+            )
+            fault.add(f"{where}.reference.identifier", told)
+        return (uid["uid"] if uid else ""), "", ""
+    return "", value, ""
+
+
+def _document(url: Any, system: str, value: str, where: str, fault: _Fault) -> tuple[str, str, str]:
+    """Read the Retrieve URL (0008,1190) of a document; an identifier beside it is its SOP Instance UID."""
+    named = _INSTANCE.fullmatch(url) if isinstance(url, str) else None
+    if named is None:
+        fault.add(f"{where}.reference.reference", "is the URL of an instance, .../studies/UID/series/UID/instances/UID")
+        return "", "", ""
+    uid = _UID.fullmatch(value)
+    if (system or value) and (system != DICOM_UID or uid is None or uid["uid"] != named["instance"]):
+        fault.add(f"{where}.reference.identifier", f"is of system {DICOM_UID}, and the instance that the URL names")
+    return named["study"], "", named["instance"]
 
 
 def _span(period: Any, where: str, fault: _Fault) -> tuple[float, float]:

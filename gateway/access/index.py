@@ -23,6 +23,12 @@ class Index:
         self._of: dict[PatientIdentifier, dict[str, Consent]] = {}
         self._patients: dict[str, PatientIdentifier] = {}
         self._turns: list[float] = []
+        self._selective: set[str] = set()
+
+    @property
+    def selective(self) -> bool:
+        """Whether any of them is about single documents."""
+        return bool(self._selective)
 
     def __len__(self) -> int:
         return len(self._patients)
@@ -44,6 +50,8 @@ class Index:
             if consent.status == ACTIVE and consent.ends > now:
                 self._of.setdefault(consent.patient, {})[consent.id] = replace(consent, document=_NOTHING)
                 self._patients[consent.id] = consent.patient
+                if any(rule.document for rule in consent.rules):
+                    self._selective.add(consent.id)
                 for at in consent.turns:
                     if at > now:
                         heapq.heappush(self._turns, at)
@@ -58,6 +66,7 @@ class Index:
         self.generation += passed
 
     def _forget(self, consent: str) -> None:
+        self._selective.discard(consent)
         patient = self._patients.pop(consent, None)
         if patient is not None:
             del self._of[patient][consent]

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Final, Protocol
 
 from gateway.access.principal import Principal, Transaction
@@ -72,11 +71,21 @@ class Directives(Protocol):
             study: the study.
         """
 
+    @property
+    def selective(self) -> bool:
+        """Whether there is any directive about a single document."""
+
+    def hidden(
+        self, principal: Principal, patients: frozenset[PatientIdentifier], study: StudyKey
+    ) -> Mapping[str, Block]:
+        """Return why documents of a study are withheld though the study is not, by their SOP Instance UID."""
+
 
 class NoDirectives:
     """Nobody has placed a directive."""
 
     active: Final = False
+    selective: Final = False
     generation: Final = 0
 
     def blocked(
@@ -87,6 +96,15 @@ class NoDirectives:
     ) -> Block | None:
         """Withhold nothing."""
         return None
+
+    def hidden(
+        self,
+        principal: Principal,  # noqa: ARG002
+        patients: frozenset[PatientIdentifier],  # noqa: ARG002
+        study: StudyKey,  # noqa: ARG002
+    ) -> Mapping[str, Block]:
+        """Withhold nothing."""
+        return {}
 
 
 class Identities(Protocol):
@@ -188,15 +206,45 @@ class Permit:
             RequestError: an override is asked for, and it is not one patient who withholds.
         """
         whose, found = await self._decided(subjects)
-        if self.breaking is None:
-            return found
-        withheld = {whose[at] for at, block in enumerate(found) if block is not None and block.overridable}
-        if not withheld:
-            return found
-        if len(withheld) > 1 or not next(iter(withheld)):
+        if await self._overridden(whose, [block is not None and block.overridable for block in found]):
+            found = (await self._decided(subjects))[1]
+        return found
+
+    async def hidden(self, subjects: Sequence[Subject]) -> list[Mapping[str, Block]]:
+        """Return why documents of each study are withheld, by their SOP Instance UID; the study itself is not.
+
+        Raises:
+            RequestError: an override is asked for, and it is not one patient who withholds.
+        """
+        if not self.directives.selective:
+            return [{} for _ in subjects]
+        whose = await self._of_each(subjects)
+        found = self._hidden(subjects, whose)
+        if await self._overridden(whose, list(map(bool, found))):
+            found = self._hidden(subjects, whose)
+        return found
+
+    def _hidden(
+        self, subjects: Sequence[Subject], whose: Sequence[frozenset[PatientIdentifier]]
+    ) -> list[Mapping[str, Block]]:
+        of = zip(subjects, whose, strict=True)
+        return [self.directives.hidden(self.principal, patients, subject.study) for subject, patients in of]
+
+    async def _overridden(self, whose: Sequence[frozenset[PatientIdentifier]], withheld: Sequence[bool]) -> bool:
+        """Begin an override where one is asked for and something is withheld; return whether it has begun."""
+        patients = {one for one, hidden in zip(whose, withheld, strict=True) if hidden}
+        if self.breaking is None or not patients:
+            return False
+        if len(patients) > 1 or not next(iter(patients)):
             raise RequestError("an override is of one patient's directives: name one by PatientID or StudyInstanceUID")
-        await self.breaking(self.principal, next(iter(withheld)))
-        return (await self._decided(subjects))[1]
+        await self.breaking(self.principal, next(iter(patients)))
+        return True
+
+    async def _of_each(self, subjects: Sequence[Subject]) -> list[frozenset[PatientIdentifier]]:
+        """Return all identifiers of the patient of each study."""
+        known = frozenset[PatientIdentifier]().union(*(subject.patients for subject in subjects))
+        everyone = await self.identities.everyone(known)
+        return [subject.patients.union(*(everyone[one] for one in subject.patients)) for subject in subjects]
 
     async def _decided(
         self, subjects: Sequence[Subject]
@@ -207,13 +255,11 @@ class Permit:
             OF_ANOTHER_PATIENT if bound is not None and bound.isdisjoint(subject.patients) else None
             for subject in subjects
         ]
-        whose = [subject.patients for subject in subjects]
         if not self.directives.active:
-            return whose, found
-        everyone = await self.identities.everyone(frozenset(chain.from_iterable(whose)))
+            return [subject.patients for subject in subjects], found
+        whose = await self._of_each(subjects)
         for at, subject in enumerate(subjects):
             if found[at] is None:
-                whose[at] = subject.patients.union(*(everyone[one] for one in subject.patients))
                 found[at] = self.directives.blocked(self.principal, whose[at], subject.study)
         return whose, found
 

@@ -15,7 +15,7 @@ from gateway.audit.chain import dump
 from gateway.audit.record import Event, Outcome, Record
 from gateway.audit.writer import LogWriter
 from gateway.errors import AuditUnavailable
-from gateway.events import AuditAnchorFailed, AuditFailed, Observer, unobserved
+from gateway.events import AuditAnchorFailed, AuditFailed, AuditWritten, Observer, unobserved
 
 MOST_WAITING: Final = 100_000
 """Records that no disk has yet; further ones are refused."""
@@ -162,6 +162,7 @@ class AuditLog:
         error = writing.exception()
         if error is None:
             self.is_writable = True
+            self._observe(AuditWritten(self._writer.head.seq, len(self._waiting)))
             for one in batch:
                 if not one.written.done():
                     one.written.set_result(None)

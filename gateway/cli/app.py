@@ -1,6 +1,5 @@
 """The ``gateway`` command, of which each part is imported when it is asked for."""
 
-import os
 import sys
 from importlib import import_module
 from typing import Any, Final
@@ -9,9 +8,10 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from gateway.errors import ConfigError, GatewayError
+from gateway.errors import ConfigError, GatewayError, NotFound
 
 USAGE: Final = 2
+NONE: Final = 4
 
 COMMANDS: Final = (
     *("serve", "demo", "viewer", "check", "doctor", "region", "find", "fetch", "send", "queue"),
@@ -63,7 +63,7 @@ def _gateway() -> None:
 
 
 def main() -> None:
-    """Run the command; a mistake in its input is told in plain words, with exit code 2."""
+    """Run the command; a mistake in its input is told in plain words, with exit code 2, what is not there with 4."""
     try:
         app()
     except ConfigError as error:
@@ -71,4 +71,4 @@ def main() -> None:
         sys.exit(USAGE)
     except GatewayError as error:
         sys.stderr.write(f"{error}\n")
-        sys.exit(os.EX_SOFTWARE)
+        sys.exit(USAGE if 400 <= error.http_status < 500 and not isinstance(error, NotFound) else NONE)

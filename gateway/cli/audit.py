@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
 import typer
@@ -26,6 +26,8 @@ from gateway.audit.report import Report
 from gateway.audit.running import anchors
 from gateway.audit.segments import entries, writers
 from gateway.audit.verify import Verdict, verify
+from gateway.cli.options import Json
+from gateway.cli.output import print_json
 from gateway.cli.recording import own_log
 from gateway.config import settings
 from gateway.config.settings import Settings
@@ -70,16 +72,26 @@ class Administrator:
 
 
 @app.command("verify")
-def verify_(config: Config = None, folder: Folder = None) -> None:
+def verify_(config: Config = None, folder: Folder = None, as_json: Json = False) -> None:
     """Check the chain of each writer and its anchors; name the first broken record. Exit code 1 if there is one."""
     chosen, log = _settings(config, folder)
     verdicts = []
     for one in writers(log):
         began = time.monotonic()
         verdicts.append(verify(one, anchors(chosen.audit)))
-        _tell(verdicts[-1], time.monotonic() - began)
+        if not as_json:
+            _tell(verdicts[-1], time.monotonic() - began)
+    if as_json:
+        print_json([*map(_described, verdicts)])
     if any(verdict.fault for verdict in verdicts):
         sys.exit(BROKEN)
+
+
+def _described(verdict: Verdict) -> dict[str, Any]:
+    fault = verdict.fault
+    told = ("writer", "records", "anchors", "recovered", "unfinished")
+    where = fault and {"file": str(fault.file), "line": fault.line, "seq": fault.seq, "why": fault.why}
+    return {**{name: getattr(verdict, name) for name in told}, "fault": where}
 
 
 def _tell(verdict: Verdict, seconds: float) -> None:

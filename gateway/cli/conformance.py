@@ -1,5 +1,6 @@
 """``gateway conformance``: the DICOM conformance statement, generated from the code, after PS3.2 Annex N."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -35,6 +36,7 @@ def markdown(found: Facts) -> str:
     template = (resources.files("gateway.cli") / "conformance.md.in").read_text(encoding="utf-8")
     tables = {name: "\n".join(_table(*made(found))) for name, made in _TABLES.items()}
     words = {
+        "contents": "\n".join(_contents(template)),
         "storage_count": str(len(found["storage_sop_classes"])),
         "region_root": found["dicomweb"][0]["also_below"],
         "decoded": _names(found["transfer_syntaxes"]["decoded"]),
@@ -47,12 +49,19 @@ def markdown(found: Facts) -> str:
     return Template(template).substitute({**tables, **words})
 
 
+def _contents(template: str) -> Iterator[str]:
+    """List the sections (PS3.2 N.2)."""
+    for marks, title in re.findall(r"^(##|###) (.+)$", template, re.MULTILINE):
+        anchor = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        yield f"{'  ' * (len(marks) - 2)}- [{title}](#{anchor})"
+
+
 Rows: TypeAlias = tuple[Sequence[str], Iterable[Sequence[str]]]
 
 
 def _services(found: Facts) -> Rows:
     rows = [(x["name"], _code(x["uid"]), _yes(x["scu"]), _yes(x["scp"])) for x in found["network_services"]]
-    storage = f"Storage: {len(found['storage_sop_classes'])} SOP Classes, section 9"
+    storage = f"Storage: {len(found['storage_sop_classes'])} SOP Classes, Annex A.A"
     return ("SOP Class", "UID", "SCU", "SCP"), [*rows, (storage, "", "Yes", "Yes")]
 
 
@@ -88,7 +97,7 @@ def _proposed(found: Facts) -> Rows:
 
 def _accepted(found: Facts) -> Rows:
     return ("Service", "SOP Classes", "Role", "Extended negotiation"), [
-        (x["service"], _names(x["sop_classes"]) or "Storage, section 9", x["role"], ", ".join(x["extended"]))
+        (x["service"], _names(x["sop_classes"]) or "Storage, Annex A.A", x["role"], ", ".join(x["extended"]))
         for x in found["acceptor"]
     ]
 

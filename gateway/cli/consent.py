@@ -1,9 +1,9 @@
 """``gateway consent``: what patients direct, beside a running gateway, which notices it within a second or two."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -16,12 +16,13 @@ from gateway.access.consenting import consent_database
 from gateway.access.consents import INACTIVE
 from gateway.access.directive import FOREVER, Rule
 from gateway.access.fhir_consent import ConsentResources, moment
+from gateway.cli.output import tell
 from gateway.cli.recording import local_user, recorder
 from gateway.config import settings
 from gateway.config.settings import Settings
 from gateway.dataset.patient import PatientIdentifier
 from gateway.deadline import Deadline
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, InvalidResource
 from gateway.federation.identity_source import identity_source
 from gateway.federation.issuers import Issuers
 from gateway.federation.naming import consent_naming
@@ -54,6 +55,16 @@ class Desk:
             raise ConfigError(f"{text!r} names no patient: write ISSUER|VALUE, such as ON-HCN|1234567890")
         return PatientIdentifier(self.resources.naming.issuer(issuer), value)
 
+    def check(self, patient: PatientIdentifier, document: Mapping[str, Any]) -> None:
+        """Refuse what would be kept and never hold; it is what a caller of the API would hear."""
+        naming = self.resources.naming
+        try:
+            ConsentResources(replace(naming, known=())).read(document)
+        except InvalidResource as error:
+            raise ConfigError(str(error)) from error
+        if naming.known and patient.issuer not in naming.known:
+            tell(f"no issuer {patient.issuer} is in the settings: it holds only where a region's profile names it")
+
 
 @app.command()
 def add(
@@ -62,6 +73,7 @@ def add(
     permit: Annotated[bool, typer.Option("--permit/--deny", help="An exception, or what it is one of.")] = False,
     study: Annotated[str, typer.Option(help="Study Instance UID: of this record only.")] = "",
     accession: Annotated[str, typer.Option(help="Accession Number: of this record and its reports only.")] = "",
+    document: Annotated[str, typer.Option(help="SOP Instance UID: of this document of the study only.")] = "",
     organisation: Annotated[str, typer.Option(help="For those only who act for this organisation.")] = "",
     person: Annotated[str, typer.Option(help="For this person only, such as cpso:123.")] = "",
     begin: Annotated[str, typer.Option("--from", help="First day, such as 2026-01-31 (UTC).")] = "",
@@ -70,11 +82,14 @@ def add(
 ) -> None:
     """Place a directive for all records, or for one; for everybody, or for some; print its id."""
     span = _moment(begin) or 0.0, _moment(end, end=True) or FOREVER
-    rule = Rule("permit" if permit else "deny", study, accession, organisation, person, *span)
+    if document and (accession or not study):
+        raise ConfigError("--document names a document of a study: give its --study, and no --accession")
+    rule = Rule("permit" if permit else "deny", study, accession, organisation, person, *span, document)
 
     async def placed(desk: Desk) -> str:
         whose = desk.patient(patient)
         document = desk.resources.directive(whose, rule, time.time())
+        desk.check(whose, document)
         return (await desk.consents.place(local_user(), whose, [rule], document)).id
 
     print(_run(config, placed))

@@ -11,7 +11,7 @@ from gateway.deadline import Deadline
 from gateway.dimse.incoming import IncomingStore
 from gateway.dimse.suboperations import SubOperations
 from gateway.errors import GatewayError, IncompleteRetrieve, PartlyAnswered
-from gateway.events import Observer, RegionOperation
+from gateway.events import Observer, RegionOperation, RetrieveRepeated
 from gateway.federation.completeness import COMPLETE, RegionState
 from gateway.federation.flights import Flight
 from gateway.federation.locations import Holders, Part, Plan, Planner, by_instance
@@ -119,11 +119,12 @@ class Bringing:
             listed, fully = (part.holders, False) if found is None else ({**part.holders, **found}, True)
         others = dict.fromkeys(region for _, regions in listed.values() for region in regions)
         for region in [*(x for x in others if x != part.region), *([part.region] if again else [])]:
-            await self._bring_missing(region, part.selection.study, listed)
+            holder = "same" if region == part.region else "other"
+            await self._bring_missing(region, part.selection.study, listed, holder)
         whole = fully and all(map(self._flight.has, listed))
         return None if whole and (listed or isinstance(failure, IncompleteRetrieve)) else failure
 
-    async def _bring_missing(self, region: str, study: str, listed: Holders) -> None:
+    async def _bring_missing(self, region: str, study: str, listed: Holders, holder: str) -> None:
         """Ask a region by UID for those of the listed instances that it holds and that are not here."""
         series: dict[str, dict[str, tuple[str, Sequence[str]]]] = {}
         for uid, (of, regions) in listed.items():
@@ -131,6 +132,7 @@ class Bringing:
                 series.setdefault(of, {})[uid] = of, regions
         for of, holders in series.items():
             for part in by_instance(region, Selection(study, of), holders):
+                self._observer(RetrieveRepeated(region, holder))
                 await self._ask(region, part.selection, part.known)
                 self._tell(region, None)
 

@@ -1,6 +1,6 @@
 """Which regions answered: said in headers that a program can read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.errors import Loop, NotFound, PartlyAnswered, RegionMissing
 
@@ -71,7 +71,9 @@ def not_held(what: str, completeness: Completeness) -> NotFound | RegionMissing:
     To a caller who was shown a study a moment ago, its absence must not be told for certain while its region is down.
     """
     silent = [state.region for state in completeness.missing if state.state not in {LIMITED, CONFLICT}]
-    status = completeness.header()
+    # What a region gave of the rest is nobody's answer, and depends on who else asked.
+    states = (replace(state, count=None) if state.count else state for state in completeness.states)
+    status = replace(completeness, states=tuple(states)).header()
     if not silent:
         return NotFound(f"no region holds {what}", federation_status=status)
     text = f"no region that answered holds {what}, and {' and '.join(silent)} did not answer: ask again later"

@@ -1,9 +1,9 @@
 """What a search finds: all of it, a page of it, and how far it goes."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from gateway.access.permit import Subject
 from gateway.config.settings import SearchSettings
@@ -12,6 +12,10 @@ from gateway.errors import IdentityUnavailable
 from gateway.federation.completeness import Completeness
 from gateway.federation.derive import Gaps
 from gateway.federation.merge import Told
+from gateway.federation.remarks import Remarks
+
+if TYPE_CHECKING:
+    from gateway.federation.redaction import Redaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Findings:
         rows: in order; those of pages that were looked at are completed.
         held_by: Unique Key of each row to the ids of its holders.
         completeness: the state of each region.
-        warnings: what the caller should hear.
+        noted: what callers should hear.
         unavailable: why identifiers could not be resolved, where they could not.
         told: what each holder tells of what is below a study that several hold.
         gaps: what could not be derived.
@@ -51,12 +55,16 @@ class Findings:
         completing: held by the page that is being completed.
         whose: ids of the rows, as objects, to whose they are by the word of their regions.
         shown_of: the same, by what completed rows show.
+        redactions: ids of the rows, as objects, to what may be told of them.
+        withheld: studies that nothing may tell of.
+        emptied: regions of which no row is left without them.
+        notices: what the caller is told of that.
     """
 
     rows: list[Row]
     held_by: Mapping[str, tuple[str, ...]]
     completeness: Completeness
-    warnings: tuple[str, ...]
+    noted: Remarks
     unavailable: IdentityUnavailable | None
     told: Mapping[str, Told] = field(default_factory=dict)
     gaps: Gaps = field(default_factory=Gaps)
@@ -65,6 +73,15 @@ class Findings:
     completing: asyncio.Lock = field(default_factory=asyncio.Lock)
     whose: dict[int, Subject] = field(default_factory=dict)
     shown_of: dict[int, Subject] = field(default_factory=dict)
+    redactions: Mapping[int, "Redaction"] = field(default_factory=dict)
+    withheld: Collection[str] = ()
+    emptied: Collection[str] = ()
+    notices: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the caller should hear."""
+        return (*self.noted.warnings(self.withheld, self.emptied), *self.notices)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from gateway.dataset.query import Attribute, Level, Row
 from gateway.dataset.required import UNIQUE_KEYS
@@ -32,6 +32,9 @@ DATA_SET_WIDE = frozenset({"00080005", "00080201"})
 Holder: TypeAlias = tuple[Profile, Row]
 """A region that holds an entity, and its row of it."""
 
+Contradiction: TypeAlias = tuple[Literal["patient", "demographics"], str, str]
+"""Whether two regions name two patients, or differ about one; the region that is shown, and the other."""
+
 Told: TypeAlias = tuple[tuple[str, ...], ...]
 """What each holder of a study tells of the levels below it."""
 
@@ -46,6 +49,7 @@ class Merged:
         conflicts: (kept, suppressed) regions of each row left out because the patients do not cross-reference.
         discrepancies: (shown, other) regions whose rows of one patient differ in birth date or sex.
         told: what each holder tells of what is below a study that several hold, for those studies.
+        about: the Study Instance UIDs of each of ``conflicts`` and ``discrepancies``.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -53,6 +57,7 @@ class Merged:
     conflicts: list[tuple[str, str]] = field(default_factory=list)
     discrepancies: list[tuple[str, str]] = field(default_factory=list)
     told: dict[str, Told] = field(default_factory=dict)
+    about: dict[Contradiction, set[str]] = field(default_factory=dict)
 
 
 def merge(level: Level, answers: Iterable[tuple[Profile, Sequence[Row]]], links: Links = UNLINKED) -> Merged:
@@ -129,8 +134,15 @@ def _sorted_out(level: Level, holders: list[Holder], links: Links, merged: Merge
         return holders
     same, others = one_patient(holders, links)
     best, row = same[0]
-    merged.conflicts += [(best.id, profile.id) for profile, _ in others]
-    merged.discrepancies += [(best.id, x.id) for x, theirs in same[1:] if demographics_differ(row, theirs)]
+    differ = [(best.id, x.id) for x, theirs in same[1:] if demographics_differ(row, theirs)]
+    merged.conflicts += (conflicts := [(best.id, profile.id) for profile, _ in others])
+    merged.discrepancies += differ
+    if conflicts or differ:
+        study = str(first(row.get(UNIQUE_KEYS[level])))
+        for pair in conflicts:
+            merged.about.setdefault(("patient", *pair), set()).add(study)
+        for pair in differ:
+            merged.about.setdefault(("demographics", *pair), set()).add(study)
     return same
 
 

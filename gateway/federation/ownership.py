@@ -14,7 +14,7 @@ from gateway.federation.asking import MOST_UIDS, Answer, Regions
 from gateway.federation.completeness import COMPLETE
 from gateway.federation.identity import UNLINKED, Links
 from gateway.federation.kept import Kept
-from gateway.federation.merge import Holder, one_patient
+from gateway.federation.merge import Contradiction, Holder, one_patient
 from gateway.federation.paging import first
 from gateway.federation.patients import Patients
 from gateway.federation.questions import PATIENT_ID_KEY, WITH_ISSUER
@@ -47,10 +47,12 @@ class Parted:
     Attributes:
         rows: of each region, the best holder of a study before the others.
         conflicts: (kept, suppressed) regions of each study left out.
+        about: the Study Instance UIDs of each of these.
     """
 
     rows: list[tuple[Profile, Sequence[Row]]] = field(default_factory=list)
     conflicts: list[tuple[str, str]] = field(default_factory=list)
+    about: dict[Contradiction, set[str]] = field(default_factory=dict)
 
 
 class Ownership:
@@ -142,6 +144,8 @@ class Ownership:
                 _leave_out_the_silent(study, query, held, found.get(study, {}), told)
                 same, others = _of_one_patient(found.get(study, {}), held, links)
                 parted.conflicts += [(same[0].id, other.id) for other in others]
+                for other in others:
+                    parted.about.setdefault(("patient", same[0].id, other.id), set()).add(study)
                 ranked += [(profile, _rows_of(study, held[profile.id].rows, query)) for profile in same]
         parted.rows = ranked
         for answer in answers:

@@ -1,6 +1,6 @@
 """Whether a study that is retrieved may be given to its caller, and that the audit trail hears of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -20,8 +20,11 @@ OVERRIDABLE: Final = (
 )
 
 
-async def allow(flight: "Flight", permit: Permit) -> None:
+async def allow(flight: "Flight", permit: Permit) -> Mapping[str, Block]:
     """Hold whose a study is against a permit, and have the audit trail say that it is released.
+
+    Returns:
+        why single instances are not, by their SOP Instance UID.
 
     Raises:
         NotFound: it is not for this caller, to whom it is as if it were not there.
@@ -32,9 +35,23 @@ async def allow(flight: "Flight", permit: Permit) -> None:
         generation = permit.generation
         if block := await withheld(flight, permit):
             raise refusal(flight, block)
+        hidden = await documents(flight, permit)
         await permit.record("retrieve-begin", subjects=flight.subjects)
         if permit.generation == generation:
-            return
+            return hidden
+
+
+async def documents(flight: "Flight", permit: Permit) -> Mapping[str, Block]:
+    """Return why single instances of a study are withheld, by their SOP Instance UID."""
+    if not permit.restricted:
+        return {}
+    return {uid: block for found in await permit.hidden(flight.subjects) for uid, block in found.items()}
+
+
+async def deny(flight: "Flight", permit: Permit, block: Block) -> None:
+    """Have the audit trail say why something is withheld."""
+    event = "consent" if block.directive else "denied"
+    await permit.record(event, "denied", subjects=flight.subjects, reason=block.level, directive=block.directive)
 
 
 async def withheld(flight: "Flight", permit: Permit) -> Block | None:
@@ -44,22 +61,33 @@ async def withheld(flight: "Flight", permit: Permit) -> Block | None:
     blocks = await permit.blocks(flight.subjects) if flight.subjects else [OF_ANOTHER_PATIENT]
     block = next(filter(None, blocks), None)
     if block is not None:
-        event = "consent" if block.directive else "denied"
-        await permit.record(event, "denied", subjects=flight.subjects, reason=block.level, directive=block.directive)
+        await deny(flight, permit, block)
     return block
 
 
 def refusal(flight: "Flight", block: Block) -> GatewayError:
     """Return what a caller is told of a study that is withheld: that it is, or that it is not there."""
-    return ConsentBlocked(block.notice + OVERRIDABLE) if block.notice else not_held("this study", _nothing_of(flight))
+    return blocked(block) if block.notice else not_held("this study", _nothing_of(flight))
+
+
+def blocked(block: Block) -> ConsentBlocked:
+    """Return what a caller is told who is to know that something is withheld."""
+    return ConsentBlocked(block.notice + OVERRIDABLE)
 
 
 class Standing:
-    """Whether what was allowed when a retrieve began still is: directives may be placed while it is under way."""
+    """Whether what was allowed when a retrieve began still is: directives may be placed while it is under way.
 
-    __slots__ = ("_directives", "_flight", "_generation", "_permit")
+    Attributes:
+        hidden: why single instances are withheld, by their SOP Instance UID.
+        withheld: those of them that would have been given.
+    """
+
+    __slots__ = ("_directives", "_flight", "_generation", "_permit", "hidden", "withheld")
 
     def __init__(self, flight: "Flight", permit: Permit, generation: int) -> None:
+        self.hidden: Mapping[str, Block] = {}
+        self.withheld: dict[str, Block] = {}
         self._flight = flight
         self._permit = replace(permit, breaking=None)  # what ends by itself is not begun anew by what was begun with it
         self._directives = permit.directives
@@ -78,9 +106,24 @@ class Standing:
             ConsentBlocked: it is not, and the caller is to know it.
         """
         generation = self._directives.generation
-        if block := await withheld(self._flight, self._permit):
+        block = await withheld(self._flight, self._permit)
+        if block is None:
+            hidden = await documents(self._flight, self._permit)
+            # Of what was given already some may still be on its way out: who asks again gets the rest.
+            block = next((hidden[uid] for uid in hidden if uid not in self.hidden), None)
+        if block is not None:
             raise refusal(self._flight, block)
         self._generation = generation
+
+    async def withholds(self, uid: str) -> bool:
+        """Whether an instance is not for the caller, once the audit trail has it."""
+        block = self.hidden.get(uid)
+        if block is None:
+            return False
+        if block not in self.withheld.values():
+            await deny(self._flight, self._permit, block)
+        self.withheld[uid] = block
+        return True
 
 
 class Stored(Protocol):

@@ -1,7 +1,8 @@
 """What of a search's rows may be shown to a caller, and whose records it saw."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.access.permit import Block, Permit, StudyKey, Subject
@@ -18,10 +19,14 @@ from gateway.federation.ownership import Ownership
 from gateway.federation.paging import first
 from gateway.federation.patients import Patients
 from gateway.federation.questions import PATIENT_ID_KEY
+from gateway.federation.redaction import INSTANCE, Redaction, Searching, is_telling, look
 from gateway.region.profile import Profile
+from gateway.region.together import together
 
 ACCESSION_NUMBER: Final = "00080050"
 STUDY_INSTANCE_UID: Final = UNIQUE_KEYS[Level.STUDY]
+LOOKED_AT_ONCE: Final = 4
+"""Studies of which it is found out at the same time what they are without what is withheld."""
 
 
 def narrowed(query: Query, permit: Permit) -> Query:
@@ -40,26 +45,118 @@ def subject_of(study: str, holders: Sequence[Holder], patients: Patients) -> Sub
     return Subject(key, frozenset().union(*known))
 
 
-class Release:
-    """Tells whose the rows of searches are, and leaves out those that their caller may not have."""
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What of some rows a caller may have.
 
-    def __init__(self, ownership: Ownership, patients: Patients, profiles: Sequence[Profile]) -> None:
+    Attributes:
+        rows: those that he may see, as they were told.
+        redactions: ids of these rows, as objects, to what may be told of them; most may be told as they are.
+        withheld: studies of which he may see nothing.
+        notices: what he is told of what is withheld.
+        complete: whether nothing is.
+    """
+
+    rows: list[Row]
+    redactions: Mapping[int, Redaction]
+    withheld: frozenset[str]
+    notices: tuple[str, ...]
+    complete: bool
+
+
+class Release:
+    """Tells whose the rows of searches are, and leaves out those that their caller may not have.
+
+    Args:
+        search: asks all regions on nobody's behalf.
+    """
+
+    def __init__(
+        self, ownership: Ownership, patients: Patients, profiles: Sequence[Profile], search: Searching
+    ) -> None:
         self._ownership = ownership
         self._patients = patients
         self._profiles = {profile.id: profile for profile in profiles}
+        self._ids = {profile.ae_title: profile.id for profile in profiles}
+        self._search = search
 
     async def allowed(self, found: Findings, query: Query, permit: Permit, deadline: Deadline) -> Findings:
         """Return findings without what is withheld, counted anew, with what the caller is told of that."""
         check_override(query, permit)
         subjects = await self._whose(found, found.rows, found.whose, query, deadline)
-        blocks = await permit.blocks(subjects)
-        if not any(blocks):
+        allowed = await self.of_rows(found.rows, subjects, query, permit, deadline)
+        if allowed.complete:
             return found
-        await record_withheld(permit, subjects, blocks)
-        rows = [row for row, block in zip(found.rows, blocks, strict=True) if block is None]
-        told = (*found.warnings, *notices(blocks))
-        counted = _recounted(found, rows, query.level)
-        return replace(found, rows=rows, completeness=counted, warnings=told, remarks={})
+        held_by = dict(found.held_by)
+        for row in allowed.rows:
+            if (redaction := allowed.redactions.get(id(row))) is not None:
+                titles = redaction.titles(row, query.level)
+                held_by[str(first(row[UNIQUE_KEYS[query.level]]))] = tuple(self._ids[title] for title in titles)
+        counted = _recounted(found.completeness, held_by, allowed.rows, query.level)
+        return replace(
+            found,
+            rows=allowed.rows,
+            completeness=counted,
+            remarks={},
+            redactions=allowed.redactions,
+            withheld=allowed.withheld,
+            emptied={state.region for state in counted.states if not state.count},
+            notices=allowed.notices,
+        )
+
+    async def of_rows(
+        self,
+        rows: Sequence[Row],
+        subjects: Sequence[Subject],
+        query: Query,
+        permit: Permit,
+        deadline: Deadline,
+    ) -> Allowed:
+        """Tell what of some rows a caller may have, once the audit trail has what he may not."""
+        blocks = await permit.blocks(subjects)
+        if any(blocks):
+            await record_withheld(permit, subjects, blocks)
+        elif not permit.directives.selective:
+            return Allowed(list(rows), {}, frozenset(), (), complete=True)
+        left = [at for at, block in enumerate(blocks) if block is None]
+        hidden = await permit.hidden([subjects[at] for at in left])
+        if not any(hidden):
+            gone = _gone(subjects, left)
+            return Allowed([rows[at] for at in left], {}, gone, notices(blocks), len(left) == len(rows))
+        of = {subjects[at].study: documents for at, documents in zip(left, hidden, strict=True) if documents}
+        telling = {subjects[at].study for at in left if is_telling(rows[at], query.level)}
+        looked = await self._looked({study: x for study, x in of.items() if study in telling}, deadline)
+        shown: list[int] = []
+        redactions: dict[int, Redaction] = {}
+        withheld: list[tuple[Subject, Block]] = []
+        for at in left:
+            row, study = rows[at], subjects[at].study
+            documents, redaction = of.get(study, {}), looked.get(study)
+            if redaction is None and (query.level is not Level.IMAGE or first(row.get(INSTANCE)) not in documents):
+                shown.append(at)
+                continue
+            withheld += [(subjects[at], block) for block in documents.values()]
+            if redaction is not None and redaction.keeps(row, query):
+                shown.append(at)
+                redactions[id(row)] = redaction
+        await record_withheld(permit, [subject for subject, _ in withheld], [block for _, block in withheld])
+        told = notices([*blocks, *(block for _, block in withheld)])
+        complete = len(shown) == len(rows) and not redactions
+        return Allowed([rows[at] for at in shown], redactions, _gone(subjects, shown), told, complete)
+
+    async def _looked(
+        self, of: Mapping[StudyKey, Mapping[str, Block]], deadline: Deadline
+    ) -> dict[StudyKey, Redaction | None]:
+        """Find out what is left of studies without their documents, some at a time."""
+        gate = asyncio.Semaphore(LOOKED_AT_ONCE)
+
+        async def one(study: StudyKey, documents: Mapping[str, Block]) -> Redaction | None:
+            async with gate:
+                uid = study.study_instance_uid
+                return await look(self._search, uid, documents.keys(), study.regions, deadline)
+
+        found = await together([one(study, documents) for study, documents in of.items()]) if of else []
+        return dict(zip(of, found, strict=True))
 
     async def subjects(
         self, rows: Sequence[Row], held_by: Mapping[str, Sequence[str]], query: Query, deadline: Deadline
@@ -115,6 +212,12 @@ class Release:
         return [known[id(row)] for row in rows]
 
 
+def _gone(subjects: Sequence[Subject], shown: Sequence[int]) -> frozenset[str]:
+    """Return the studies of which nothing is shown."""
+    left = {subjects[at].study.study_instance_uid for at in shown}
+    return frozenset(subject.study.study_instance_uid for subject in subjects) - left
+
+
 def check_override(query: Query, permit: Permit) -> None:
     """Refuse to override whatever directive a search may meet: who overrides knows whose records he needs."""
     if permit.breaking is None or query.study is not None:
@@ -148,14 +251,16 @@ def asked(query: Query) -> str:
     return f"{query.level} {above}{keys}".rstrip()
 
 
-def _recounted(found: Findings, rows: Sequence[Row], level: Level) -> Completeness:
+def _recounted(
+    completeness: Completeness, held_by: Mapping[str, Sequence[str]], rows: Sequence[Row], level: Level
+) -> Completeness:
     """Count what is left of each region's rows: the number of those withheld would tell that they are there."""
-    left = dict.fromkeys((state.region for state in found.completeness.states), 0)
+    left = dict.fromkeys((state.region for state in completeness.states), 0)
     for row in rows:
-        for region in found.held_by[str(first(row[UNIQUE_KEYS[level]]))]:
+        for region in held_by[str(first(row[UNIQUE_KEYS[level]]))]:
             left[region] += 1
     states = (
         state if state.count is None else RegionState(state.region, state.state, left[state.region])
-        for state in found.completeness.states
+        for state in completeness.states
     )
-    return replace(found.completeness, states=tuple(states))
+    return replace(completeness, states=tuple(states))

@@ -1,7 +1,9 @@
 """What a caller gets of a retrieve: instances, in the order in which they arrive."""
 
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway.deadline import Deadline
@@ -12,6 +14,7 @@ from gateway.federation.subscription import Subscription, wants
 from gateway.spool.spool import Spool, Spooled
 
 if TYPE_CHECKING:
+    from gateway.access.permit import Block
     from gateway.federation.permission import Standing
 
 
@@ -120,7 +123,13 @@ class Retrieval:
     """
 
     def __init__(
-        self, flight: Flight, subscription: Subscription, spool: Spool, first_by: Deadline, standing: "Standing"
+        self,
+        flight: Flight,
+        subscription: Subscription,
+        spool: Spool,
+        first_by: Deadline,
+        standing: "Standing",
+        refuse: "Callable[[Block], Awaitable[None]]",
     ) -> None:
         self._flight = flight
         self._subscription = subscription
@@ -128,11 +137,18 @@ class Retrieval:
         self._first_by = first_by
         self.arrived = 0
         self.standing = standing
+        self._refuse = refuse
 
     @property
     def completeness(self) -> Completeness:
         """The state of each region, so far."""
-        return self._flight.completeness
+        flight = self._flight
+        if not self.standing.hidden:
+            return flight.completeness
+        hidden = {x.facts.uid: x.facts.region for x in flight.log if x.content.complete}.items()
+        less = Counter(region for uid, region in hidden if uid in self.standing.hidden)
+        counted = (x if x.count is None else replace(x, count=x.count - less[x.region]) for x in flight.states.values())
+        return Completeness("instances", tuple(counted))
 
     @property
     def partial(self) -> bool:
@@ -151,8 +167,12 @@ class Retrieval:
         while (spooled := await self._next()) is not None:
             if self.standing.in_doubt:
                 await self.standing.confirm()
+            if await self.standing.withholds(spooled.facts.uid):
+                continue
             self.arrived += 1
             yield Instance(spooled, self._spool, self._subscription, self.standing)
+        if self.standing.withheld and not self.arrived:
+            await self._refuse(next(iter(self.standing.withheld.values())))
         if self._subscription.is_satisfied:
             return
         failures = self._flight.failures

@@ -3,12 +3,13 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Self
 
-from gateway.access.permit import UNRESTRICTED, Permit
+from gateway.access.permit import UNRESTRICTED, Block, Permit
 from gateway.dataset.query import Selection
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError, Gone, IncompleteRetrieve, NotFound, RegionMissing, SpoolFull, Stalled
@@ -19,7 +20,7 @@ from gateway.federation.holdings import Holdings
 from gateway.federation.issuers import Issuers
 from gateway.federation.locations import Plan, Planner
 from gateway.federation.patients import NoIdentitySource, Patients
-from gateway.federation.permission import Standing, allow, told
+from gateway.federation.permission import Standing, allow, blocked, told
 from gateway.federation.retrieval import Retrieval
 from gateway.federation.subscription import wants
 from gateway.hops import hops
@@ -136,8 +137,11 @@ class FederatedRetrieve:
                     raise Gone(text, federation_status=error.federation_status) from None
                 raise
             standing = Standing(flight, permit, permit.generation)
-            await self._allow(flight, permit, deadline, at_hand=source != "region")
-            retrieval = Retrieval(flight, subscription, self._spool, deadline, standing)
+            standing.hidden = await self._allow(flight, permit, deadline, at_hand=source != "region")
+            refuse = partial(self._refuse, selection, deadline)
+            if selection.instances and all([await standing.withholds(uid) for uid in selection.instances]):
+                await refuse(standing.hidden[selection.instances[0]])
+            retrieval = Retrieval(flight, subscription, self._spool, deadline, standing, refuse)
             yield retrieval
         finally:
             subscription.leave()
@@ -152,16 +156,30 @@ class FederatedRetrieve:
         subject = self._holdings.last_of(study)
         if subject is None or permit.breaking is not None:
             return False
-        return not permit.restricted or not any(await permit.blocks((subject,)))
+        if not permit.restricted:
+            return True
+        return not any(await permit.blocks((subject,))) and not any(await permit.hidden((subject,)))
 
-    async def _allow(self, flight: Flight, permit: Permit, deadline: Deadline, *, at_hand: bool) -> None:
+    async def _allow(self, flight: Flight, permit: Permit, deadline: Deadline, *, at_hand: bool) -> Mapping[str, Block]:
         """Do as ``allow`` does; a study that is said not to be there takes as long to be not found as any other."""
         try:
-            await allow(flight, permit)
+            return await allow(flight, permit)
         except (NotFound, RegionMissing):
             if at_hand:  # the regions would be asked for a study that is not here, and may be down by now
                 await self._look_for_nothing(deadline)
             raise
+
+    async def _refuse(self, selection: Selection, deadline: Deadline, block: Block) -> None:
+        """Raise what a caller is told of a selection of which all is withheld: that it is, or that it is not there."""
+        if block.notice:
+            raise blocked(block)
+        nobodys = f"2.25.{uuid.uuid4().int}"
+        absent = Selection(nobodys)
+        if selection.series:  # a series of its own: what is under way of this one tells of what is withheld
+            absent = Selection(selection.study, nobodys, (nobodys,) if selection.instances else ())
+        async with self.retrieve(absent, deadline) as nothing:
+            async for _ in nothing:
+                pass
 
     async def _look_for_nothing(self, deadline: Deadline) -> None:
         """Ask the regions for a study that nobody has; raise what becomes of that."""

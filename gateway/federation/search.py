@@ -77,7 +77,7 @@ class FederatedSearch:
         self._patients = patients or Patients(NoIdentitySource(), Issuers())
         self._ownership = Ownership(self._regions, self._patients)
         self._issued = Issued(self._patients)
-        self._release = Release(self._ownership, self._patients, self._regions.profiles)
+        self._release = Release(self._ownership, self._patients, self._regions.profiles, self.search)
         self._limits = limits
         self._counted = Counted()
         self._flights: Shared[Hashable, Findings] = Shared()
@@ -131,6 +131,7 @@ class FederatedSearch:
         elif not continued:
             self._snapshots.drop(snapshot)
         told = (*query.warnings, *shown.warnings, *shown.remarks, *shown.gaps.warnings(rows, query.level))
+        rows = [x if (less := shown.redactions.get(id(x))) is None else less.applied(x, query.level) for x in rows]
         estimated = frozenset(shown.gaps.estimated)
         return SearchResult(rows, remaining, shown.completeness, told, shown.unavailable, estimated)
 
@@ -157,16 +158,15 @@ class FederatedSearch:
         if states.failed and not any(answer.rows for answer in answers):
             raise NoRegionAnswered("no region answered", federation_status=states.header())
         remarks = Remarks(self._regions.observer, questions.warnings)
-        for pair in merged.conflicts:
-            remarks.conflict(*pair)
-        for pair in merged.discrepancies:
-            remarks.difference(*pair)
+        for (kind, shown, other), studies in merged.about.items():
+            note = remarks.conflict if kind == "patient" else remarks.difference
+            note(shown, other, studies)
         for answer in answers:
             remarks.unverified(answer.profile.id, answer.unverified)
         rows = ordered(merged.rows, query.level)
         if query.level is Level.STUDY and query.keys.get(MODALITIES_KEY) and not query.bare:
             rows = await self._of_the_modalities(query, rows, merged.held_by, states, deadline, remarks)
-        return Findings(rows, merged.held_by, states, remarks.warnings(), questions.unavailable, merged.told)
+        return Findings(rows, merged.held_by, states, remarks, questions.unavailable, merged.told)
 
     async def _asked(self, query: Query, deadline: Deadline, *, whose: bool) -> tuple[Questions, list[Answer]]:
         """Ask the regions; whose the rows are, too, where that matters, or only if it was not told of late."""
@@ -192,6 +192,7 @@ class FederatedSearch:
         parted = await self._ownership.part(query, answers, deadline)
         merged = merge(query.level, parted.rows, UNLINKED)
         merged.conflicts += parted.conflicts
+        merged.about.update(parted.about)
         return merged
 
     async def _of_the_modalities(

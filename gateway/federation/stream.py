@@ -3,9 +3,10 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from gateway.access.permit import Permit
@@ -30,9 +31,12 @@ from gateway.federation.merge import RETRIEVE_AE_TITLE, Holder, one_patient
 from gateway.federation.ownership import STUDY_INSTANCE_UID, Ownership
 from gateway.federation.paging import first
 from gateway.federation.patients import Patients
-from gateway.federation.release import Release, check_override, notices, record_withheld
+from gateway.federation.release import Release, check_override
 from gateway.federation.remarks import Remarks
 from gateway.region.profile import Profile
+
+if TYPE_CHECKING:
+    from gateway.federation.redaction import Redaction
 
 AHEAD = 256
 """Rows that wait for the reader; a region with more waits, too."""
@@ -83,21 +87,32 @@ class RowStream:
         self._arrivals: asyncio.Queue[_Arrived | _Ended] = asyncio.Queue(AHEAD)
         self._under_way = 0
         self._shown: set[str] = set()
-        self._repeated: set[str] = set()
+        self._repeated: dict[str, list[str]] = {}
+        """Regions that gave an entity again, behind the first."""
         self._owners: dict[str, Holder] = {}
         self._permit = permit
         self._release = release
-        self._withheld: Counter[str] = Counter()
-        self._hidden: set[str] = set()
+        self._left: dict[str, tuple[str, Collection[str]]] = {}
+        """Of what is withheld, or not told as it is: who gave it first, and who has something of it that is not."""
+        self._gone: set[str] = set()
+        self._seen: set[str] = set()
+        """Studies of which something was withheld, and of which something was shown."""
+        self._redactions: dict[int, Redaction] = {}
         self._notices: dict[str, None] = {}
         self._first_at: dict[str, float] = {}
 
     @property
     def completeness(self) -> Completeness:
         """The state of each region, so far, without what is withheld."""
-        if not self._withheld:
+        if not self._left:
             return Completeness("matches", tuple(self.states.values()))
-        counted = ((x, None if x.count is None else x.count - self._withheld[x.region]) for x in self.states.values())
+        less = Counter(
+            region
+            for uid, (giver, left) in self._left.items()
+            for region in (giver, *self._repeated.get(uid, ()))
+            if region not in left
+        )
+        counted = ((x, None if x.count is None else x.count - less[x.region]) for x in self.states.values())
         return Completeness("matches", tuple(replace(state, count=count) for state, count in counted))
 
     @property
@@ -108,12 +123,20 @@ class RowStream:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the caller should hear, so far."""
-        told = (*self._remarks.warnings(), *self._notices)
-        repeated = len(self._repeated - self._hidden)
+        emptied = {state.region for state in self.completeness.states if not state.count} if self._left else ()
+        told = (*self._remarks.warnings(self._gone - self._seen, emptied), *self._notices)
+        repeated = sum(self._is_of_several(uid) for uid in self._repeated)
         if not repeated or self._query.level is Level.IMAGE:
             return told
         rows = "1 row is" if repeated == 1 else f"{repeated} rows are"
         return (*told, f"{rows} of more than one region: counts and RetrieveAETitle are of the one that answered first")
+
+    def _is_of_several(self, uid: str) -> bool:
+        """Whether what is shown of an entity is of several regions."""
+        if uid not in self._left:
+            return True
+        giver, left = self._left[uid]
+        return len({giver, *self._repeated[uid]}.intersection(left)) > 1
 
     async def start(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """Ask the regions; where rows do not say whose they are, only those that hold the study for one patient."""
@@ -145,7 +168,8 @@ class RowStream:
             if rows:
                 await self._record(rows)
             for row in rows:
-                yield row
+                redaction = self._redactions.pop(id(row), None)
+                yield row if redaction is None else redaction.applied(row, self._query.level)
             left = left if left is None else left - len(rows)
         if self.completeness.failed and not self._shown:
             raise NoRegionAnswered("no region answered", federation_status=self.completeness.header())
@@ -177,21 +201,27 @@ class RowStream:
         """Leave out what is withheld from the caller, as if it had not come."""
         key = UNIQUE_KEYS[self._query.level]
         held_by = {first(row[key]): (profile.id,) for profile, row in rows}
-        subjects = await self._release.subjects([row for _, row in rows], held_by, self._query, self._deadline)
-        blocks = await self._permit.blocks(subjects)
-        await record_withheld(self._permit, subjects, blocks)
-        for (profile, row), block in zip(rows, blocks, strict=True):
-            if block is not None:
-                self._withheld[profile.id] += 1
-                self._hidden.add(first(row[key]))
-        self._notices.update(dict.fromkeys(notices(blocks)))
-        return [row for (_, row), block in zip(rows, blocks, strict=True) if block is None]
+        told = [row for _, row in rows]
+        subjects = await self._release.subjects(told, held_by, self._query, self._deadline)
+        allowed = await self._release.of_rows(told, subjects, self._query, self._permit, self._deadline)
+        shown = set(map(id, allowed.rows))
+        for profile, row in rows:
+            if (redaction := allowed.redactions.get(id(row))) is not None:
+                self._redactions[id(row)] = redaction
+                titles = redaction.holders(row, self._query.level)
+                self._left[first(row[key])] = profile.id, [self._regions.ids[title] for title in titles]
+            elif id(row) not in shown:
+                self._left[first(row[key])] = profile.id, ()
+        self._gone |= allowed.withheld
+        self._seen |= {subject.study.study_instance_uid for subject in subjects} - allowed.withheld
+        self._notices.update(dict.fromkeys(allowed.notices))
+        return allowed.rows
 
     async def _is_new(self, profile: Profile, row: Row) -> bool:
         """Whether a row's entity was not shown yet, and its study is not shown for another patient (trap 2)."""
         uid = first(row.get(UNIQUE_KEYS[self._query.level]))
         if uid in self._shown and self._query.level is not Level.STUDY:
-            self._repeated.add(uid)
+            self._repeated.setdefault(uid, []).append(profile.id)
             return False
         if not uid:
             return False
@@ -199,10 +229,10 @@ class RowStream:
         if study and not (self._query.study and self._query.level is not Level.STUDY):
             owner = self._owners.setdefault(study, (profile, {tag: row[tag] for tag in OF_A_PATIENT if tag in row}))
             if owner[0] is not profile and not await self._is_of(owner, (profile, row)):
-                self._remarks.conflict(owner[0].id, profile.id)
+                self._remarks.conflict(owner[0].id, profile.id, [study])
                 return False
         if uid in self._shown:
-            self._repeated.add(uid)
+            self._repeated.setdefault(uid, []).append(profile.id)
             return False
         self._shown.add(uid)
         return True
@@ -215,7 +245,7 @@ class RowStream:
     async def _of_one_patient(self, study: str, of: Mapping[str, Sequence[Query]]) -> Mapping[str, Sequence[Query]]:
         same, others, told = await self._ownership.holders(study, self._deadline)
         for other in others:
-            self._remarks.conflict(same[0].id, other.id)
+            self._remarks.conflict(same[0].id, other.id, [study])
         for answer in told:
             if answer.state != COMPLETE:
                 self.states[answer.profile.id] = RegionState(answer.profile.id, answer.state, parts=answer.parts)

@@ -16,12 +16,14 @@ import orjson
 
 from gateway.events import (
     REQUEST,
+    AuditWritten,
     Event,
     PeerOperation,
     RegionOperation,
     RequestHandled,
     RetrieveAnswered,
     RetrieveBegun,
+    RetrieveRepeated,
 )
 
 FLUSH_SECONDS: Final = 0.1
@@ -87,10 +89,10 @@ class EventLog:
             case PeerOperation():
                 line |= {"peer": event.peer, "service": event.service, "outcome": event.status}
                 return line | {"duration_ms": _milliseconds(event.seconds), "rows": event.count}
-            case RetrieveBegun():
-                return {}  # its request and its region operations tell all there is
-            case RetrieveAnswered(status=0):
+            case AuditWritten() | RetrieveAnswered(status=0):
                 return {}
+            case RetrieveBegun() | RetrieveRepeated():
+                return {}  # its request and its region operations tell all there is
             case _:
                 line["level"] = "error" if line["event"] == "unexpected-error" else "warning"
                 fields = self._shapes[type(event).__name__][1]

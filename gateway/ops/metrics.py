@@ -10,6 +10,9 @@ from prometheus_client.registry import Collector
 
 from gateway.events import (
     AssociationRefused,
+    AuditFailed,
+    AuditFeedState,
+    AuditWritten,
     CircuitChanged,
     DemographicsDiffer,
     Event,
@@ -21,8 +24,10 @@ from gateway.events import (
     RequestHandled,
     RetrieveAnswered,
     RetrieveBegun,
+    RetrieveRepeated,
     StoreRefused,
 )
+from gateway.ops.audit_meters import AuditMeters
 from gateway.ops.lights import Light
 from gateway.ops.meters import Counter, Histogram
 from gateway.ops.status import Snapshot
@@ -62,8 +67,13 @@ class Metrics:
         self._retrieves = Counter(
             "gateway_retrieves", "Where retrieves found their instances: spool, joined, region.", "source"
         )
+        self._retries = Counter(
+            "gateway_retry", "Instances asked for once more, at another holder or the same.", "region", "holder"
+        )
         self._joins = Counter("gateway_flight_joins", "Retrieves that joined one under way.")
         self._shed = Counter("gateway_shed", "Requests turned away for want of room.", "reason")
+        self._limits = Counter("gateway_limit_exceeded", "Requests that went beyond a limit.", "limit")
+        self._audit = AuditMeters()
         self._peers = Counter("gateway_peer_operations", "What peers asked for by DIMSE.", "service", "status")
         self._unsolicited = Counter("gateway_unsolicited_store", "C-STOREs refused: of no retrieve of ours.")
         self._rejected = Counter("gateway_associations_refused", "Associations that were rejected.", "reason")
@@ -91,9 +101,18 @@ class Metrics:
                 self._retrieves.add(event.source)
                 if event.source == "joined":
                     self._joins.add()
+            case RetrieveRepeated():
+                self._retries.add(event.region, event.holder)
             case RetrieveAnswered():
                 self._suboperations.add(event.region, "completed", by=event.completed)
                 self._suboperations.add(event.region, "failed", by=event.failed)
+            case AuditWritten() | AuditFailed() | AuditFeedState():
+                self._audit(event)
+            case _:
+                self._rest(event)
+
+    def _rest(self, event: Event) -> None:
+        match event:
             case PeerOperation():
                 self._peers.add(event.service, event.status)
             case CircuitChanged():
@@ -125,6 +144,8 @@ class Metrics:
         self._sent.add(route, by=event.size)
         if event.request.problem in SHED:
             self._shed.add(event.request.problem)
+        if event.request.limit:
+            self._limits.add(event.request.limit)
         for member in event.federation.split(", ") if event.federation else ():
             region, *parameters = member.split(";")
             state = parameters[0].removeprefix("state=") if parameters else "complete"
@@ -136,12 +157,13 @@ class Metrics:
             *(self._requests, self._request_seconds, self._first_byte, self._sent, self._operations),
             *(self._first_match, self._transitions, self._partial, self._suboperations, self._bytes),
             *(self._retrieves, self._joins, self._shed, self._peers, self._unsolicited, self._rejected),
-            *(self._conflicts, self._identity),
+            *(self._conflicts, self._identity, self._retries, self._limits),
         )
         yield from (meter.family() for meter in counted)
         yield _gauge(
             "gateway_eventloop_lag_seconds", "The longest wait for the event loop of the last minute.", self._lag()
         )
+        yield from self._audit.families()
         if self._snapshot is not None:
             yield from _gauges(self._snapshot)
 

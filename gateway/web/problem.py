@@ -111,6 +111,8 @@ def document(slug: str, status: int, detail: str, **members: Any) -> bytes:
 def problem(error: GatewayError, headers: Mapping[str, str] | None = None, *, federation_status: str = "") -> Response:
     """Answer an error; where the states of the regions are known, it names them."""
     members: dict[str, Any] = {}
+    if isinstance(error, LimitExceeded) and (request := REQUEST.get()) is not None:
+        request.limit = error.limit
     if available := getattr(error, "available", ()):
         members["available"] = list(available)
     if status := federation_status or error.federation_status:

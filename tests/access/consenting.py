@@ -124,9 +124,11 @@ class Province:
         assert answer.status == 200, answer.body
         return {row["0020000D"]["Value"][0] for row in answer.json}
 
-    async def direct(self, provision: dict[str, Any], patient: str = "MRN-1", **more: Any) -> Answer:
+    async def direct(
+        self, provision: dict[str, Any], patient: str = "MRN-1", issuer: str = "north", **more: Any
+    ) -> Answer:
         """Have a privacy officer place a directive."""
-        document = {**consent(provision, patient), **more}
+        document = {**consent(provision, patient, issuer), **more}
         answer = await self.ask(self.privacy, "/fhir/Consent", FHIR, "POST", **posted(document))
         assert answer.status == 201, answer.body
         return answer
@@ -197,6 +199,7 @@ async def province(
     peers: Sequence[PeerProfile] = (),
     regions: Sequence[ScriptedRegion] = (),
     retrieve: dict[str, Any] | None = None,
+    profile: dict[str, Any] | None = None,
     **consent_settings: Any,
 ) -> AsyncIterator[Province]:
     """Run a gateway whose audit trail is a list."""
@@ -220,7 +223,7 @@ async def province(
         behind = regions or [ScriptedRegion("NORTH", NORTH), ScriptedRegion("SOUTH", SOUTH)]
         for region in behind:
             await stack.enter_async_context(region.running(port))
-        profiles = [region_profile(region) for region in behind]
+        profiles = [region_profile(region, **(profile or {})) for region in behind]
         made = running(load(overrides=overrides), profiles, peers=peers, recorder=note, clock=clock)
         gateway = await stack.enter_async_context(made)
         session = await stack.enter_async_context(aiohttp.ClientSession())

@@ -15,6 +15,7 @@ from tests.access.consenting import (
     FORMS,
     HIDDEN,
     HOSPITAL,
+    NORTH,
     OTHERS,
     SECOND,
     Answer,
@@ -26,7 +27,7 @@ from tests.access.consenting import (
     report,
 )
 from tests.access.issuing import Issuer, real_time
-from tests.kit import pdus
+from tests.kit import dicom, pdus
 from tests.kit.region import ScriptedRegion
 from tests.kit.scripted import Message, ScriptedPeer
 
@@ -112,6 +113,52 @@ async def test_a_notice_tells_that_something_is_withheld_and_neither_what_nor_ho
     lines = await here.ask(here.clinician, "/dicom-web/studies?PatientID=MRN-1", LINES)
     assert orjson.loads(lines.body.splitlines()[-1])["federation"]["warnings"] == [NOTICE]
     assert not (await here.ask(here.clinician, "/dicom-web/studies?PatientID=MRN-2")).warnings
+
+
+@pytest.mark.parametrize(
+    ("contradiction", "accept"), [("another patient", JSON), ("another patient", LINES), ("another birth date", JSON)]
+)
+async def test_no_warning_tells_of_contradictions_about_what_is_withheld(
+    issuer: Issuer, tmp_path: Path, contradiction: str, accept: str
+) -> None:
+    other = {"PatientBirthDate": "19800101"}
+    if contradiction == "another patient":
+        other |= {"PatientID": "MRN-7", "PatientName": "Roy^Luc"}
+    shared: dict[str, Any] = {"PatientID": "MRN-1", "AccessionNumber": "ACC-7"}
+    north = ScriptedRegion("NORTH", [*NORTH, *dicom.study(7, instances=1, **shared)])
+    south = ScriptedRegion("SOUTH", dicom.study(7, instances=1, **{**shared, **other}))
+    settings: dict[str, Any] = {
+        "regions": [north, south],
+        "disclosure": "silent",
+        "profile": {"issuer_of_patient_id": "north"},
+    }
+    async with province(tmp_path, issuer, **settings) as here:
+
+        async def warnings(query: str = "") -> list[str]:
+            answer = await here.ask(here.clinician, f"/dicom-web/studies{query}", accept)
+            assert answer.status == 200
+            if accept == JSON:
+                return answer.warnings
+            return list(orjson.loads(answer.body.splitlines()[-1])["federation"]["warnings"])
+
+        found = await warnings()
+        assert any("north" in x and "south" in x for x in found), found
+        for patient in ("MRN-1", "MRN-7"):
+            await here.direct({"type": "deny", "data": [record(dicom.uid(7))]}, patient)
+        for query in ("", f"?StudyInstanceUID={dicom.uid(7)}"):
+            assert await warnings(query) == []
+
+
+async def test_a_study_that_two_regions_hold_is_counted_at_neither_where_it_is_withheld(
+    issuer: Issuer, tmp_path: Path
+) -> None:
+    both = [ScriptedRegion(name, dicom.study(1, instances=1, PatientID="MRN-1")) for name in ("NORTH", "SOUTH")]
+    settings: dict[str, Any] = {"regions": both, "disclosure": "silent", "profile": {"issuer_of_patient_id": "north"}}
+    async with province(tmp_path, issuer, **settings) as here:
+        await here.direct({"type": "deny"})
+        lines = await here.ask(here.clinician, "/dicom-web/studies", LINES)
+        [last] = map(orjson.loads, lines.body.splitlines())
+        assert [region["matches"] for region in last["federation"]["regions"]] == [0, 0]
 
 
 async def test_pages_and_what_remains_do_not_count_what_is_withheld(here: Province) -> None:

@@ -2,15 +2,14 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 from pydicom import Dataset
-from pynetdicom import AE, build_role, evt
 
 from tests.access.consenting import ABSENT, FORMS, HIDDEN, HOSPITAL, NORTH, OTHERS, Province, path_of, province, until
 from tests.access.issuing import Issuer, real_time
+from tests.access.workstation import Pacs
 from tests.kit import pdus
 from tests.kit.peers import free_port
 from tests.kit.region import ScriptedRegion, counted
@@ -18,9 +17,6 @@ from tests.kit.scripted import Message, ScriptedPeer
 from tests.scp.pacs import peer
 
 NOTICE = "a consent directive of the patient withholds records"
-STUDY_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
-STUDY_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
-STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 
 
 @pytest.fixture(scope="module")
@@ -75,47 +71,6 @@ async def test_a_body_that_is_half_sent_ends_without_its_closing_boundary(
 
 
 # --- DIMSE
-
-
-class Pacs:
-    """A PACS of an organisation, which asks and is sent to."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.received: set[str] = set()
-
-    def _stored(self, event: Any) -> int:
-        self.received.add(str(event.dataset.StudyInstanceUID))
-        return 0
-
-    def ask(self, gateway: int, kind: str, study: str = "") -> tuple[list[Dataset], Dataset]:
-        """Return the pending Identifiers and the final status; a C-MOVE or C-GET for a study."""
-        ae = AE("WS")
-        for context in (STUDY_FIND, STUDY_MOVE, STUDY_GET):
-            ae.add_requested_context(context)
-        ae.add_requested_context(pdus.CT_IMAGE, pdus.EXPLICIT_LE)
-        ae.add_supported_context(pdus.CT_IMAGE, pdus.EXPLICIT_LE)
-        handlers: list[Any] = [(evt.EVT_C_STORE, self._stored)]
-        server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
-        association = ae.associate(
-            "127.0.0.1", gateway, ae_title="GATEWAY", ext_neg=[build_role(pdus.CT_IMAGE, scp_role=True)],
-            evt_handlers=handlers,
-        )  # fmt: skip
-        try:
-            assert association.is_established
-            identifier = Dataset()
-            identifier.QueryRetrieveLevel = "STUDY"
-            identifier.StudyInstanceUID = study
-            if kind == "find":
-                answers = list(association.send_c_find(identifier, STUDY_FIND))
-            elif kind == "move":
-                answers = list(association.send_c_move(identifier, "WS", STUDY_MOVE))
-            else:
-                answers = list(association.send_c_get(identifier, STUDY_GET))
-        finally:
-            association.release()
-            server.shutdown()
-        return [found for _, found in answers[:-1] if found is not None], answers[-1][0]
 
 
 @pytest.mark.parametrize("disclosure", ["notice", "silent"])

@@ -1,5 +1,6 @@
 """Decisions: who may do what, how often, and that each denial is told to the audit trail first."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -47,11 +48,18 @@ class Placed:
     """One patient does not consent."""
 
     active = True
+    selective = False
     generation = 0
 
     def blocked(self, principal: Principal, patients: frozenset[PatientIdentifier], study: StudyKey) -> Block | None:
         del principal, study
         return Block("domain", "d1", "there is more") if MINE in patients else None
+
+    def hidden(
+        self, principal: Principal, patients: frozenset[PatientIdentifier], study: StudyKey
+    ) -> Mapping[str, Block]:
+        del principal, patients, study
+        return {}
 
 
 @pytest.mark.parametrize("transaction", Transaction)

@@ -37,11 +37,16 @@ def log(tmp_path: Path) -> Path:
 
 def test_verify_says_that_all_is_whole_or_where_it_is_not(log: Path) -> None:
     assert "gw1: 3 records whole" in run("verify", "--folder", str(log))
+    [whole] = orjson.loads(run("verify", "--json", "--folder", str(log)))
+    assert (whole["writer"], whole["records"], whole["fault"]) == ("gw1", 3, None)
     path = segments(log / "gw1")[0][1]
     path.write_bytes(path.read_bytes().replace(b"req-1", b"req-7"))
     result = CliRunner().invoke(app, ["audit", "verify", "--folder", str(log)])
     assert result.exit_code == 1
     assert f"BROKEN at {path}, line 2, record 2" in result.stdout
+    result = CliRunner().invoke(app, ["audit", "verify", "--json", "--folder", str(log)])
+    [broken] = orjson.loads(result.stdout)
+    assert (result.exit_code, broken["fault"]["file"], broken["fault"]["seq"]) == (1, str(path), 2)
 
 
 def test_tail_shows_the_last_records_and_is_recorded(log: Path) -> None:

@@ -29,6 +29,26 @@ def test_the_committed_statement_is_the_current_one() -> None:
     )
 
 
+def test_it_has_the_sections_of_the_template_in_their_order() -> None:
+    """PS3.2 N: content and organisation of a statement shall conform to the template."""
+    headings = [line.removeprefix("## ") for line in conformance().stdout.splitlines() if line.startswith("## ")]
+    assert headings == [
+        "1 Overview",
+        "2 Table of Contents",
+        "3 Introduction",
+        "4 Implementation Model",
+        "5 Service and Interoperability Description",
+        "6 Configuration",
+        "7 Network and Media Communication Details",
+        "8 Security",
+        "Annex A.A Information Object Definitions",
+        "Annex A.B Structured Report Content Encoding",
+        "Annex A.C Security Details",
+        "Annex A.D Mapping of Attributes",
+        "Annex A.E Code Set Usage",
+    ]
+
+
 def test_it_does_not_depend_on_who_writes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     before = conformance().stdout
     monkeypatch.setenv("GATEWAY_DIMSE__AE_TITLE", "ELSEWHERE")

@@ -7,6 +7,7 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
+from gateway.cli.app import main
 from gateway.cli.consent import app
 from gateway.errors import ConfigError
 
@@ -47,6 +48,48 @@ def test_a_directive_is_placed_shown_and_ended(config: list[str], tmp_path: Path
     assert (shown["status"], shown["meta"]["versionId"]) == ("inactive", "2")
     log = b"".join(path.read_bytes() for path in (tmp_path / "audit").rglob("*") if path.is_file())
     assert log.count(id_.encode()) >= 2
+
+
+def test_a_document_is_named_with_its_study(config: list[str]) -> None:
+    run("add", *PATIENT, "--study", "1.2.3", "--document", "1.2.3.4", *config)
+    [shown] = map(orjson.loads, run("list", *PATIENT, *config).splitlines())
+    [data] = shown["provision"]["data"]
+    assert data["reference"]["reference"] == "studies/1.2.3/instances/1.2.3.4"
+    assert data["reference"]["identifier"]["value"] == "urn:oid:1.2.3.4"
+    for more in ([], ["--accession", "A1"], ["--study", "1.2.3", "--accession", "A1"]):
+        with pytest.raises(ConfigError, match="--study"):
+            RUNNER.invoke(app, ["add", *PATIENT, "--document", "1.2.3.4", *more, *config], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--study", "nonsense"], "Study Instance UID"),
+        (["--study", "1.2.3", "--document", "../etc"], "URL of an instance"),
+        (["--from", "2026-05-01", "--to", "2026-01-01"], "ends before it begins"),
+    ],
+)
+def test_what_could_never_hold_is_refused(config: list[str], arguments: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        RUNNER.invoke(app, ["add", *PATIENT, *arguments, *config], catch_exceptions=False)
+    assert run("list", *PATIENT, *config) == ""
+
+
+def test_an_issuer_that_the_settings_do_not_name_is_told_of(
+    config: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = RUNNER.invoke(app, ["add", "--patient", "NOBODY|1", *config], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "no issuer NOBODY" in done.stderr + capsys.readouterr().err
+
+
+def test_a_consent_that_is_not_there_ends_with_4(
+    config: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["gateway", "consent", "end", "nope", *config])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().err) == (4, "there is no such consent\n")
 
 
 def test_mistakes_are_told(config: list[str]) -> None:

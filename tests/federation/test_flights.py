@@ -19,7 +19,7 @@ from gateway.errors import (
     SpoolFull,
     Stalled,
 )
-from gateway.events import InstanceConflict
+from gateway.events import InstanceConflict, RetrieveRepeated
 from gateway.region.inbox import Receiver
 from tests.federation.reading import CT, MR, STUDY, Province, forever, holding, then
 from tests.federation.scripted_region import ScriptedRegion, break_off, breaks_off_inside, lacking, sends, study_row
@@ -305,6 +305,7 @@ async def test_what_a_region_does_not_send_is_had_of_another_holder() -> None:
     assert sorted((uid, region) for uid, region, _ in province.got) == [("1.1.1", "a"), ("1.1.2", "b"), ("1.1.3", "b")]
     assert province.completeness == "a;state=complete;instances=1, b;state=complete;instances=2"
     assert copy.told == [Selection("1", "1.1", ("1.1.2", "1.1.3"))]
+    assert province.events.of(RetrieveRepeated) == [RetrieveRepeated("b", "other")]
 
 
 async def test_a_holder_that_is_down_is_replaced_by_another() -> None:

@@ -1,5 +1,7 @@
 """Who may see a row depends on who issued its Patient ID: archives are asked for that once, not with each search."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from gateway.access.permit import Block, Permit, StudyKey
@@ -18,6 +20,7 @@ class Withheld:
     """Withholds what is of one patient."""
 
     active = True
+    selective = False
     generation = 0
 
     def __init__(self) -> None:
@@ -30,6 +33,12 @@ class Withheld:
         study: StudyKey,
     ) -> Block | None:
         return Block("patient-level", "d1") if self.of in patients else None
+
+    def hidden(
+        self, principal: Principal, patients: frozenset[PatientIdentifier], study: StudyKey
+    ) -> Mapping[str, Block]:
+        del principal, patients, study
+        return {}
 
 
 class Guarded:

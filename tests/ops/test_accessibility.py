@@ -1,5 +1,6 @@
-"""The status page can be read by everybody: contrast (WCAG 2.2 1.4.3, 1.4.11), structure, both languages whole."""
+"""The pages can be read by everybody: contrast (WCAG 2.2 1.4.3, 1.4.11), structure, both languages whole."""
 
+import itertools
 import re
 from html.parser import HTMLParser
 from importlib import resources
@@ -19,13 +20,18 @@ TEXT = [
     *((word, colour) for word in ("ink", "soft") for colour in ("green-bg", "amber-bg", "red-bg", "grey-bg")),
     *((colour, f"{colour}-bg") for colour in ("green", "amber", "red", "grey")),
 ]
+PAGES = {
+    "docs.css": (("ink", "soft", "link", "get", "post", "good", "bad", "other"), ("ground", "raised", "code")),
+    "pages.css": (("ink", "link", "up", "trying", "down"), ("paper", "soft")),
+}
+"""Of the documentation and of the home page: the colours of text, and of what is behind it."""
 SHAPES = [(shape, "panel") for shape in ("green", "amber", "red", "grey", "bar", "soft")]
 
 
-def colours(theme: str) -> dict[str, str]:
+def colours(theme: str, css: str = CSS) -> dict[str, str]:
     """Return the colours of the light or the dark page, by name."""
-    blocks = re.findall(r":root\{([^}]*)\}", CSS)
-    found: dict[str, str] = dict(re.findall(r"--([a-z-]+):(#[0-9a-f]+)", blocks[theme == "dark"]))
+    blocks = re.findall(r":root ?\{([^}]*)\}", css)
+    found: dict[str, str] = dict(re.findall(r"--([a-z-]+): ?(#[0-9a-f]+)", blocks[theme == "dark"]))
     return found
 
 
@@ -48,6 +54,18 @@ def test_text_and_shapes_stand_out(theme: str) -> None:
         assert contrast(named[front], named[back]) >= 4.5, (front, back)
     for front, back in SHAPES:
         assert contrast(named[front], named[back]) >= 3.0, (front, back)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("sheet", PAGES)
+def test_text_of_the_documentation_and_the_home_page_stands_out(sheet: str, theme: str) -> None:
+    css = resources.files("gateway.web").joinpath(sheet).read_text()
+    named, (fronts, backs) = colours(theme, css), PAGES[sheet]
+    for front, back in itertools.product(fronts, backs):
+        assert contrast(named[front], named[back]) >= 4.5, (front, back)
+    # A colour that is not named is the same in the dark.
+    loose = re.sub(r":root ?\{[^}]*\}", "", css)
+    assert set(re.findall(r"[^-]color: ?(#[0-9a-f]+)", loose)) <= {"#fff"}
 
 
 class Outline(HTMLParser):

@@ -3,12 +3,22 @@
 import io
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.events import REQUEST, CircuitChanged, RegionOperation, Request, RequestHandled
+from gateway.events import (
+    REQUEST,
+    AuditFailed,
+    AuditFeedState,
+    CircuitChanged,
+    RegionOperation,
+    Request,
+    RequestHandled,
+)
+from gateway.ops.audit_meters import AuditMeters
 from gateway.ops.log import EventLog
 from gateway.ops.meters import BUCKETS, Histogram
 from gateway.ops.metrics import Metrics
@@ -91,6 +101,43 @@ async def test_what_happened_is_counted_where_it_happened() -> None:
     assert value(found, "gateway_ready") == 1
     assert value(found, "gateway_spool_bytes") >= 0
     assert value(found, "gateway_unsolicited_store_total") == 0
+
+
+async def test_the_audit_log_is_watched(tmp_path: Path) -> None:
+    async with watched(archive(), settings={"audit": {"folder": str(tmp_path / "audit")}}) as here:
+        before = value(await scraped(here), "gateway_audit_chain_height")
+        assert (await here.search())[0] == 200
+        found = await scraped(here)
+    well_formed(found.values())
+    assert value(found, "gateway_audit_chain_height") > before >= 1
+    assert value(found, "gateway_audit_failures_total") == 0
+    assert value(found, "gateway_audit_queue") == 0
+
+
+def test_a_feed_lags_until_it_has_brought_all() -> None:
+    meters = AuditMeters()
+
+    def lag() -> list[float]:
+        return [x.value for family in meters.families() for x in family.samples if x.labels == {"feed": "syslog"}]
+
+    assert lag() == []
+    meters(AuditFeedState("syslog", "feed-failed", 42.0, "refused"))
+    assert lag() == [42.0]
+    meters(AuditFeedState("syslog", "complete", 1.0))
+    assert lag() == [0.0]
+    meters(AuditFailed("no space"))
+    assert [x.value for family in meters.families() for x in family.samples if x.name.endswith("failures_total")] == [1]
+
+
+async def test_who_goes_beyond_a_limit_is_counted_with_its_name() -> None:
+    async with watched(archive()) as here:
+        many = b"PatientName=" + b"x" * 100_000
+        fields = {"Content-Type": "application/x-www-form-urlencoded"}
+        async with here.session.post(f"{here.web}/dicom-web/studies", data=many, headers=fields) as answer:
+            status = answer.status
+        found = await scraped(here)
+    assert status == 413
+    assert value(found, "gateway_limit_exceeded_total", limit="form_bytes") == 1
 
 
 async def test_no_caller_can_make_a_series_of_his_own() -> None:

@@ -90,6 +90,7 @@ async def test_index_lists_every_guide_by_its_heading() -> None:
         heading = next(line for line in file.read_text().splitlines() if line.startswith("# ")).removeprefix("# ")
         assert f"/docs/{file.stem}" in markup.links
         assert re.sub("[`*]", "", heading) in text
+    assert "<!--" not in text  # what a file says to those who would edit it is not what it is about
 
 
 @pytest.mark.parametrize("slug", sorted(known_errors()))
