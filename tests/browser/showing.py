@@ -33,6 +33,8 @@ PATIENCE = 30_000
 HARMLESS = re.compile(r"status of 50[0-9]|willReadFrequently|WebGL|GPU stall|GL Driver Message")
 """Console lines at level error or warning that do not matter: an answer that a test has provoked, and the drawing."""
 
+TOKEN = re.compile(r"export TOKEN=(\S+)")
+
 COLOURS = """() => [...document.querySelectorAll('.cornerstone-canvas, .viewport-element canvas')].map((canvas) => {
   const side = 48, small = document.createElement('canvas');
   small.width = small.height = side;
@@ -53,9 +55,14 @@ def viewer_folder() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """The province, and a gateway with a viewer in front of it."""
+    """The province, and a gateway with a viewer in front of it.
+
+    Attributes:
+        token: of a clinician.
+    """
 
     http_port: int
+    token: str
     process: "subprocess.Popen[str]"
     truth: Truth
 
@@ -105,7 +112,8 @@ def demo(home: Path) -> Iterator[Demo]:
             assert process.stdout is not None
             if not process.stdout.readline().startswith("ready "):
                 pytest.fail(f"the demonstration did not start: {(home / 'gateway.log').read_text()[-2000:]}")
-            yield Demo(http_port, process, truth(default_cache(1, "small")))
+            told = (found for line in process.stdout if (found := TOKEN.search(line)))
+            yield Demo(http_port, next(told)[1], process, truth(default_cache(1, "small")))
         finally:
             stop(process, 20.0)  # type: ignore[arg-type]  # text or bytes are the same to it
             if process.stdout is not None:

@@ -179,6 +179,24 @@ def test_notice_is_in_french_for_who_reads_french(browser: BrowserContext, provi
     page.close()
 
 
+def test_viewer_works_with_a_bearer_token_and_without_a_session(browser: BrowserContext, province: Demo) -> None:
+    browser.clear_cookies()
+    page = browser.new_page()
+    page.set_extra_http_headers({"Authorization": f"Bearer {province.token}"})
+    bearing = Screen(page, province.url)
+    bearing.studies("?modalities=MR")
+    study = province.study("pet")
+    bearing.open(study)
+    bearing.pixels()
+    assert [cookie.get("name") for cookie in browser.cookies()] == ["i18next"]  # the viewer's language
+    page.set_extra_http_headers({"Authorization": f"Bearer {province.token[:-4]}AAAA"})
+    with page.expect_response(lambda answer: "/dicom-web/studies" in answer.url) as refused:
+        page.goto(f"{province.url}/?modalities=CT")
+    assert refused.value.status == 401
+    assert bearing.foreign == []
+    page.close()
+
+
 def test_home_page_is_used_by_keyboard_in_two_languages(browser: BrowserContext, province: Demo) -> None:
     page = browser.new_page()
     home = Screen(page, province.url)
