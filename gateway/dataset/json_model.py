@@ -1,20 +1,21 @@
 """Data Set bytes <-> DICOM JSON Model (PS3.18 Annex F)."""
 
 from base64 import b64encode
-from collections.abc import Callable, Mapping
-from functools import cache, lru_cache
+from collections.abc import Callable
+from functools import lru_cache
+from struct import Struct
 from typing import Final, TypeAlias
 
 import orjson
 
 from gateway.dataset.charset import CharacterSet, character_set
 from gateway.dataset.dictionary import LUT_DESCRIPTORS
-from gateway.dataset.headers import SHORT_VRS, header_format
+from gateway.dataset.headers import SHORT_FORMS, header_format
 from gateway.dataset.query import Row
 from gateway.dataset.reader import Reader
 from gateway.dataset.sink import Buffer, DatasetLimits
 from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE
-from gateway.dataset.values import BINARY_VRS, DECODERS, PADDING
+from gateway.dataset.values import BINARY_VRS, DECODERS, PADDING, TRIMMED_VRS, Decoder
 from gateway.dataset.writer import from_json_model
 from gateway.errors import LimitExceeded
 
@@ -33,7 +34,7 @@ _LONGEST_TERMS: Final = 256  # all terms there are; a longer value is no Specifi
 _NEVER: Final = 1 << 62
 _LIMITS: Final = DatasetLimits()
 _SMALL: Final = 16 * 1024  # bytes, which hold no number of elements that any limit minds
-_SHORT: Final = {vr.encode(): (vr, DECODERS[vr]) for vr in SHORT_VRS}
+_SHORT_HEADER: Final = Struct("<6sH")  # tag and VR as they stand there, and the length
 
 
 class _RowSink:
@@ -211,23 +212,29 @@ def to_json_model(
 
 
 def _flat(data: bytes, terms: str) -> Row | None:
-    """Read a Data Set of short elements that PS3.6 lists, as matches of a C-FIND are, in half of a Reader's time.
+    """Read a Data Set of short elements that PS3.6 lists, as matches of a C-FIND are, in a third of a Reader's time.
 
     None where there is anything else, for a Reader to look at.
     """
-    header, keys = header_format(explicit=True, little_endian=True).explicit, _plain_keys()
     charset = character_set(terms, terms)
+    whole = data.decode("latin-1")
     row: Row = {}
     position, size = 0, len(data)
-    last = size - 8
+    last = size - _SHORT_HEADER.size
     while position <= last:
-        tag, code, length = header(data, position)
-        start = position + 8
+        tag_and_vr, length = _SHORT_HEADER.unpack_from(data, position)
+        start = position + _SHORT_HEADER.size
         position = start + length
-        key, form = keys.get(tag), _SHORT.get(code)
-        if key is None or form is None or position > size:
+        element = _plain_element(tag_and_vr)
+        if element is None or position > size:
             return None
-        vr, decode = form
+        key, vr, decode = element
+        if decode is None:  # text without code extensions, nearly always: no bytes are made of it
+            text = whole[start:position].strip(" \0")
+            if text.isascii() and "\\" not in text and "\x1b" not in text:
+                row[key] = {"vr": vr, "Value": [text]} if text else {"vr": vr}
+                continue
+            decode = DECODERS[vr]
         value = data[start:position]
         row[key] = decode(value, charset) if value else {"vr": vr}
         if key == CHARACTER_SET:
@@ -235,11 +242,17 @@ def _flat(data: bytes, terms: str) -> Row | None:
     return _ascending(row) if position == size else None
 
 
-@cache
-def _plain_keys() -> Mapping[int, str]:
-    """Map each listed tag to its key, but for those whose values mean more than themselves."""
-    keys = header_format(explicit=True, little_endian=True).keys
-    return {tag: key for tag, key in keys.items() if key == CHARACTER_SET or key not in _WATCHED}
+@lru_cache(maxsize=4096)
+def _plain_element(tag_and_vr: bytes) -> tuple[str, str, Decoder | None] | None:
+    """Return the key of a listed tag, its VR, and the decoder where it needs one.
+
+    None for a tag whose values mean more than themselves, and for a VR whose length has 32 bits.
+    """
+    form = header_format(explicit=True, little_endian=True)
+    key, vr = form.keys.get(form.explicit(tag_and_vr + b"\0\0")[0]), SHORT_FORMS.get(tag_and_vr[4:])
+    if key is None or vr is None or (key in _WATCHED and key != CHARACTER_SET):
+        return None
+    return key, vr, None if vr in TRIMMED_VRS and key != CHARACTER_SET else DECODERS[vr]
 
 
 def dumps(row: Row) -> bytes:

@@ -203,8 +203,11 @@ def _binary(vr: str) -> Decoder:
 
 BINARY_VRS: Final = ("OB", "OD", "OF", "OL", "OV", "OW", "UN")
 
+TRIMMED_VRS: Final = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "SH", "TM", "UI"})
+"""VRs of text in which a backslash separates values, and padding on either side says nothing."""
+
 DECODERS: Final[Mapping[str, Decoder]] = {
-    **{vr: _strings(vr) for vr in ("AE", "AS", "CS", "DA", "DT", "LO", "SH", "TM", "UI")},
+    **{vr: _strings(vr) for vr in TRIMMED_VRS},
     "UC": _text("UC", "\\"),
     **{vr: _text(vr) for vr in ("LT", "ST", "UR", "UT")},
     "PN": _person_name,
