@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
+from gateway.dataset.dates import is_range, key_range
 from gateway.dataset.dictionary import keyword_of, vr_of
 from gateway.dataset.identifier import PATIENT_ID, PATIENT_KEYS, level_of
 from gateway.dataset.query import Attribute, Level, Query, Row, Selection, TagPath
@@ -23,6 +24,11 @@ CHARACTER_SET, LEVEL, RETRIEVE_AE_TITLE, TIMEZONE = "00080005", "00080052", "000
 ISSUER: Final = "00100021"
 PATIENT_COUNTS: Final = ("00201200", "00201202", "00201204")
 """Number of Patient Related Studies, Series and Instances: what one region says of them is true of that region only."""
+EMPTY: Final = '""'
+"""What asks for attributes without a value (PS3.4 C.2.2.2.7)."""
+_MOMENTS: Final = MappingProxyType(
+    {"DA": "a date YYYYMMDD", "TM": "a time HHMMSS", "DT": "a date time YYYYMMDDHHMMSS+ZZXX"}
+)
 _OURS: Final = frozenset({CHARACTER_SET, LEVEL, RETRIEVE_AE_TITLE})
 _OF_A_PATIENT: Final = PATIENT_KEYS | {
     "00100022",
@@ -88,6 +94,7 @@ def find(row: Row, model: Sequence[str], negotiated: Negotiated, issuer: str) ->
     above = _unique_keys_above(row, model, level, relational=negotiated.relational)
     elsewhere = {STUDY, SERIES, *PATIENT_COUNTS} - {UNIQUE[level]}
     keys = {path: key for path, key in _keys(row) if key and path[0] not in elsewhere}
+    _check_moments(keys)
     if negotiated.relational:
         keys |= {(UNIQUE[upper],): value for upper, value in above.items() if value and not is_single(value)}
         above = {upper: value for upper, value in above.items() if is_single(value)}
@@ -198,6 +205,19 @@ def _level(row: Row, model: Sequence[str]) -> str:
     if level not in model:
         raise RequestError(f"QueryRetrieveLevel must be one of {', '.join(model)}")
     return level
+
+
+def _check_moments(keys: Mapping[TagPath, str]) -> None:
+    """Refuse what is no date or time: it would match nothing, and look like a patient without studies."""
+    for path, key in keys.items():
+        vr = vr_of(path[-1])
+        if vr in _MOMENTS and key != EMPTY and not all(_is_moment(vr, part) for part in key.split("\\")):
+            raise RequestError(f"{keyword_of(path[-1])} must be {_MOMENTS[vr]}, or a range with a hyphen")
+
+
+def _is_moment(vr: str, key: str) -> bool:
+    # Old rows write a date with hyphens; in a key a hyphen makes a range.
+    return key_range(vr, key) is not None and (vr == "DT" or "-" not in key or is_range(vr, key))
 
 
 def _unique_keys_above(row: Row, model: Sequence[str], level: str, *, relational: bool) -> dict[str, str]:

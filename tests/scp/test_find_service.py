@@ -146,6 +146,23 @@ async def test_an_identifier_that_does_not_fit_the_model_is_refused_with_the_rea
     assert told in error.comment
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")  # pydicom writes it all the same
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("StudyDate", "2024-01-01", "StudyDate must be a date YYYYMMDD"),
+        ("StudyDate", "20240101-yesterday", "StudyDate"),
+        ("StudyTime", "9 am", "StudyTime must be a time HHMMSS"),
+    ],
+)
+async def test_what_is_no_date_or_time_is_refused_and_does_not_look_like_a_patient_without_studies(
+    key: str, value: str, told: str
+) -> None:
+    error = await refused("STUDY", **{key: value, "StudyInstanceUID": ""})
+    assert error.status == 0xA900
+    assert told in error.comment
+
+
 async def test_a_study_of_patient_root_needs_its_patient() -> None:
     error = await refused("STUDY", BY_PATIENT, model=PATIENT_FIND, StudyInstanceUID=STUDY)
     assert (error.status, "PatientID" in error.comment) == (0xA900, True)
