@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,6 +16,7 @@ from gateway.config.settings import load
 from gateway.dataset.patient import PatientIdentifier
 from gateway.errors import AuditUnavailable
 from tests.kit import dicom
+from tests.kit.full_disk import no_file_longer_than
 from tests.kit.peers import free_port
 from tests.kit.region import ScriptedRegion
 from tests.scp.pacs import region_profile
@@ -25,13 +27,14 @@ STORED = "multipart/related; type=application/dicom; transfer-syntax=*"
 
 
 @contextlib.asynccontextmanager
-async def recorded(recorder: Recorder) -> AsyncIterator[tuple[str, aiohttp.ClientSession]]:
+async def recorded(recorder: Recorder | None, log: str = "") -> AsyncIterator[tuple[str, aiohttp.ClientSession]]:
     port = free_port()
     overrides: dict[str, dict[str, Any]] = {
         "access": {"mode": "open"},
         "ops": {"port": 0},
         "http": {"port": 0},
         "dimse": {"port": port},
+        "audit": {"folder": log},
     }
     async with contextlib.AsyncExitStack() as stack:
         region = await stack.enter_async_context(ScriptedRegion("NORTH", dicom.study(1, instances=2)).running(port))
@@ -86,3 +89,27 @@ async def test_nothing_leaves_that_cannot_be_told(path: str, accept: str) -> Non
         assert answer.status == 503
         assert answer.content_type == "application/problem+json"
         assert "Tremblay" not in await answer.text()
+
+
+def written(folder: Path) -> int:
+    [segment] = folder.glob("*/*.jsonl")
+    return segment.stat().st_size
+
+
+@pytest.mark.parametrize("path", ["/studies?PatientName=*", f"/studies/{STUDY}", f"/studies/{STUDY}/metadata"])
+async def test_a_full_disk_of_the_audit_log_stops_every_release_until_there_is_room_again(
+    tmp_path: Path, path: str
+) -> None:  # P04
+    async with recorded(None, str(tmp_path)) as (url, session):
+
+        async def ask() -> tuple[int, bytes]:
+            async with session.get(url + path, headers={"Accept": "*/*"}) as answer:
+                return answer.status, await answer.read()
+
+        assert (await ask())[0] == 200
+        with no_file_longer_than(written(tmp_path)):
+            status, body = await ask()
+        assert status == 503
+        assert b"the audit log cannot be written" in body
+        assert not any(known in body for known in (b"MRN00001", STUDY.encode()))
+        assert (await ask())[0] == 200
