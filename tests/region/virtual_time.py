@@ -9,8 +9,10 @@ import selectors
 import time
 from typing import Any
 
+from tests.kit.own_clock import OwnClock, OwnClockLoop
 
-class _Selector(selectors.DefaultSelector):
+
+class _Selector(OwnClock):
     """Skips what it would have waited."""
 
     def __init__(self) -> None:
@@ -27,15 +29,12 @@ class _Selector(selectors.DefaultSelector):
         return ready
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """Runs with a clock of its own, which is the monotonic clock of everyone as long as it runs."""
+class VirtualLoop(OwnClockLoop):
+    """Runs by that clock."""
 
     def __init__(self) -> None:
         self._clock = _Selector()
         super().__init__(self._clock)
-
-    def time(self) -> float:
-        return self._clock.now
 
     def run_in_executor(  # type: ignore[override]  # the same, told with less types
         self, executor: Any, func: Any, *args: Any
@@ -47,14 +46,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _worked(self, _: object) -> None:
         self._clock.working -= 1
-
-    def run_forever(self) -> Any:
-        real = time.monotonic
-        time.monotonic = self.time
-        try:
-            super().run_forever()
-        finally:
-            time.monotonic = real
 
 
 async def settled() -> None:
