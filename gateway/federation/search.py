@@ -131,7 +131,8 @@ class FederatedSearch:
         elif not continued:
             self._snapshots.drop(snapshot)
         told = (*query.warnings, *shown.warnings, *shown.remarks, *shown.gaps.warnings(rows, query.level))
-        rows = [x if (less := shown.redactions.get(id(x))) is None else less.applied(x, query.level) for x in rows]
+        if less := shown.redactions:
+            rows = [less[id(x)].applied(x, query.level) if id(x) in less else x for x in rows]
         estimated = frozenset(shown.gaps.estimated)
         return SearchResult(rows, remaining, shown.completeness, told, shown.unavailable, estimated)
 

@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from gateway.access.permit import Permit
+from gateway.alongside import alongside
 from gateway.dataset.matching import matcher
 from gateway.dataset.query import Level, Query, Row
 from gateway.dataset.required import UNIQUE_KEYS
@@ -138,8 +139,11 @@ class RowStream:
         giver, left = self._left[uid]
         return len({giver, *self._repeated[uid]}.intersection(left)) > 1
 
-    async def start(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        """Ask the regions; where rows do not say whose they are, only those that hold the study for one patient."""
+    async def start(self) -> list[Coroutine[Any, Any, None]]:
+        """Find out whom to ask, and return what brings their rows.
+
+        Where rows do not say whose they are, only regions are asked that hold the study for one patient.
+        """
         whose = self._permit.restricted
         check_override(self._query, self._permit)
         questions = await self._patients.questions(self._query, self._regions.profiles, self._deadline, whose=whose)
@@ -150,7 +154,7 @@ class RowStream:
             of = await self._of_one_patient(self._query.study, of)
         asked = [(region, queries) for id_, region in self._regions.by_id.items() if (queries := of.get(id_))]
         self._under_way = len(asked)
-        return [group.create_task(self._bring(region, queries, questions.admits)) for region, queries in asked]
+        return [self._bring(region, queries, questions.admits) for region, queries in asked]
 
     async def __aiter__(self) -> AsyncIterator[Row]:
         """Yield rows until every region has ended, or as many as the query's limit.
@@ -299,16 +303,5 @@ class RowStream:
 @asynccontextmanager
 async def streaming(stream: RowStream) -> AsyncIterator[RowStream]:
     """Let the regions bring a stream's rows as long as the context lasts; leaving it stops them (C-CANCEL)."""
-    stopped: Exception | None = None
-    tasks: list[asyncio.Task[None]] = []
-    async with asyncio.TaskGroup() as group:
-        try:
-            tasks = await stream.start(group)
-            yield stream
-        except Exception as error:  # noqa: BLE001 - carried past the group, which would wrap it
-            stopped = error
-        finally:
-            for task in tasks:
-                task.cancel()
-    if stopped is not None:
-        raise stopped
+    async with alongside(*await stream.start()):
+        yield stream
