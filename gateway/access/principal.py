@@ -19,8 +19,6 @@ class Transaction(StrEnum):
     OVERRIDE = "override"
 
 
-ALL: frozenset[Transaction] = frozenset(Transaction)
-
 Channel: TypeAlias = Literal["web", "dimse", "cli"]
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
+from gateway.dataset.comparison import EMPTY
 from gateway.dataset.dates import is_range, key_range
 from gateway.dataset.dictionary import keyword_of, vr_of
 from gateway.dataset.identifier import PATIENT_ID, PATIENT_KEYS, level_of
@@ -24,8 +25,6 @@ CHARACTER_SET, LEVEL, RETRIEVE_AE_TITLE, TIMEZONE = "00080005", "00080052", "000
 ISSUER: Final = "00100021"
 PATIENT_COUNTS: Final = ("00201200", "00201202", "00201204")
 """Number of Patient Related Studies, Series and Instances: what one region says of them is true of that region only."""
-EMPTY: Final = '""'
-"""What asks for attributes without a value (PS3.4 C.2.2.2.7)."""
 _MOMENTS: Final = MappingProxyType(
     {"DA": "a date YYYYMMDD", "TM": "a time HHMMSS", "DT": "a date time YYYYMMDDHHMMSS+ZZXX"}
 )

@@ -6,10 +6,8 @@ from datetime import date
 from types import MappingProxyType
 from typing import Final
 
+from gateway.dataset.comparison import EMPTY
 from gateway.errors import RequestError
-
-EMPTY: Final = '""'
-"""Two quotation marks ask for attributes without a value (PS3.4 C.2.2.2.7)."""
 
 _MULTIPLE: Final = frozenset({"AE", "AS", "AT", "CS", "LO", "PN", "SH", "UC"})
 _WITHOUT_COMMA: Final = frozenset({"AS", "AT", "CS"})
