@@ -61,7 +61,7 @@ def is_utf_8(text: str) -> bool:
 def _unstated(text: str, configured: str) -> str:
     """Return what is wrong with text whose character set is not said, read by the profile's."""
     data = text.encode("latin-1", "replace")
-    if LOST in character_set(configured, configured).decode(data):
+    if LOST in character_set(configured).decode(data):
         likely = LATIN_1 if not is_utf_8(text) else UTF_8
         return (
             f"its text does not say what it is, and is not {configured} as the profile has it: "

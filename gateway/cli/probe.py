@@ -249,7 +249,7 @@ def _name(row: Row, terms: str) -> str:
     name = first(row, PATIENT_NAME)
     if name.isascii() or stated_terms(row) not in PLAIN:
         return name
-    return character_set(terms, terms).decode(name.encode("latin-1", "replace"))
+    return character_set(terms).decode(name.encode("latin-1", "replace"))
 
 
 def _without_accents(name: str) -> str:

@@ -85,14 +85,12 @@ class CharacterSet:
     """One value of Specific Character Set, ready to decode and encode.
 
     Attributes:
-        terms: the defined terms, as they go into (0008,0005).
         extended: whether escape sequences may occur, so that seven-bit text may be other than ASCII.
     """
 
-    __slots__ = ("_base", "_numbers", "extended", "terms")
+    __slots__ = ("_base", "_numbers", "extended")
 
-    def __init__(self, terms: str, base: str, numbers: tuple[str, ...], *, extended: bool) -> None:
-        self.terms = terms
+    def __init__(self, base: str, numbers: tuple[str, ...] = (), *, extended: bool = False) -> None:
         self.extended = extended
         self._base = base
         self._numbers = numbers
@@ -195,7 +193,7 @@ def _decode_g0(run: bytes, g0: bytes) -> str:
 
 
 @lru_cache(maxsize=256)
-def character_set(terms: str, default: str = "ISO_IR 6") -> CharacterSet:
+def character_set(terms: str, default: str = "") -> CharacterSet:
     """Return the decoder of a value of (0008,0005) (PS3.3 C.12.1.1.2).
 
     Misspelt terms are read as what they mean, unknown ones as the default; the default repertoire, declared
@@ -209,15 +207,13 @@ def character_set(terms: str, default: str = "ISO_IR 6") -> CharacterSet:
     names = [_plain(term) for term in terms.split("\\")]
     first = names[0]
     if first in _WHOLE:
-        return CharacterSet(terms, _WHOLE[first], (), extended=False)
+        return CharacterSet(_WHOLE[first])
     numbers = tuple(number for number in map(_number, names) if number in _DESIGNATIONS)
     if not numbers:
-        return (
-            CharacterSet(terms, "latin_1", (), extended=False) if terms == default else character_set(default, default)
-        )
+        return character_set(default) if default else CharacterSet("latin_1")
     extended = len(names) > 1 or first.startswith("ISO 2022") or numbers[0] in _MULTI_BYTE
     codec, escape = _DESIGNATIONS.get(_number(first), ("latin_1", b""))
-    return CharacterSet(terms, "latin_1" if escape in _G0_MULTI_BYTE else codec, numbers, extended=extended)
+    return CharacterSet("latin_1" if escape in _G0_MULTI_BYTE else codec, numbers, extended=extended)
 
 
 def is_known(term: str) -> bool:

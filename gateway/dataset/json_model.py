@@ -55,7 +55,7 @@ class _RowSink:
 
     def __init__(self, terms: str, bulk_data: BulkData | None, threshold: int, limits: DatasetLimits) -> None:
         self._terms = terms
-        self._charset = character_set(terms, terms)
+        self._charset = character_set(terms)
         self._bulk_data = bulk_data
         self.large_from = threshold + 1 if bulk_data else _NEVER
         self._limit = limits.max_header
@@ -216,7 +216,7 @@ def _flat(data: bytes, terms: str) -> Row | None:
 
     None where there is anything else, for a Reader to look at.
     """
-    charset = character_set(terms, terms)
+    charset = character_set(terms)
     whole = data.decode("latin-1")
     row: Row = {}
     position, size = 0, len(data)

@@ -35,7 +35,7 @@ def from_json_model(row: Row, transfer_syntax_uid: str, *, text_in: str = "ISO_I
         LimitExceeded: Sequences are nested too deeply.
     """
     syntax = transfer_syntax(transfer_syntax_uid)
-    charset = character_set(text_in, text_in)
+    charset = character_set(text_in)
     encoder = _Encoder(syntax, charset)
     try:
         data = encoder.dataset(row, 0)
