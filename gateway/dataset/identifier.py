@@ -1,7 +1,7 @@
 """Identifiers of C-FIND, C-MOVE and C-GET (PS3.4 C.4.1.1.3, C.4.2.1.4)."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,13 +50,7 @@ def level_of(tag: str, lowest: Level) -> Level:
     return Level.SERIES if lowest is not Level.STUDY and tag in UPPER_LEVELS[Level.IMAGE] else lowest
 
 
-def find_identifier(
-    query: Query,
-    transfer_syntax_uid: str,
-    dialect: Dialect = Dialect(),
-    *,
-    return_keys: Iterable[TagPath] = (),
-) -> bytes:
+def find_identifier(query: Query, transfer_syntax_uid: str, dialect: Dialect = Dialect()) -> bytes:
     """Return the C-FIND Identifier for a query (PS3.4 C.4.1.1.3).
 
     It never matches less than the query wants, and may match more: what not every archive understands is
@@ -66,11 +60,10 @@ def find_identifier(
         query: what is searched for.
         transfer_syntax_uid: how to encode the Identifier.
         dialect: what the region understands.
-        return_keys: what to ask for beside what PS3.18 requires and the query includes.
     """
     level = query.level
     row: Row = {}
-    for path in (*returned(query, relational=dialect.relational), *return_keys):
+    for path in returned(query, relational=dialect.relational):
         _put(row, path, "")
     for path, value in matching_keys(query, dialect):
         _put(row, path, value)
@@ -195,7 +188,7 @@ def _writable(key: str, terms: str) -> str:
     """
     if key.isascii():
         return key
-    charset = character_set(terms, terms)
+    charset = character_set(terms)
     letters = ("*" if not x.isascii() and charset.encode(x) == b"?" else x for x in key)
     return re.sub(r"\*+", "*", "".join(letters))
 

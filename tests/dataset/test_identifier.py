@@ -1,7 +1,6 @@
 """Identifiers ask for what they must and never match less than the query means (PS3.4 C.4.1.1.3, PS3.18 10.6)."""
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -24,9 +23,8 @@ from tests.dataset.oracle import decode
 NAME: TagPath = ("00100010",)
 
 
-def ask(query: Query, *, return_keys: Iterable[TagPath] = (), **dialect: Any) -> Row:
-    data = find_identifier(query, EXPLICIT_VR_LE, Dialect(**dialect), return_keys=return_keys)
-    return to_json_model(data, EXPLICIT_VR_LE)
+def ask(query: Query, **dialect: Any) -> Row:
+    return to_json_model(find_identifier(query, EXPLICIT_VR_LE, Dialect(**dialect)), EXPLICIT_VR_LE)
 
 
 def asked(query: Query, key: str, **options: Any) -> list[Any]:
@@ -73,9 +71,9 @@ def test_golden_bytes_of_a_series_query() -> None:
     )
 
 
-def test_included_and_extra_return_keys_are_asked_for_with_zero_length() -> None:
-    query = Query(Level.STUDY, include=frozenset({("00081030",), ("00101002", "00100020")}))
-    row = ask(query, return_keys=[("00100021",), ("00101002", "00100021"), ("00080056",)])
+def test_included_keys_are_asked_for_with_zero_length_but_for_what_only_the_gateway_says() -> None:
+    sequence = {("00101002", "00100020"), ("00101002", "00100021")}
+    row = ask(Query(Level.STUDY, include=frozenset({("00081030",), ("00100021",), ("00080056",), *sequence})))
     assert row["00081030"] == {"vr": "LO"}
     assert row["00100021"] == {"vr": "LO"}
     assert row["00101002"]["Value"] == [{"00100020": {"vr": "LO"}, "00100021": {"vr": "LO"}}]
@@ -95,8 +93,9 @@ def test_keys_below_one_sequence_share_its_item() -> None:
     ]
 
 
-def test_return_key_does_not_erase_a_matching_key() -> None:
-    assert asked(Query(Level.STUDY, keys={NAME: "ROY*"}), "00100010", return_keys=[NAME]) == [{"Alphabetic": "R*Y*"}]
+def test_included_key_does_not_erase_a_matching_key() -> None:
+    query = Query(Level.STUDY, keys={NAME: "ROY*"}, include=frozenset({NAME}))
+    assert asked(query, "00100010") == [{"Alphabetic": "R*Y*"}]
 
 
 def test_hierarchical_query_names_the_levels_above_by_their_unique_keys_only() -> None:
