@@ -42,9 +42,9 @@ class Identification:
 
     __slots__ = ("_collector", "_reader")
 
-    def __init__(self, transfer_syntax_uid: str, keys: Collection[str], limits: DatasetLimits = _LIMITS) -> None:
+    def __init__(self, transfer_syntax_uid: str, keys: Collection[str]) -> None:
         self._collector = _Collector({*keys, CHARACTER_SET})
-        self._reader = Reader(transfer_syntax_uid, self._collector, limits)
+        self._reader = Reader(transfer_syntax_uid, self._collector, _LIMITS)
 
     def feed(self, fragment: Buffer) -> None:
         """Read the next fragment."""

@@ -22,7 +22,6 @@ Span: TypeAlias = tuple[int, int]
 
 _WINDOW: Final = 16 * 1024
 _LIMITS: Final = DatasetLimits()
-_END: Final = 1 << 62
 _LARGEST_VALUE: Final = 16 * 1024 * 1024
 
 
@@ -58,7 +57,7 @@ def inflated_uid(transfer_syntax_uid: str) -> str:
     return EXPLICIT_VR_LE if transfer_syntax(transfer_syntax_uid).deflated else transfer_syntax_uid
 
 
-def inflated(read: Read, transfer_syntax_uid: str, limits: DatasetLimits = _LIMITS) -> Read:
+def inflated(read: Read, transfer_syntax_uid: str) -> Read:
     """Return a Read over the Data Set itself: inflated, within the limits, where it is deflated (PS3.5 A.5).
 
     Raises:
@@ -67,7 +66,7 @@ def inflated(read: Read, transfer_syntax_uid: str, limits: DatasetLimits = _LIMI
     """
     if not transfer_syntax(transfer_syntax_uid).deflated:
         return read
-    inflater = Inflater(limits.max_inflated, limits.max_inflate_ratio)
+    inflater = Inflater(_LIMITS.max_inflated, _LIMITS.max_inflate_ratio)
     out: list[bytes] = []
     for offset in count(0, _WINDOW):
         data = bytes(read(offset, _WINDOW))
@@ -84,19 +83,17 @@ class Spans:
     Args:
         read: gives its bytes.
         transfer_syntax_uid: how it is encoded.
-        limits: how many elements and levels it may have.
 
     Raises:
         DatasetError: from every method, where the bytes are no Data Set.
         LimitExceeded: from every method, at a limit.
     """
 
-    __slots__ = ("_count", "_limits", "_read", "_window", "_window_start", "headers")
+    __slots__ = ("_count", "_read", "_window", "_window_start", "headers")
 
-    def __init__(self, read: Read, transfer_syntax_uid: str, limits: DatasetLimits = _LIMITS) -> None:
+    def __init__(self, read: Read, transfer_syntax_uid: str) -> None:
         syntax = transfer_syntax(transfer_syntax_uid)
         self._read = read
-        self._limits = limits
         self._window = b""
         self._window_start = 0
         self._count = 0
@@ -189,10 +186,8 @@ class Spans:
 
     def _spend(self) -> None:
         self._count += 1
-        if self._count > self._limits.max_elements:
-            raise LimitExceeded(
-                f"the Data Set has more than {self._limits.max_elements} elements", limit="max_elements"
-            )
+        if self._count > _LIMITS.max_elements:
+            raise LimitExceeded(f"the Data Set has more than {_LIMITS.max_elements} elements", limit="max_elements")
 
     def _item(self, position: int, headers: HeaderFormat) -> tuple[int, int]:
         self._spend()
@@ -245,8 +240,8 @@ class Spans:
         stack = [(inside_item, headers)]
         while stack:
             in_item, inside = stack[-1]
-            if len(stack) > 2 * self._limits.max_nesting:
-                raise LimitExceeded(f"Sequences are nested deeper than {self._limits.max_nesting}", limit="max_nesting")
+            if len(stack) > 2 * _LIMITS.max_nesting:
+                raise LimitExceeded(f"Sequences are nested deeper than {_LIMITS.max_nesting}", limit="max_nesting")
             if in_item:
                 element = self._element(position, inside)
                 if element is None:

@@ -90,7 +90,6 @@ class Reencoder:
     Args:
         transfer_syntax_uid: how the source is encoded: Implicit VR LE, Explicit VR LE or BE, or Deflated.
         target_uid: Explicit VR LE or Implicit VR LE.
-        limits: what the Data Set may cost.
 
     Raises:
         DatasetError: from ``feed`` and ``finish``, when the bytes are no Data Set.
@@ -99,15 +98,9 @@ class Reencoder:
 
     __slots__ = ("_reader", "_writer")
 
-    def __init__(
-        self,
-        transfer_syntax_uid: str,
-        target_uid: str = EXPLICIT_VR_LE,
-        *,
-        limits: DatasetLimits = DatasetLimits(),  # noqa: B008 - frozen
-    ) -> None:
+    def __init__(self, transfer_syntax_uid: str, target_uid: str = EXPLICIT_VR_LE) -> None:
         self._writer = ElementWriter(explicit=target_uid != IMPLICIT_VR_LE)
-        self._reader = Reader(transfer_syntax_uid, self._writer, limits)
+        self._reader = Reader(transfer_syntax_uid, self._writer, DatasetLimits())
 
     def feed(self, fragment: Buffer) -> list[Buffer]:
         """Return what the fragment becomes; large values are views of the fragment itself."""
