@@ -26,7 +26,6 @@ class CodestreamHeader:
 
     columns: int
     rows: int
-    precision: int
     components: int
     component_ids: tuple[int, ...] = ()
     jfif: bool = False
@@ -42,7 +41,7 @@ def codestream_header(codestream: bytes) -> CodestreamHeader | None:
     right, bottom, left, top, *tiles, components = unpack_from(">8LH", codestream, start + 8)
     if not _are_tiles((right, bottom), (left, top), tiles):
         return None
-    return CodestreamHeader(right - left, bottom - top, (codestream[start + 42] & 0x7F) + 1, components)
+    return CodestreamHeader(right - left, bottom - top, components)
 
 
 def _are_tiles(end: tuple[int, int], start: tuple[int, int], tiles: list[int]) -> bool:
@@ -84,9 +83,9 @@ def _jpeg(codestream: bytes) -> CodestreamHeader | None:
 def _frame_header(segment: bytes, *, jfif: bool) -> CodestreamHeader | None:
     if len(segment) < 6:
         return None
-    precision, rows, columns, components = unpack_from(">BHHB", segment)
+    rows, columns, components = unpack_from(">xHHB", segment)
     ids = tuple(segment[6 : 6 + 3 * components : 3])
-    return CodestreamHeader(columns, rows, precision, components, ids, jfif) if len(ids) == components else None
+    return CodestreamHeader(columns, rows, components, ids, jfif) if len(ids) == components else None
 
 
 def without_spiff(codestream: bytes) -> bytes:
