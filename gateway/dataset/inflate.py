@@ -1,7 +1,7 @@
-"""Deflated Explicit VR Little Endian (PS3.5 A.5), inflated in bounded steps."""
+"""Deflated Explicit VR Little Endian (PS3.5 A.5): inflated in bounded steps, deflated as it comes."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from gateway.errors import DatasetError, LimitExceeded
@@ -54,3 +54,16 @@ class Inflater:
         """Check that the stream came to its end."""
         if not self._stream.eof:
             raise DatasetError("the deflated Data Set ends too early")
+
+
+def deflated(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Deflate a Data Set in Explicit VR Little Endian, padded to an even length."""
+    stream = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    size = 0
+    for chunk in chunks:
+        out = stream.compress(chunk)
+        size += len(out)
+        if out:
+            yield out
+    out = stream.flush()
+    yield out + b"\0" * ((size + len(out)) % 2)

@@ -4,7 +4,6 @@ Imports the codecs: for worker processes. An instance too large to hold is made 
 ``piece`` and ``tail``; ``transcode`` does the same with one in memory.
 """
 
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from struct import pack
@@ -17,6 +16,7 @@ from gateway.dataset.fragments import fragment
 from gateway.dataset.frames import FrameIndex, frame_index
 from gateway.dataset.headers import ITEM, SEQUENCE_END, UNDEFINED, element_header
 from gateway.dataset.image import ImageDescription
+from gateway.dataset.inflate import deflated
 from gateway.dataset.sink import Buffer
 from gateway.dataset.spans import Element, Spans, inflated, inflated_uid, reader_of
 from gateway.dataset.transcode import Reencoder
@@ -169,12 +169,12 @@ def _has_long_words(data: Buffer, source_uid: str) -> bool:
     """Whether pixels in big endian are longer than the words of their VR, OW, so that they swap by pixel."""
     if source_uid != ts.EXPLICIT_VR_BE:
         return False
-    description = frame_index(reader_of(memoryview(data)), source_uid).description
+    description = frame_index(reader_of(data), source_uid).description
     return description is not None and description.bits_allocated > 16
 
 
 def _recoded(data: Buffer, source_uid: str, target_uid: str, quality: int) -> Iterator[bytes]:
-    read = inflated(reader_of(memoryview(data)), source_uid)
+    read = inflated(reader_of(data), source_uid)
     index = frame_index(read, inflated_uid(source_uid))
     if index.description is None:
         if not can_become(None, source_uid, target_uid):
@@ -194,19 +194,6 @@ def _recoded(data: Buffer, source_uid: str, target_uid: str, quality: int) -> It
     for frame in frames:
         yield plan.piece(frame)
     yield plan.tail(read(index.after, len(data) if read(index.after, 1) else 0))
-
-
-def deflated(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Deflate a Data Set in Explicit VR Little Endian as it comes (PS3.5 A.5)."""
-    stream = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    size = 0
-    for chunk in chunks:
-        out = stream.compress(chunk)
-        size += len(out)
-        if out:
-            yield out
-    out = stream.flush()
-    yield out + b"\0" * ((size + len(out)) % 2)
 
 
 def _explicit(data: Buffer, source_uid: str) -> bytes:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, TypeAlias
 from gateway.dataset.dictionary import known_vr, vr_of
 from gateway.dataset.headers import SHORT_FORMS, UNDEFINED, VRS, HeaderFormat, header_format
 from gateway.dataset.inflate import Inflater
-from gateway.dataset.sink import DatasetLimits
+from gateway.dataset.sink import Buffer, DatasetLimits
 from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE, transfer_syntax
 from gateway.errors import DatasetError, LimitExceeded
 
@@ -42,7 +42,7 @@ class Element(NamedTuple):
     headers: HeaderFormat
 
 
-def reader_of(data: bytes | memoryview) -> Read:
+def reader_of(data: Buffer) -> Read:
     """Return a Read over bytes that are in memory."""
     view = memoryview(data)
 

@@ -1,7 +1,6 @@
 """The DICOM JSON Model -> Data Set bytes (PS3.18 Annex F, PS3.5 section 7)."""
 
 import binascii
-import zlib
 from base64 import b64decode
 from functools import lru_cache
 from struct import error as StructError  # noqa: N812
@@ -11,9 +10,10 @@ from typing import Any, Final
 
 from gateway.dataset.charset import CharacterSet, character_set
 from gateway.dataset.headers import element_header
+from gateway.dataset.inflate import deflated
 from gateway.dataset.query import Attribute, Row
 from gateway.dataset.transfer_syntax import TransferSyntax, transfer_syntax
-from gateway.dataset.values import BINARY_VRS, WORD_SIZES, swapped
+from gateway.dataset.values import BINARY_VRS, NAME_GROUPS, WORD_SIZES, swapped
 from gateway.errors import DatasetError, LimitExceeded
 
 _MAX_NESTING: Final = 64
@@ -43,11 +43,7 @@ def from_json_model(row: Row, transfer_syntax_uid: str, *, text_in: str = "ISO_I
             data = encoder.dataset({**row, _CHARACTER_SET: {"vr": "CS", "Value": [text_in]}}, 0)
     except (StructError, binascii.Error, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise DatasetError(f"a value does not fit its VR ({type(error).__name__})") from None
-    if not syntax.deflated:
-        return data
-    stream = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    deflated = stream.compress(data) + stream.flush()
-    return deflated + b"\0" * (len(deflated) % 2)
+    return b"".join(deflated([data])) if syntax.deflated else data
 
 
 class _Encoder:
@@ -128,7 +124,7 @@ def _text(vr: str, value: Any) -> str:
     if value is None:
         return ""
     if vr == "PN" and isinstance(value, dict):
-        groups = [value.get(group, "") for group in ("Alphabetic", "Ideographic", "Phonetic")]
+        groups = [value.get(group, "") for group in NAME_GROUPS]
         return "=".join(groups).rstrip("=")
     if isinstance(value, float):
         return decimal_text(value)
