@@ -13,8 +13,9 @@ from gateway.config.paths import path_of
 from gateway.config.settings import Settings
 from gateway.dataset.dictionary import vr_of
 from gateway.dataset.identifier import retrieve_identifier
-from gateway.dataset.json_model import from_json_model, to_json_model
+from gateway.dataset.json_model import to_json_model
 from gateway.dataset.query import Level, Row, Selection
+from gateway.dataset.writer import from_json_model
 from gateway.deadline import Deadline
 from gateway.dimse.acceptor import CALLING_AE_TITLE_NOT_RECOGNIZED, Acceptor, Caller, Rejection
 from gateway.dimse.association import Association

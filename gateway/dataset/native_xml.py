@@ -12,11 +12,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from gateway.dataset.dictionary import keyword_of
-from gateway.dataset.native_xml_reader import NAME_COMPONENTS, NAME_GROUPS, NAMESPACE, from_native_xml
+from gateway.dataset.native_xml_reader import NAME_COMPONENTS, NAMESPACE
 from gateway.dataset.query import Attribute, Row
+from gateway.dataset.values import NAME_GROUPS
 from gateway.dataset.writer import decimal_text
-
-__all__ = ["from_native_xml", "to_native_xml"]
 
 _HEAD: Final = f'<?xml version="1.0" encoding="UTF-8"?>\n<NativeDicomModel xmlns="{NAMESPACE}" xml:space="preserve">'
 _TAIL: Final = "</NativeDicomModel>\n"

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dataset.json_model import to_json_model
-from gateway.dataset.native_xml import from_native_xml, to_native_xml
+from gateway.dataset.native_xml import to_native_xml
+from gateway.dataset.native_xml_reader import from_native_xml
 from gateway.dataset.query import Row
 from gateway.errors import DatasetError, LimitExceeded
 from tests.dataset.native_model import NAMESPACE, differences, parse

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.dataset.json_model import from_json_model, to_json_model
+from gateway.dataset.json_model import to_json_model
 from gateway.dataset.query import Attribute, Row
 from gateway.dataset.transfer_syntax import (
     DEFLATED_EXPLICIT_VR_LE,
@@ -14,6 +14,7 @@ from gateway.dataset.transfer_syntax import (
     EXPLICIT_VR_LE,
     IMPLICIT_VR_LE,
 )
+from gateway.dataset.writer import from_json_model
 from gateway.errors import DatasetError, LimitExceeded
 from tests.dataset.elements import explicit, implicit, item, sequence
 from tests.dataset.oracle import decode, samples
