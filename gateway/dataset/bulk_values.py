@@ -6,12 +6,12 @@ from struct import unpack_from
 from typing import Final
 
 from gateway.dataset.headers import ITEM, SEQUENCE_END, SHORT_VRS, UNDEFINED, VRS, element_header
+from gateway.dataset.image import PIXEL_DATA
 from gateway.dataset.query import Row
 from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE, transfer_syntax
 from gateway.dataset.writer import from_json_model
 from gateway.errors import DatasetError
 
-PIXEL_DATA: Final = "7FE00010"
 _LONGEST: Final = UNDEFINED - 1
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from gateway.dataset.dates import Range, is_day, key_range, moment
 from gateway.dataset.person_name import alike, literal, wildcard
+from gateway.dataset.values import NAME_GROUPS
 
 Test: TypeAlias = Callable[[Any], bool | None]
 """Whether a value matches; None when it cannot be read as a value of its VR."""
@@ -19,7 +20,6 @@ _NUMBER_VRS: Final = frozenset({"IS", "DS", "US", "SS", "UL", "SL", "UV", "SV", 
 _TEXT_VRS: Final = frozenset({"LT", "ST", "UT", "UR"})
 _WILDCARD_VRS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 _LEADING_SPACES_COUNT: Final = _TEXT_VRS | {"UC"}
-_NAME_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 _INTEGER: Final = re.compile(r"[+-]?\d+", re.ASCII)
 _DECIMAL: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -162,7 +162,7 @@ def _person_name_test(key: str, *, fuzzy: bool) -> Test:
             return any(map(test, _groups(value).values()))
 
         return test_any
-    parts = zip(_NAME_GROUPS, key.split("=", 2), strict=False)
+    parts = zip(NAME_GROUPS, key.split("=", 2), strict=False)
     tests = {group: alike(part) if fuzzy else literal(part) for group, part in parts if part.strip("* ")}
 
     def test_groups(value: Any) -> bool:
@@ -176,4 +176,4 @@ def _groups(value: Any) -> dict[str, str]:
     """Return the component groups of a name, also of one that is written as in a Data Set."""
     if isinstance(value, dict):
         return value
-    return dict(zip(_NAME_GROUPS, str(value).split("="), strict=False)) if value is not None else {}
+    return dict(zip(NAME_GROUPS, str(value).split("="), strict=False)) if value is not None else {}

@@ -9,13 +9,12 @@ import orjson
 
 from gateway.dataset.fragments import Frame, frames_of
 from gateway.dataset.headers import UNDEFINED
-from gateway.dataset.image import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, PIXEL_DATA, ImageDescription
+from gateway.dataset.image import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, PIXELS, ImageDescription
 from gateway.dataset.spans import Element, Read, Span, Spans, inflated
 from gateway.dataset.transfer_syntax import transfer_syntax
 from gateway.dataset.values import PADDING, swapped
 from gateway.errors import DatasetError
 
-_PIXELS: Final = frozenset({PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA})
 _NUMBERS: Final = MappingProxyType(
     {
         "00280002": "samples_per_pixel",
@@ -220,7 +219,7 @@ class _Indexing:
     def index(self) -> FrameIndex:
         end = 0
         for element in self._spans.elements():
-            if element.key in _PIXELS:
+            if element.key in PIXELS:
                 return self._of_pixels(element)
             end = self._spans.end(element)
             self._note(element)

@@ -8,6 +8,9 @@ from gateway.dataset.transfer_syntax import DEFLATED_IMAGE_FRAME, ENCAPSULATED_U
 PIXEL_DATA: Final = "7FE00010"
 FLOAT_PIXEL_DATA: Final = "7FE00008"
 DOUBLE_FLOAT_PIXEL_DATA: Final = "7FE00009"
+PIXELS: Final = frozenset({PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA})
+"""The attributes that hold pixels, of which an image has one."""
+
 YBR_FULL: Final = "YBR_FULL"
 YBR_FULL_422: Final = "YBR_FULL_422"
 

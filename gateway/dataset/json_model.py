@@ -1,4 +1,4 @@
-"""Data Set bytes <-> DICOM JSON Model (PS3.18 Annex F)."""
+"""Data Set bytes -> DICOM JSON Model (PS3.18 Annex F)."""
 
 from base64 import b64encode
 from collections.abc import Callable
@@ -11,15 +11,13 @@ import orjson
 from gateway.dataset.charset import CharacterSet, character_set
 from gateway.dataset.dictionary import LUT_DESCRIPTORS
 from gateway.dataset.headers import SHORT_FORMS, header_format
+from gateway.dataset.image import PIXELS
 from gateway.dataset.query import Row
 from gateway.dataset.reader import Reader
 from gateway.dataset.sink import Buffer, DatasetLimits
 from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE
 from gateway.dataset.values import BINARY_VRS, DECODERS, PADDING, TRIMMED_VRS, Decoder
-from gateway.dataset.writer import from_json_model
 from gateway.errors import LimitExceeded
-
-__all__ = ["BulkData", "BulkPath", "JsonModelBuilder", "dumps", "from_json_model", "to_json_model"]
 
 BulkPath: TypeAlias = tuple[str | int, ...]
 """Where a value is in its Data Set: keys, and behind each Sequence the index of the item, from 0."""
@@ -28,8 +26,7 @@ BulkData: TypeAlias = Callable[[BulkPath, str, int | None], str]
 """Gives the BulkDataURI for (path, VR, length); the length is None for encapsulated Pixel Data."""
 
 CHARACTER_SET: Final = "00080005"
-PIXEL_DATA: Final = frozenset({"7FE00008", "7FE00009", "7FE00010"})
-_WATCHED: Final = PIXEL_DATA | LUT_DESCRIPTORS | {CHARACTER_SET}
+_WATCHED: Final = PIXELS | LUT_DESCRIPTORS | {CHARACTER_SET}
 _LONGEST_TERMS: Final = 256  # all terms there are; a longer value is no Specific Character Set
 _NEVER: Final = 1 << 62
 _LIMITS: Final = DatasetLimits()
@@ -77,7 +74,7 @@ class _RowSink:
         """Look again at the few elements that mean more than their value."""
         if key == CHARACTER_SET:
             self._charset = _declared(data[:_LONGEST_TERMS], self._terms)
-        elif key in PIXEL_DATA:
+        elif key in PIXELS:
             if self._bulk_data and data:
                 self.large(key, vr, len(data))
         elif vr == "SS":

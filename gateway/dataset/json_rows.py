@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from gateway.dataset.dictionary import vr_of
 from gateway.dataset.query import Attribute, Row
-from gateway.dataset.values import BINARY_VRS, DECODERS, decimal_string, integer_string
+from gateway.dataset.values import BINARY_VRS, DECODERS, NAME_GROUPS, PADDING, decimal_string, integer_string
 from gateway.errors import DatasetError
 
 DEEPEST: Final = 16
@@ -20,8 +20,6 @@ DEEPEST: Final = 16
 
 _TAG: Final = re.compile(r"[0-9A-Fa-f]{8}", re.ASCII)
 _VRS: Final = frozenset((*DECODERS, "SQ"))
-_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
-_PADDING: Final = " \0"
 
 
 def json_row(document: Any, depth: int = 0) -> Row:
@@ -57,7 +55,7 @@ def _attribute(key: str, attribute: Mapping[str, Any], depth: int) -> Attribute:
 
 def _values(listed: list[Any], read: Callable[[Any], Any]) -> Iterator[Any]:
     for value in listed:
-        if isinstance(value, str) and "\\" in value and read not in _TEXTS:
+        if isinstance(value, str) and "\\" in value and read is not _text:
             yield from map(read, value.split("\\"))  # several values in one: none of them holds a backslash
         else:
             yield read(value)
@@ -65,12 +63,12 @@ def _values(listed: list[Any], read: Callable[[Any], Any]) -> Iterator[Any]:
 
 def _string(value: Any) -> str | None:
     if isinstance(value, str):
-        return value.strip(_PADDING) or None
+        return value.strip(PADDING) or None
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _text(value: Any) -> str | None:
-    return value.rstrip(_PADDING) or None if isinstance(value, str) else _string(value)
+    return value.rstrip(PADDING) or None if isinstance(value, str) else _string(value)
 
 
 def _tag(value: Any) -> str | None:
@@ -80,16 +78,16 @@ def _tag(value: Any) -> str | None:
 
 def _name(value: Any) -> dict[str, str] | None:
     if isinstance(value, str):
-        value = dict(zip(_GROUPS, value.split("=", 2), strict=False))
+        value = dict(zip(NAME_GROUPS, value.split("=", 2), strict=False))
     if not isinstance(value, dict):
         return None
-    groups = {group: text for group in _GROUPS if (text := _string(value.get(group)))}
+    groups = {group: text for group in NAME_GROUPS if (text := _string(value.get(group)))}
     return groups or None
 
 
 def _integer(value: Any) -> Any:
     if isinstance(value, str):
-        return integer_string(value.strip(_PADDING))
+        return integer_string(value.strip(PADDING))
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
@@ -97,11 +95,10 @@ def _integer(value: Any) -> Any:
 
 def _decimal(value: Any) -> Any:
     if isinstance(value, str):
-        return decimal_string(value.strip(_PADDING))
+        return decimal_string(value.strip(PADDING))
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-_TEXTS: Final = (_text,)
 _READERS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
     {
         "PN": _name,

@@ -16,17 +16,22 @@ from xml.parsers.expat import ExpatError, ParserCreate
 from gateway.dataset.dictionary import vr_of
 from gateway.dataset.query import Attribute, Row
 from gateway.dataset.sink import DatasetLimits
-from gateway.dataset.values import BINARY_VRS, DECODERS, decimal_string, integer_string
+from gateway.dataset.values import (
+    BINARY_VRS,
+    DECODERS,
+    MAX_SAFE_INTEGER,
+    NAME_GROUPS,
+    decimal_string,
+    integer_string,
+)
 from gateway.errors import DatasetError, LimitExceeded
 
 NAMESPACE: Final = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
-NAME_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 NAME_COMPONENTS: Final = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")
 
 _MAX_NESTING: Final = DatasetLimits().max_nesting
 _TAG: Final = re.compile(r"[0-9A-F]{8}")
 _INTEGER: Final = re.compile(r"[+-]?\d{1,20}", re.ASCII)
-_MAX_SAFE_INTEGER: Final = (1 << 53) - 1
 _VRS: Final = DECODERS.keys() | {"SQ"}
 _FIRST_BLOCK, _LAST_BLOCK = 0x10, 0xFF
 
@@ -290,7 +295,7 @@ def _integer(text: str) -> int:
 def _long_integer(text: str) -> int | str:
     """Read an SV or UV as a row has it: as text where JSON readers would round it (PS3.18 F.2.3.1)."""
     number = _integer(text)
-    return number if abs(number) <= _MAX_SAFE_INTEGER else str(number)
+    return number if abs(number) <= MAX_SAFE_INTEGER else str(number)
 
 
 def _tag(text: str) -> str:

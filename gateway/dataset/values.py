@@ -13,9 +13,13 @@ from gateway.dataset.query import Attribute
 Decoder: TypeAlias = Callable[[bytes, CharacterSet], Attribute]
 
 PADDING: Final = " \0"
-_MAX_SAFE_INTEGER: Final = (1 << 53) - 1
+MAX_SAFE_INTEGER: Final = (1 << 53) - 1
+"""What every JSON reader keeps exactly (PS3.18 F.2.3.1)."""
+
+NAME_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
+"""Component groups of a person name (PS3.5 6.2.1.2), as the DICOM JSON Model calls them."""
+
 _SHORT_ARRAY: Final = 17
-_NAME_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 
 WORD_SIZES: Final = MappingProxyType(
     {
@@ -79,7 +83,7 @@ def _person_name(value: bytes, charset: CharacterSet) -> Attribute:
 
 
 def _name_groups(name: str) -> dict[str, str]:
-    groups = zip(_NAME_GROUPS, name.split("=", 2), strict=False)
+    groups = zip(NAME_GROUPS, name.split("=", 2), strict=False)
     return {group: text for group, part in groups if (text := part.strip(PADDING))}
 
 
@@ -91,7 +95,7 @@ def integer_string(text: str) -> int | float | str | None:
         decimal = decimal_string(text)
         return int(decimal) if isinstance(decimal, float) and decimal.is_integer() else decimal
     # JSON numbers of more digits are not the same number in every reader.
-    return number if "_" not in text and -_MAX_SAFE_INTEGER <= number <= _MAX_SAFE_INTEGER else text.strip()
+    return number if "_" not in text and -MAX_SAFE_INTEGER <= number <= MAX_SAFE_INTEGER else text.strip()
 
 
 def decimal_string(text: str) -> float | str | None:
@@ -166,8 +170,8 @@ def _long_integers(vr: str, code: str) -> Decoder:
     def decode(value: bytes, charset: CharacterSet) -> Attribute:
         attribute = plain(value, charset)
         values = attribute.get("Value", ())
-        if any(abs(number) > _MAX_SAFE_INTEGER for number in values):
-            attribute["Value"] = [n if abs(n) <= _MAX_SAFE_INTEGER else str(n) for n in values]
+        if any(abs(number) > MAX_SAFE_INTEGER for number in values):
+            attribute["Value"] = [n if abs(n) <= MAX_SAFE_INTEGER else str(n) for n in values]
         return attribute
 
     return decode

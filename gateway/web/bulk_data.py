@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from gateway.dataset.bulk_data import bulk_value
+from gateway.dataset.image import PIXELS
 from gateway.dataset.values import BINARY_VRS
 from gateway.errors import NotFound
 from gateway.web.asked import Asked
@@ -23,7 +24,6 @@ DOCUMENT: Final = "00420011"
 ACTIVE: Final[tuple[Header, ...]] = ((b"content-security-policy", b"sandbox"),)
 """A document may hold scripts: a browser that shows it gives it no rights of ours."""
 
-_PIXELS: Final = frozenset({"7FE00008", "7FE00009", "7FE00010"})
 _TYPE = re.compile(r"[a-z]{1,20}/[a-z0-9][a-z0-9.+-]{0,80}", re.ASCII)
 _EXTENSIONS: Final = {
     "application/pdf": "pdf",
@@ -80,7 +80,7 @@ def value_parts(asked: Asked, here: WholeInstance, path: str, *, single: bool) -
     """
     path = path.upper()
     tail = f"/bulkdata/{path}"
-    if path in _PIXELS and here.index.description is not None and here.index.description.element == path:
+    if path in PIXELS and here.index.description is not None and here.index.description.element == path:
         numbers = range(1, here.index.number_of_frames + 1)
         one = here.index.is_video or len(numbers) == 1
         form = pixel_form(asked, here.index, single=single and one)
