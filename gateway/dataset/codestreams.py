@@ -69,14 +69,13 @@ DECODABLE: Final = frozenset(
 )
 """Transfer Syntaxes whose pixels we can read."""
 
-LOSSLESS_TARGETS: Final = (
-    *(EXPLICIT_VR_LE, DEFLATED_EXPLICIT_VR_LE, JPEG_LS_LOSSLESS, HTJ2K_LOSSLESS),
-    *(JPEG_2000_LOSSLESS, JPEG_LOSSLESS_SV1, RLE_LOSSLESS),
+TRANSCODABLE_TO: Final = frozenset(
+    {
+        *(EXPLICIT_VR_LE, DEFLATED_EXPLICIT_VR_LE, JPEG_LS_LOSSLESS, HTJ2K_LOSSLESS),
+        *(JPEG_2000_LOSSLESS, JPEG_LOSSLESS_SV1, RLE_LOSSLESS, JPEG_BASELINE),
+    }
 )
-"""What we can make, without loss, of anything decodable that fits."""
-
-TRANSCODABLE_TO: Final = frozenset({*LOSSLESS_TARGETS, JPEG_BASELINE})
-"""What can be asked for by name; JPEG Baseline loses information and is never chosen for the caller."""
+"""What we can make of anything decodable that fits; only JPEG Baseline loses information."""
 
 _ALLOCATED: Final[Mapping[str, frozenset[int]]] = {
     RLE_LOSSLESS: frozenset({8, 16, 32}),
@@ -111,9 +110,3 @@ def _has_room(codec: str, description: ImageDescription) -> bool:
         return False
     integers = description.bits_allocated in _ALLOCATED[codec] and not description.is_float
     return integers and description.samples_per_pixel in {1, 3}
-
-
-def targets(description: ImageDescription | None, source_uid: str) -> tuple[str, ...]:
-    """Return what an instance can be had in without (further) loss, as it is stored first."""
-    made = (uid for uid in LOSSLESS_TARGETS if uid != source_uid and can_become(description, source_uid, uid))
-    return (source_uid, *made)
