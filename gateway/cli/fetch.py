@@ -15,11 +15,12 @@ from gateway.cli.meter import Meter
 from gateway.cli.options import Config, Json, Regions, TokenFile, Url, one_of
 from gateway.cli.origin import Origin, RegionAnswer, token_from
 from gateway.cli.output import Exit, print_json, run, tell
-from gateway.cli.shelf import Shelf, is_uid
+from gateway.cli.shelf import Shelf
 from gateway.cli.sources import Arriving, Listing, OfGateway, OfRegions
 from gateway.config import settings
 from gateway.config.settings import Settings
 from gateway.dataset.query import Selection
+from gateway.dataset.uid import is_uid
 from gateway.errors import ConfigError, GatewayError
 from gateway.region import profile
 from gateway.region.profile import Profile

@@ -11,10 +11,11 @@ from typing import BinaryIO, Final
 
 import orjson
 
+from gateway.dataset.uid import is_uid
+
 LEDGER: Final = ".fetched.jsonl"
 """What is there, a line for each file: written after the file has its name."""
 
-_UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*", re.ASCII)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*", re.ASCII)
 
 
@@ -93,11 +94,6 @@ class Shelf:
             path = self._folder.joinpath(*names)
             if all(_NAME.fullmatch(name) for name in names) and path.is_file() and path.stat().st_size == size:
                 yield uid
-
-
-def is_uid(value: str) -> bool:
-    """Whether a value is a UID, and may be a file's name (PS3.5 9.1)."""
-    return len(value) <= 64 and _UID.fullmatch(value) is not None
 
 
 def _numbered(folder: Path) -> Path:

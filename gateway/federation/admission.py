@@ -1,6 +1,5 @@
 """What an instance must be to be taken in, decided while it is written to the disk."""
 
-import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Final
 from gateway.config.settings import StoreSettings
 from gateway.dataset.dictionary import keyword_of, keywords
 from gateway.dataset.identification import Identification
+from gateway.dataset.uid import is_uid
 from gateway.dimse.sop_classes import STORAGE
 from gateway.errors import ConfigError, DatasetError, Inadmissible, LimitExceeded, QueueFull
 from gateway.federation.routing import Source, Traits
@@ -23,8 +23,6 @@ DOES_NOT_MATCH: Final = 0xA900
 CANNOT_UNDERSTAND: Final = 0xC000
 LACKS_IDENTIFIER: Final = 0xC120
 """Failure Reasons (PS3.18 Table I.2-1); the last one is ours, of the range that the table leaves open."""
-
-_UID: Final = re.compile(r"\d+(\.\d+)*", re.ASCII)
 
 
 def required_keys(settings: StoreSettings) -> tuple[str, ...]:
@@ -126,11 +124,6 @@ def _understanding() -> Iterator[None]:
         yield
     except (DatasetError, LimitExceeded) as error:
         raise Inadmissible(f"its Data Set cannot be read: {error}", status=CANNOT_UNDERSTAND) from None
-
-
-def is_uid(text: str) -> bool:
-    """Whether a text has the form of a UID; leading zeros, which archives hold, are let pass (PS3.5 9.1)."""
-    return len(text) <= 64 and _UID.fullmatch(text) is not None
 
 
 def check_sop_class(uid: str) -> None:

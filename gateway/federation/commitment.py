@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gateway.dataset.query import Level, Query, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
+from gateway.dataset.uid import is_uid
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
-from gateway.federation.admission import SOP_CLASS, is_uid
+from gateway.federation.admission import SOP_CLASS
 from gateway.federation.asking import MOST_UIDS
 from gateway.federation.paging import first
 from gateway.spool.ledger import QUARANTINED

@@ -8,9 +8,10 @@ from typing import Final
 
 from gateway.alongside import alongside
 from gateway.config.settings import StoreSettings
+from gateway.dataset.uid import is_uid
 from gateway.errors import ConfigError, Inadmissible, QueueFull
 from gateway.events import Observer, unobserved
-from gateway.federation.admission import SOP_CLASS, SOP_INSTANCE, STUDY, Admission, Announced, is_uid, required_keys
+from gateway.federation.admission import SOP_CLASS, SOP_INSTANCE, STUDY, Admission, Announced, required_keys
 from gateway.federation.delivery import Courier, Decode, Outcome, Parcel, State, Target
 from gateway.federation.routing import Routing, Source
 from gateway.spool.ledger import Kept

@@ -7,6 +7,7 @@ from typing import Final
 from gateway.access.principal import Transaction
 from gateway.dataset.json_model import to_json_model
 from gateway.dataset.query import Row
+from gateway.dataset.uid import is_uid
 from gateway.dimse.action import answer_action
 from gateway.dimse.association import Association
 from gateway.dimse.event_report import Event
@@ -14,7 +15,6 @@ from gateway.dimse.inbound import Inbound, Message
 from gateway.dimse.sop_classes import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE
 from gateway.errors import AccessDenied, AuditUnavailable, GatewayError, QueueFull, RequestError
 from gateway.events import Observer, PeerOperation
-from gateway.federation.admission import is_uid
 from gateway.federation.commitment import Commitment, Reference
 from gateway.federation.paging import first
 from gateway.scp.gate import Gate

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 
 from gateway.dataset.query import Selection
+from gateway.dataset.uid import is_uid
 from gateway.web.formats import Default, Wishes
-from gateway.web.keys import is_uid
 from gateway.web.locations import Locations
 from gateway.web.negotiation import accepted
 from gateway.web.parameters import Pair

@@ -8,8 +8,8 @@ from typing import Final
 from urllib.parse import quote
 
 from gateway.dataset.query import Level, Query
+from gateway.dataset.uid import is_uid
 from gateway.errors import RequestError
-from gateway.web.keys import is_uid
 from gateway.web.parameters import Pair, search_query
 
 MOST_STUDIES: Final = 20

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.dataset.comparison import EMPTY
+from gateway.dataset.uid import is_uid
 from gateway.errors import RequestError
 
 _MULTIPLE: Final = frozenset({"AE", "AS", "AT", "CS", "LO", "PN", "SH", "UC"})
@@ -16,7 +17,6 @@ _WITHOUT_COMMA: Final = frozenset({"AS", "AT", "CS"})
 _COMMAS: Final = ",\\"
 _LISTED: Final = "; several are separated by backslashes and hold no wildcards"
 
-_UID = re.compile(r"\d+(\.\d+)*", re.ASCII)
 _TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?", re.ASCII)
 _MOMENT = re.compile(
     r"\d{4}((0[1-9]|1[0-2])((0[1-9]|[12]\d|3[01])(([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?)?)?)?"
@@ -24,11 +24,6 @@ _MOMENT = re.compile(
     re.ASCII,
 )
 _NUMBER = r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?"
-
-
-def is_uid(value: str) -> bool:
-    """Whether a value has the form of a UID (PS3.5 9.1); leading zeros in a component are let through."""
-    return len(value) <= 64 and _UID.fullmatch(value) is not None
 
 
 def key_value(name: str, vr: str, value: str, *, empty: bool, multiple: bool = False) -> str:

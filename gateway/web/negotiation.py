@@ -28,7 +28,6 @@ ANY: Final = "*"
 
 _TYPE = re.compile(r"[\w!#$%&'*+.^`|~-]+/[\w!#$%&'*+.^`|~-]+")
 _QVALUE = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
-_UID = re.compile(r"\d+(\.\d+)*")
 
 
 class Unavailable(NotAcceptable):

@@ -3,8 +3,8 @@
 from starlette.requests import Request
 
 from gateway.dataset.query import Selection
+from gateway.dataset.uid import is_uid
 from gateway.errors import RequestError
-from gateway.web.keys import is_uid
 
 LEVELS = ("study", "series", "instance")
 

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from gateway.dataset.query import Selection
 from gateway.dataset.rendition import RENDERED_TYPES, Rendering, Viewport
 from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE
+from gateway.dataset.uid import is_uid
 from gateway.errors import RequestError
 from gateway.web.formats import Default, Form, Wishes
-from gateway.web.keys import is_uid
 from gateway.web.negotiation import ANY, DICOM, NEVER_ON_THE_WEB, MediaRange, Unavailable, accepted, media_ranges
 from gateway.web.parameters import pairs
 from gateway.web.rendered import OTHERS, VIDEO_TYPES, Region
