@@ -210,10 +210,6 @@ class Regions:
         by_id = {answer.profile.id: answer for answer in answers}
         return [by_id.get(id_) or Answer(region.profile, [], set()) for id_, region in self.by_id.items()]
 
-    async def ask_each(self, ids: Sequence[str], query: Query, deadline: Deadline) -> list[Answer]:
-        """Ask some regions the same question."""
-        return await self.ask(dict.fromkeys(ids, (query,)), deadline)
-
 
 def _united(one: Answer, other: Answer, unique_key: str) -> Answer:
     """Join what one region gave to two questions, such as for two identifiers of one patient."""

@@ -46,18 +46,14 @@ class Merged:
     Attributes:
         rows: one for each entity, in no order.
         held_by: Unique Key of each row to the ids of the regions that hold it, the best holder first.
-        conflicts: (kept, suppressed) regions of each row left out because the patients do not cross-reference.
-        discrepancies: (shown, other) regions whose rows of one patient differ in birth date or sex.
         told: what each holder tells of what is below a study that several hold, for those studies.
-        about: the Study Instance UIDs of each of ``conflicts`` and ``discrepancies``.
+        contradictions: with the Study Instance UIDs that each is about.
     """
 
     rows: list[Row] = field(default_factory=list)
     held_by: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    conflicts: list[tuple[str, str]] = field(default_factory=list)
-    discrepancies: list[tuple[str, str]] = field(default_factory=list)
     told: dict[str, Told] = field(default_factory=dict)
-    about: dict[Contradiction, set[str]] = field(default_factory=dict)
+    contradictions: dict[Contradiction, set[str]] = field(default_factory=dict)
 
 
 def merge(level: Level, answers: Iterable[tuple[Profile, Sequence[Row]]], links: Links = UNLINKED) -> Merged:
@@ -134,15 +130,10 @@ def _sorted_out(level: Level, holders: list[Holder], links: Links, merged: Merge
         return holders
     same, others = one_patient(holders, links)
     best, row = same[0]
-    differ = [(best.id, x.id) for x, theirs in same[1:] if demographics_differ(row, theirs)]
-    merged.conflicts += (conflicts := [(best.id, profile.id) for profile, _ in others])
-    merged.discrepancies += differ
-    if conflicts or differ:
-        study = str(first(row.get(UNIQUE_KEYS[level])))
-        for pair in conflicts:
-            merged.about.setdefault(("patient", *pair), set()).add(study)
-        for pair in differ:
-            merged.about.setdefault(("demographics", *pair), set()).add(study)
+    found: list[Contradiction] = [("patient", best.id, other.id) for other, _ in others]
+    found += [("demographics", best.id, other.id) for other, theirs in same[1:] if demographics_differ(row, theirs)]
+    for contradiction in found:
+        merged.contradictions.setdefault(contradiction, set()).add(str(first(row.get(UNIQUE_KEYS[level]))))
     return same
 
 

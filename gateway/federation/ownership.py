@@ -17,11 +17,10 @@ from gateway.federation.kept import Kept
 from gateway.federation.merge import Contradiction, Holder, one_patient
 from gateway.federation.paging import first
 from gateway.federation.patients import Patients
-from gateway.federation.questions import PATIENT_ID_KEY, WITH_ISSUER
+from gateway.federation.questions import ACCESSION_KEY, PATIENT_ID_KEY, WITH_ISSUER
 from gateway.region.profile import Profile
 
 STUDY_INSTANCE_UID = UNIQUE_KEYS[Level.STUDY]
-ACCESSION_KEYS: Final[frozenset[TagPath]] = frozenset({("00080050",)})
 TELLING: Final = (identity.ISSUER, identity.ISSUER_QUALIFIERS)
 REMEMBERED_SECONDS, MOST_REMEMBERED = 300.0, 20_000
 """How long, and of how many studies, is remembered who issued a Patient ID: to tell it, archives read a file a row."""
@@ -46,13 +45,11 @@ class Parted:
 
     Attributes:
         rows: of each region, the best holder of a study before the others.
-        conflicts: (kept, suppressed) regions of each study left out.
-        about: the Study Instance UIDs of each of these.
+        contradictions: why studies are left out, with the Study Instance UIDs that each is about.
     """
 
     rows: list[tuple[Profile, Sequence[Row]]] = field(default_factory=list)
-    conflicts: list[tuple[str, str]] = field(default_factory=list)
-    about: dict[Contradiction, set[str]] = field(default_factory=dict)
+    contradictions: dict[Contradiction, set[str]] = field(default_factory=dict)
 
 
 class Ownership:
@@ -135,7 +132,6 @@ class Ownership:
                 holders.setdefault(study, {})[answer.profile.id] = answer
         shared = {study: held for study, held in holders.items() if len(held) > 1}
         parted = Parted()
-        ranked: list[tuple[Profile, Sequence[Row]]] = []
         if shared:
             told = await self._whose(shared, {id_ for held in shared.values() for id_ in held}, deadline)
             found = _found(told)
@@ -143,11 +139,9 @@ class Ownership:
             for study, held in sorted(shared.items()):
                 _leave_out_the_silent(study, query, held, found.get(study, {}), told)
                 same, others = _of_one_patient(found.get(study, {}), held, links)
-                parted.conflicts += [(same[0].id, other.id) for other in others]
                 for other in others:
-                    parted.about.setdefault(("patient", same[0].id, other.id), set()).add(study)
-                ranked += [(profile, _rows_of(study, held[profile.id].rows, query)) for profile in same]
-        parted.rows = ranked
+                    parted.contradictions.setdefault(("patient", same[0].id, other.id), set()).add(study)
+                parted.rows += [(profile, _rows_of(study, held[profile.id].rows, query)) for profile in same]
         for answer in answers:
             parted.rows.append((answer.profile, [row for row in answer.rows if _study_of(row, query) not in shared]))
         return parted
@@ -184,8 +178,8 @@ class Ownership:
     async def _whose(self, studies: Collection[str], regions: Collection[str], deadline: Deadline) -> list[Answer]:
         """Ask some regions whose some studies are, each with its whole patience, however long others took."""
         told = list[Answer]()
-        for query in _about(studies, identity.PATIENT_KEYS | identity.RETURN_KEYS | ACCESSION_KEYS):
-            told += await self._regions.ask_each([*regions], query, deadline)
+        for query in _about(studies, identity.PATIENT_KEYS | identity.RETURN_KEYS | {ACCESSION_KEY}):
+            told += await self._regions.ask(dict.fromkeys(regions, (query,)), deadline)
         return told
 
 
@@ -204,16 +198,15 @@ def _told_of(answers: Iterable[Answer]) -> dict[Place, Row]:
 
 def place_of(region: str, row: Row, query: Query | None = None) -> Place:
     """Return where a region's row has its Patient ID."""
-    study = (query and query.study) or str(first(row.get(STUDY_INSTANCE_UID)) or "")
-    return Place(region, study, identity.text(row, identity.PATIENT_ID))
+    return Place(region, _study_of(row, query), identity.text(row, identity.PATIENT_ID))
 
 
 def _lacks_issuer(row: Row) -> bool:
     return bool(identity.text(row, identity.PATIENT_ID)) and not identity.text(row, identity.ISSUER)
 
 
-def _study_of(row: Row, query: Query) -> str:
-    return query.study or str(first(row.get(STUDY_INSTANCE_UID)) or "")
+def _study_of(row: Row, query: Query | None = None) -> str:
+    return (query and query.study) or str(first(row.get(STUDY_INSTANCE_UID)) or "")
 
 
 def _rows_of(study: str, rows: Sequence[Row], query: Query) -> list[Row]:

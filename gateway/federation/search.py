@@ -18,7 +18,7 @@ from gateway.deadline import Deadline
 from gateway.errors import NoRegionAnswered
 from gateway.events import Observer
 from gateway.federation import counted
-from gateway.federation.asking import MOST_UIDS, Answer, Regions, SearchableRegion, ask_all, completeness
+from gateway.federation.asking import Answer, Regions, SearchableRegion, completeness
 from gateway.federation.completeness import Completeness
 from gateway.federation.counted import Counted
 from gateway.federation.derive import DERIVED, Derivation, lacks
@@ -38,17 +38,6 @@ from gateway.federation.snapshots import Snapshots
 from gateway.federation.stream import RowStream, streaming
 from gateway.hops import hops
 from gateway.region.together import together
-
-__all__ = [
-    "MOST_UIDS",
-    "Answer",
-    "FederatedSearch",
-    "SearchLimits",
-    "SearchResult",
-    "SearchableRegion",
-    "ask_all",
-    "completeness",
-]
 
 MODALITIES_KEY: TagPath = (MODALITIES_IN_STUDY,)
 OF_THE_QUESTION = attrgetter(
@@ -159,7 +148,7 @@ class FederatedSearch:
         if states.failed and not any(answer.rows for answer in answers):
             raise NoRegionAnswered("no region answered", federation_status=states.header())
         remarks = Remarks(self._regions.observer, questions.warnings)
-        for (kind, shown, other), studies in merged.about.items():
+        for (kind, shown, other), studies in merged.contradictions.items():
             note = remarks.conflict if kind == "patient" else remarks.difference
             note(shown, other, studies)
         for answer in answers:
@@ -192,8 +181,7 @@ class FederatedSearch:
             return merge(query.level, [(answer.profile, answer.rows) for answer in answers], links)
         parted = await self._ownership.part(query, answers, deadline)
         merged = merge(query.level, parted.rows, UNLINKED)
-        merged.conflicts += parted.conflicts
-        merged.about.update(parted.about)
+        merged.contradictions.update(parted.contradictions)
         return merged
 
     async def _of_the_modalities(

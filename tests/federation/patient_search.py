@@ -11,9 +11,10 @@ from gateway.deadline import Deadline
 from gateway.errors import IdentityUnavailable
 from gateway.federation.identity import identifiers, text
 from gateway.federation.issuers import Issuers
-from gateway.federation.merge import merge
+from gateway.federation.merge import Merged, merge
 from gateway.federation.paging import ordered
-from gateway.federation.patients import IdentitySource, Patients, Questions
+from gateway.federation.patients import IdentitySource, Patients
+from gateway.federation.questions import Questions
 from tests.federation.scripted_region import ScriptedRegion
 from tests.region.witness import Witness
 
@@ -38,6 +39,11 @@ class Directory:
         if self.down:
             raise IdentityUnavailable("down")
         return frozenset(x.issuer for patient in self.patients for x in patient if x.value == value)
+
+
+def conflicts(merged: Merged) -> list[tuple[str, str]]:
+    """Regions that hold studies for two patients: the one that is shown, and the other."""
+    return [(shown, other) for kind, shown, other in merged.contradictions if kind == "patient"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class PatientSearch:
         merged = merge(level, answers, await self.patients.linked(named, deadline))
         rows = ordered(merged.rows, level)
         shown = await self.patients.present(rows, query, deadline)
-        return Outcome(rows, [*questions.warnings, *shown], questions, merged.conflicts)
+        return Outcome(rows, [*questions.warnings, *shown], questions, conflicts(merged))
 
     async def _rows(self, region: ScriptedRegion, questions: Questions, deadline: Deadline) -> list[Row]:
         return [
