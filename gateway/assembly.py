@@ -26,12 +26,13 @@ from gateway.dimse.acceptor import Acceptor, Caller, Rejection, Terms
 from gateway.errors import ConfigError
 from gateway.events import Observer, unobserved
 from gateway.federation.commitment import Custody
+from gateway.federation.findings import SearchLimits
 from gateway.federation.identity_source import identity_source, known_patients
 from gateway.federation.issuers import Issuers
 from gateway.federation.naming import consent_naming
 from gateway.federation.patients import Patients
 from gateway.federation.retrieve import FederatedRetrieve
-from gateway.federation.search import FederatedSearch, SearchLimits
+from gateway.federation.search import FederatedSearch
 from gateway.federation.store import FederatedStore
 from gateway.federation.workers import Workers, WorkLimits
 from gateway.hops import pseudonym

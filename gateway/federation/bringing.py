@@ -12,10 +12,10 @@ from gateway.dimse.incoming import IncomingStore
 from gateway.dimse.suboperations import SubOperations
 from gateway.errors import GatewayError, IncompleteRetrieve, PartlyAnswered
 from gateway.events import Observer, RegionOperation, RetrieveRepeated
+from gateway.federation.asking import MOST_UIDS, SearchableRegion
 from gateway.federation.completeness import COMPLETE, RegionState
 from gateway.federation.flights import Flight
 from gateway.federation.locations import Holders, Part, Plan, Planner, by_instance
-from gateway.federation.search import MOST_UIDS, SearchableRegion
 from gateway.region.inbox import Receiver
 
 HURRY_SECONDS = 1.0

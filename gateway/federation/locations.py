@@ -11,13 +11,12 @@ from gateway.deadline import Deadline
 from gateway.errors import NoRegionAnswered
 from gateway.events import IdentityConflict, Observer
 from gateway.federation import identity
+from gateway.federation.asking import MOST_UIDS, Answer, SearchableRegion, ask_all, completeness
 from gateway.federation.completeness import CONFLICT, Completeness, RegionState, not_held
-from gateway.federation.issuers import Issuers
 from gateway.federation.merge import one_patient
 from gateway.federation.paging import first
-from gateway.federation.patients import NoIdentitySource, Patients
+from gateway.federation.patients import Patients
 from gateway.federation.release import ACCESSION_NUMBER, subject_of
-from gateway.federation.search import MOST_UIDS, Answer, SearchableRegion, ask_all, completeness
 from gateway.spool.catalog import Facts
 
 if TYPE_CHECKING:
@@ -81,12 +80,12 @@ class Planner:
         deadline: Deadline,
         soft_seconds: float,
         observer: Observer,
-        patients: Patients | None = None,
+        patients: Patients,
     ) -> None:
         self.states: dict[str, RegionState] = {}
         self.instances: int | None = None
         self.subject: Subject | None = None
-        self._patients = patients or Patients(NoIdentitySource(), Issuers())
+        self._patients = patients
         self._listed: set[str] = set()
         self._regions = {region.profile.id: region for region in regions}
         self._deadline = deadline

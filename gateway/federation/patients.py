@@ -39,8 +39,6 @@ from gateway.federation.questions import (
 )
 from gateway.region.profile import Profile
 
-__all__ = ["IdentitySource", "NoIdentitySource", "PatientIdentifier", "Patients", "Questions"]
-
 RETRIEVE_AE_TITLE: Final = "00080054"
 OTHER_PATIENT_ID_KEY: Final[TagPath] = (OTHER_PATIENT_IDS, PATIENT_ID)
 

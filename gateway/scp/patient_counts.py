@@ -15,7 +15,8 @@ from gateway.federation.identity import UNLINKED, same_patient
 from gateway.scp.identifier import ISSUER, PATIENT_COUNTS, is_single, patient_of
 
 if TYPE_CHECKING:
-    from gateway.federation.search import FederatedSearch, SearchResult
+    from gateway.federation.findings import SearchResult
+    from gateway.federation.search import FederatedSearch
 
 STUDIES, SERIES, INSTANCES = PATIENT_COUNTS
 MOST: Final = 100

@@ -27,7 +27,8 @@ from gateway.web.parameters import pairs
 from gateway.web.policy import permit_of
 
 if TYPE_CHECKING:
-    from gateway.federation.search import FederatedSearch, SearchResult
+    from gateway.federation.findings import SearchResult
+    from gateway.federation.search import FederatedSearch
 
 PATH: Final = "/IHEInvokeImageDisplay"
 

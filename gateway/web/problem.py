@@ -31,7 +31,7 @@ from gateway.web.completeness import field_value
 
 if TYPE_CHECKING:
     from gateway.federation.completeness import Completeness
-    from gateway.federation.search import SearchResult
+    from gateway.federation.findings import SearchResult
 
 RETRY_AFTER_SECONDS = 30
 MEDIA_TYPE = "application/problem+json"

@@ -14,7 +14,8 @@ from gateway.web.locations import uid_of
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from gateway.federation.search import FederatedSearch, SearchResult
+    from gateway.federation.findings import SearchResult
+    from gateway.federation.search import FederatedSearch
 
 MODALITY: Final = "00080060"
 SERIES_INSTANCE_UID: Final = "0020000E"

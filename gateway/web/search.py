@@ -23,7 +23,8 @@ from gateway.web.problem import check_strictly
 from gateway.web.rows import JsonListing, Presentation, XmlListing, listed
 
 if TYPE_CHECKING:
-    from gateway.federation.search import FederatedSearch, SearchResult
+    from gateway.federation.findings import SearchResult
+    from gateway.federation.search import FederatedSearch
     from gateway.federation.workers import Workers
 
 

@@ -15,7 +15,8 @@ from gateway.dataset.query import Level, Query, Row
 from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE
 from gateway.deadline import Deadline
 from gateway.events import unobserved
-from gateway.federation.search import FederatedSearch, SearchLimits
+from gateway.federation.findings import SearchLimits
+from gateway.federation.search import FederatedSearch
 from gateway.region.profile import Profile
 from gateway.web.locations import Locations
 from gateway.web.rows import CHUNK_ROWS, JsonListing, Presentation

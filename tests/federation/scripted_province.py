@@ -7,9 +7,10 @@ from gateway.dataset.query import Level, Query, Row
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
 from gateway.events import RegionOperation
+from gateway.federation.findings import SearchLimits, SearchResult
 from gateway.federation.paging import first
 from gateway.federation.patients import Patients
-from gateway.federation.search import FederatedSearch, SearchLimits, SearchResult
+from gateway.federation.search import FederatedSearch
 from tests.federation.scripted_region import KEYS, ScriptedRegion, study_row
 from tests.region.witness import Witness
 

@@ -12,9 +12,13 @@ from gateway.dataset.query import Level, Selection
 from gateway.deadline import Deadline
 from gateway.errors import Aborted, GatewayError, NoRegionAnswered, NotFound, Refused, RegionMissing
 from gateway.events import IdentityConflict
+from gateway.federation.issuers import Issuers
 from gateway.federation.locations import Part, Plan, Planner
+from gateway.federation.patients import NoIdentitySource, Patients
 from tests.federation.scripted_region import Holdings, ScriptedRegion, study_row
 from tests.region.witness import Witness
+
+UNKNOWN = Patients(NoIdentitySource(), Issuers())
 
 STUDY = Selection("1")
 CT = {"1": {"1.1": ["1.1.1", "1.1.2"], "1.2": ["1.2.1"]}}
@@ -26,7 +30,7 @@ def regions(*holdings: Holdings, **changes: Any) -> list[ScriptedRegion]:
 
 async def plan(of: Sequence[ScriptedRegion], selection: Selection = STUDY, witness: Witness | None = None) -> Plan:
     witness = Witness() if witness is None else witness
-    return await Planner(of, Deadline.after(30.0), 8.0, witness).plan(selection)
+    return await Planner(of, Deadline.after(30.0), 8.0, witness, UNKNOWN).plan(selection)
 
 
 def asked(of: Sequence[ScriptedRegion]) -> list[list[str]]:
@@ -216,7 +220,7 @@ async def test_no_planning_lasts_longer_than_its_deadline() -> None:
     province[1].failures = dict.fromkeys((Level.SERIES, Level.IMAGE), (0, None))
     province[2].failures = {Level.STUDY: (0, None)}
     began = asyncio.get_running_loop().time()
-    await Planner(province, Deadline.after(10.0), 8.0, Witness()).plan(STUDY)
+    await Planner(province, Deadline.after(10.0), 8.0, Witness(), UNKNOWN).plan(STUDY)
     assert asyncio.get_running_loop().time() - began <= 10.0 + 1e-6
 
 

@@ -8,7 +8,7 @@ import pytest
 from gateway.dataset.query import Level, Query
 from gateway.deadline import Deadline
 from gateway.errors import LimitExceeded, NoRegionAnswered, Refused
-from gateway.federation.search import SearchResult
+from gateway.federation.findings import SearchResult
 from gateway.federation.shared import Shared
 from tests.federation.scripted_province import STUDIES, Province, failing, holding, uids
 from tests.kit.cancelling import cancelled_at_every_point
