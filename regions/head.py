@@ -4,9 +4,6 @@ import numpy as np
 
 from regions.anatomy import Canvas, Palette, Plane, Solid, mirrored
 
-TOP, BASE = 8.0, 158.0
-"""Heights in mm between which a head scan lies: vertex and foramen magnum."""
-
 CT_PALETTE: Palette = {
     "skin": 35, "fat": -90, "muscle": 55, "bone": 1150, "marrow": 520, "csf": 7, "grey": 39, "white": 29,
     "deep grey": 41, "ventricle": 5, "falx": 62, "eye": 8, "lens": 85, "air": -1000, "petrous": 1500,

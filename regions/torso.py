@@ -6,9 +6,6 @@ import numpy as np
 
 from regions.anatomy import Canvas, Palette, Plane, Solid, mirrored
 
-APEX, DIAPHRAGM, PELVIS = 0.0, 240.0, 600.0
-"""Heights in mm: lung apices, dome of the liver, pubic symphysis."""
-
 CT_PALETTE: Palette = {
     "fat": -100, "muscle": 55, "lung": -870, "air": -1000, "bone": 620, "marrow": 190, "disc": 85, "cord": 30,
     "heart": 45, "vessel": 42, "pulmonary vessel": 20, "bronchus": -200, "liver": 62, "spleen": 52, "kidney": 36,

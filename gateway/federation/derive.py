@@ -95,7 +95,6 @@ class Derivation:
         self, regions: Regions, states: Completeness, deadline: Deadline, *, studies: int, series: int
     ) -> None:
         self._regions = regions
-        self._deadline = deadline
         self._studies_left = studies
         self._series_left = series
         self._slots = {id_: asyncio.Semaphore(AT_ONCE) for id_ in regions.by_id}

@@ -8,12 +8,12 @@ from gateway.dataset.matching import matcher
 from gateway.dataset.query import Attribute, Level, Query, Row, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
 from gateway.deadline import Deadline
-from gateway.federation.completeness import COMPLETE, Completeness
+from gateway.federation.completeness import COMPLETE
 from gateway.federation.findings import SearchResult
 from gateway.federation.merge import MODALITIES_IN_STUDY, RETRIEVE_AE_TITLE
 from gateway.federation.paging import first
 
-STUDY, SERIES, INSTANCE = (UNIQUE_KEYS[level] for level in (Level.STUDY, Level.SERIES, Level.IMAGE))
+SERIES, INSTANCE = UNIQUE_KEYS[Level.SERIES], UNIQUE_KEYS[Level.IMAGE]
 MODALITY: Final = "00080060"
 SOP_CLASSES_IN_STUDY: Final = "00080062"
 STUDY_SERIES, STUDY_INSTANCES, SERIES_INSTANCES = "00201206", "00201208", "00201209"
@@ -139,12 +139,8 @@ def is_telling(row: Row, level: Level) -> bool:
 
 def _has_all(found: SearchResult, holders: Iterable[str]) -> bool:
     """Whether all holders have said all that they hold."""
-    return not found.remaining and _answered(found.completeness, holders)
-
-
-def _answered(completeness: Completeness, holders: Iterable[str]) -> bool:
-    states = {state.region: state.state for state in completeness.states}
-    return all(states.get(holder, COMPLETE) == COMPLETE for holder in holders)
+    states = {state.region: state.state for state in found.completeness.states}
+    return not found.remaining and all(states.get(holder, COMPLETE) == COMPLETE for holder in holders)
 
 
 def _titles(rows: Sequence[Row]) -> tuple[str, ...]:

@@ -299,13 +299,6 @@ class Smuggler:
         await answer_move(region, peer, request)
 
 
-def renamed(instance: Dataset) -> Dataset:
-    """Return an instance of the study that was asked for under the SOP Instance UID of nobody."""
-    other = dicom.instance(7, 7, 7)
-    other.StudyInstanceUID = instance.StudyInstanceUID
-    return other
-
-
 @pytest.mark.parametrize(
     "smuggler",
     [

@@ -24,7 +24,6 @@ from tests.kit.peers import orthanc
 SIZES = {"NEODIN": 60, "SWODIN": 80, "GTAWEST": 300, "HDIRS": 60}
 """Studies of each region: provinces have a large region, which is the slowest, and smaller ones."""
 
-LARGEST = "GTAWEST"
 SAME = 1_000
 SLOW = 3.0
 """Seconds until a region answers: longer than a client of Python takes to send that many requests."""

@@ -14,9 +14,8 @@ from gateway.dataset.query import Level, Query, Row, TagPath
 from gateway.dataset.zones import minutes_east, offset, upstream
 
 TORONTO = ZoneInfo("America/Toronto")
-WINNIPEG = ZoneInfo("America/Winnipeg")
 VANCOUVER = ZoneInfo("America/Vancouver")
-EAST, CENTRAL, PACIFIC, GREENWICH = -300, -360, -480, 0
+EAST, PACIFIC, GREENWICH = -300, -480, 0
 
 
 def row(day: str, time: str | None = None, own: str | None = None) -> Row:

@@ -18,9 +18,7 @@ from gateway.federation.identity import (
 )
 from tests.federation.scripted_region import row
 
-ID, ISSUER, NAME, BORN, SEX, OTHERS, ORIGINAL = (
-    *("_00100020", "_00100021", "_00100010", "_00100030", "_00100040", "_00101002", "_04000561"),
-)
+ID, ISSUER, NAME, BORN, SEX = "_00100020", "_00100021", "_00100010", "_00100030", "_00100040"
 
 
 def patient(patient_id: str | None = "1", **attributes: Any) -> Row:

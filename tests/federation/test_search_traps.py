@@ -18,7 +18,7 @@ from gateway.federation.patients import Patients
 from tests.federation.scripted_province import STUDIES, Province, failing, holding, uids
 from tests.federation.scripted_region import ScriptedRegion, row, study_row
 
-PATIENT_ID, NAME, AE_TITLES = "00100020", "00100010", "00080054"
+PATIENT_ID, AE_TITLES = "00100020", "00080054"
 
 
 class Registry:

@@ -14,7 +14,7 @@ from tests.kit import dicom
 from tests.kit.dicom import encode, from_part10, part10
 from tests.kit.peers import Orthanc, free_port, orthanc, pynetdicom_archive
 
-RETRIEVE_AE_TITLE, RETRIEVE_URL, AVAILABILITY = "00080054", "00081190", "00080056"
+RETRIEVE_AE_TITLE, RETRIEVE_URL = "00080054", "00081190"
 
 
 def web_profile(name: str, url: str, **more: str) -> str:

@@ -102,17 +102,7 @@ class Postgres:
     def run(self, statement: str, database: str = "postgres") -> str:
         """Run SQL as the superuser; return what it says."""
         url = f"postgresql://postgres@{HOST}:{self.port}/{database}"
-        command: list[str | Path] = [
-            self.programs / "psql",
-            "--no-psqlrc",
-            "-qAt",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-d",
-            url,
-            "-c",
-            statement,
-        ]
+        command = (self.programs / "psql", *_PSQL, "-d", url, "-c", statement)
         environment = {"PGPASSWORD": (self.folder / "password").read_text(), "PATH": os.environ["PATH"]}
         return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
 

@@ -7,7 +7,7 @@ from gateway.dimse.sop_classes import COMMON_STORAGE, PATIENT_ROOT_FIND, STORAGE
 from gateway.errors import LimitExceeded
 from gateway.region.contexts import FIND, GET, MOVE, QUERY_CONTEXTS, get_contexts
 
-CT, US, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.3.1", "1.2.840.10008.5.1.4.1.1.4"
+CT, US = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.3.1"
 LIMIT = 128
 
 

@@ -19,7 +19,7 @@ from tests.region.watched import fields, left_at, watched
 
 REAL_TIME = True
 
-DATE, TIME = ("00080020",), ("00080030",)
+DATE = ("00080020",)
 
 
 def studies(count: int, **attributes: Any) -> list[Dataset]:

@@ -26,7 +26,6 @@ from gateway.web.problem import ProblemBoundary
 from tests.audit.logs import SEARCH, searches, write
 from tests.kit.auditing import InMemoryAuditor
 
-HCN = PatientIdentifier("TEST-HCN", "0041596842")
 OFFICER = Principal("officer", "https://login.example.ca")
 SOURCE = AuditSource("gw1", systems={"TEST-HCN": "urn:oid:1.2.3"})
 ASKED = {"patient": "TEST-HCN|0041596842"}

@@ -293,9 +293,6 @@ pieces_of_protocol = st.one_of(
 streams = st.lists(pieces_of_protocol, min_size=1, max_size=6).map(b"".join)
 
 
-STARTS = [(state, way) for state, ways in WAYS.items() for way in range(len(ways))]
-
-
 def cut(data: bytes, at: set[int]) -> list[bytes]:
     edges = [0, *sorted(edge % (len(data) + 1) for edge in at), len(data)]
     return [data[a:b] for a, b in pairwise(edges)]
