@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from gateway.dataset.query import Level, Query, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
@@ -12,12 +12,10 @@ from gateway.errors import GatewayError
 from gateway.federation.admission import SOP_CLASS
 from gateway.federation.asking import MOST_UIDS
 from gateway.federation.paging import first
+from gateway.federation.search import FederatedSearch
 from gateway.spool.ledger import QUARANTINED
 from gateway.spool.queue import Queue
 from gateway.wire.status import CLASS_INSTANCE_CONFLICT, NO_SUCH_SOP_INSTANCE, PROCESSING_FAILURE
-
-if TYPE_CHECKING:
-    from gateway.federation.search import FederatedSearch
 
 SOP_INSTANCE: Final = UNIQUE_KEYS[Level.IMAGE]
 
@@ -47,7 +45,7 @@ class Custody:
     """
 
     queue: Queue
-    search: "FederatedSearch"
+    search: FederatedSearch
     seconds: float
 
     async def commitment(self, instances: Sequence[Reference]) -> Commitment:

@@ -4,16 +4,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gateway.access.permit import Subject
 from gateway.dataset.query import Selection
 from gateway.federation.completeness import COMPLETE, RegionState
 from gateway.federation.flights import Flight
 from gateway.federation.subscription import wants
 from gateway.spool.spool import Spooled
-
-if TYPE_CHECKING:
-    from gateway.access.permit import Subject
 
 MOST = 4096
 """How many studies and series are known to be whole."""
@@ -33,7 +31,7 @@ class Holding:
     at: float
     uids: frozenset[str]
     states: dict[str, RegionState]
-    subjects: "tuple[Subject, ...]"
+    subjects: tuple[Subject, ...]
 
     def counted(self, instances: Iterable[Spooled]) -> dict[str, RegionState]:
         """Return the states with the instances that each region gave."""
@@ -84,11 +82,11 @@ class Holdings:
                 return holding, wanted
         return None
 
-    def last_of(self, study: str) -> "Subject | None":
+    def last_of(self, study: str) -> Subject | None:
         """Return whose a study was that is known to have been there."""
         return self._subjects.get(study)
 
-    def whose(self, study: str, subject: "Subject | None") -> "tuple[Subject, ...]":
+    def whose(self, study: str, subject: Subject | None) -> tuple[Subject, ...]:
         """Return whose a study is and, where that is not the same, whose it was by those who brought what is at hand.
 
         A region that is down now may have brought it for another patient than the one that answers tells.

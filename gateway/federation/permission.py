@@ -2,17 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from gateway.access.consents import Reason
 from gateway.access.permit import OF_ANOTHER_PATIENT, Block, Permit, StudyKey, Subject
 from gateway.access.principal import Transaction
 from gateway.errors import ConsentBlocked, GatewayError
 from gateway.federation.completeness import Completeness, not_held
-
-if TYPE_CHECKING:
-    from gateway.federation.flights import Flight
-
+from gateway.federation.flights import Flight
 
 OVERRIDABLE: Final = (
     "; a person with the scope override may, for one of three reasons, send Consent-Override: reason=CODE, where CODE"
@@ -20,7 +17,7 @@ OVERRIDABLE: Final = (
 )
 
 
-async def allow(flight: "Flight", permit: Permit) -> Mapping[str, Block]:
+async def allow(flight: Flight, permit: Permit) -> Mapping[str, Block]:
     """Hold whose a study is against a permit, and have the audit trail say that it is released.
 
     Returns:
@@ -41,20 +38,20 @@ async def allow(flight: "Flight", permit: Permit) -> Mapping[str, Block]:
             return hidden
 
 
-async def documents(flight: "Flight", permit: Permit) -> Mapping[str, Block]:
+async def documents(flight: Flight, permit: Permit) -> Mapping[str, Block]:
     """Return why single instances of a study are withheld, by their SOP Instance UID."""
     if not permit.restricted:
         return {}
     return {uid: block for found in await permit.hidden(flight.subjects) for uid, block in found.items()}
 
 
-async def deny(flight: "Flight", permit: Permit, block: Block) -> None:
+async def deny(flight: Flight, permit: Permit, block: Block) -> None:
     """Have the audit trail say why something is withheld."""
     event = "consent" if block.directive else "denied"
     await permit.record(event, "denied", subjects=flight.subjects, reason=block.level, directive=block.directive)
 
 
-async def withheld(flight: "Flight", permit: Permit) -> Block | None:
+async def withheld(flight: Flight, permit: Permit) -> Block | None:
     """Return why a study is withheld, once the audit trail has it; None where it is not."""
     if not permit.restricted:
         return None
@@ -65,7 +62,7 @@ async def withheld(flight: "Flight", permit: Permit) -> Block | None:
     return block
 
 
-def refusal(flight: "Flight", block: Block) -> GatewayError:
+def refusal(flight: Flight, block: Block) -> GatewayError:
     """Return what a caller is told of a study that is withheld: that it is, or that it is not there."""
     return blocked(block) if block.notice else not_held("this study", _nothing_of(flight))
 
@@ -85,7 +82,7 @@ class Standing:
 
     __slots__ = ("_directives", "_flight", "_generation", "_permit", "hidden", "withheld")
 
-    def __init__(self, flight: "Flight", permit: Permit, generation: int) -> None:
+    def __init__(self, flight: Flight, permit: Permit, generation: int) -> None:
         self.hidden: Mapping[str, Block] = {}
         self.withheld: dict[str, Block] = {}
         self._flight = flight
@@ -147,14 +144,14 @@ async def record(permit: Permit, results: Sequence[Stored]) -> None:
     await permit.record("store", outcome, subjects=subjects, instances=len(taken))
 
 
-async def told(flight: "Flight", permit: Permit, instances: int, *, whole: bool) -> None:
+async def told(flight: Flight, permit: Permit, instances: int, *, whole: bool) -> None:
     """Have the audit trail say how much was released."""
     event = "rendered" if permit.transaction is Transaction.RENDERED else "retrieve"
     outcome = "success" if whole or not flight.failures else "partial"
     await permit.record(event, outcome, subjects=flight.subjects, instances=instances)
 
 
-def _nothing_of(flight: "Flight") -> Completeness:
+def _nothing_of(flight: Flight) -> Completeness:
     """Return the states of the regions as they are of a study that is nowhere."""
     states = (replace(x, count=None if x.missing else 0) for x in flight.states.values())
     return Completeness("instances", tuple(states))

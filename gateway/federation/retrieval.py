@@ -4,18 +4,15 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from gateway.access.permit import Block
 from gateway.deadline import Deadline
 from gateway.errors import IncompleteRetrieve, RegionError, Stalled
 from gateway.federation.completeness import Completeness, not_held
 from gateway.federation.flights import Flight
+from gateway.federation.permission import Standing
 from gateway.federation.subscription import Subscription, wants
 from gateway.spool.spool import Spool, Spooled
-
-if TYPE_CHECKING:
-    from gateway.access.permit import Block
-    from gateway.federation.permission import Standing
 
 
 class Instance:
@@ -27,7 +24,7 @@ class Instance:
         series_instance_uid: of its series, where its Data Set says.
     """
 
-    def __init__(self, spooled: Spooled, spool: Spool, subscription: Subscription, standing: "Standing") -> None:
+    def __init__(self, spooled: Spooled, spool: Spool, subscription: Subscription, standing: Standing) -> None:
         facts = spooled.facts
         self.region = facts.region
         self.character_set = facts.character_set
@@ -128,8 +125,8 @@ class Retrieval:
         subscription: Subscription,
         spool: Spool,
         first_by: Deadline,
-        standing: "Standing",
-        refuse: "Callable[[Block], Awaitable[None]]",
+        standing: Standing,
+        refuse: Callable[[Block], Awaitable[None]],
     ) -> None:
         self._flight = flight
         self._subscription = subscription

@@ -76,29 +76,22 @@ class FederatedRetrieve:
         """Where instances are kept for a while."""
         return self._spool
 
-    async def start(self) -> None:
-        """Begin to serve; the task that starts it also closes it."""
+    async def __aenter__(self) -> Self:
+        """Begin to serve."""
         await self._tasks.__aenter__()
         self._watch = self._tasks.create_task(self._watch_readers())
-
-    async def aclose(self) -> None:
-        """Give up what is under way."""
-        if self._watch is None:
-            return
-        self._watch.cancel()
-        self._watch = None
-        for flight in list(self._flights):
-            self._ground(flight)
-        await self._tasks.__aexit__(None, None, None)
-
-    async def __aenter__(self) -> Self:
-        await self.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.aclose()
+        """Give up what is under way."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        for flight in list(self._flights):
+            self._ground(flight)
+        await self._tasks.__aexit__(None, None, None)
 
     @asynccontextmanager
     async def retrieve(

@@ -42,14 +42,14 @@ class Province:
             await self.spool.start()
             rest = {k: v for k, v in self.settings.items() if k not in OF_THE_SPOOL}
             self.federation = FederatedRetrieve(self.regions, self.events, self.spool, **rest)
-            await self.federation.start()
+            await self.federation.__aenter__()
         self._depth += 1
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._depth -= 1
         if self._depth == 0:
-            await self.federation.aclose()
+            await self.federation.__aexit__(None, None, None)
             await self.spool.aclose()
 
     @asynccontextmanager
