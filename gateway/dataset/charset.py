@@ -6,6 +6,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
+SPECIFIC_CHARACTER_SET: Final = "00080005"
 ESC: Final = b"\x1b"
 
 _SINGLE_BYTE: Final = MappingProxyType(

@@ -3,12 +3,11 @@
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from gateway.dataset.charset import character_set
+from gateway.dataset.charset import SPECIFIC_CHARACTER_SET, character_set
 from gateway.dataset.reader import Reader
 from gateway.dataset.sink import Buffer, DatasetLimits, TopLevel
 from gateway.dataset.values import PADDING
 
-CHARACTER_SET: Final = "00080005"
 _LONGEST: Final = 4096
 _LIMITS: Final = DatasetLimits()
 
@@ -43,7 +42,7 @@ class Identification:
     __slots__ = ("_collector", "_reader")
 
     def __init__(self, transfer_syntax_uid: str, keys: Collection[str]) -> None:
-        self._collector = _Collector({*keys, CHARACTER_SET})
+        self._collector = _Collector({*keys, SPECIFIC_CHARACTER_SET})
         self._reader = Reader(transfer_syntax_uid, self._collector, _LIMITS)
 
     def feed(self, fragment: Buffer) -> None:
@@ -54,6 +53,6 @@ class Identification:
         """Return each element that was found, as text without padding."""
         self._reader.finish()
         found = self._collector.found
-        terms = found.get(CHARACTER_SET, b"").decode("ascii", "replace").strip(PADDING)
+        terms = found.get(SPECIFIC_CHARACTER_SET, b"").decode("ascii", "replace").strip(PADDING)
         charset = character_set(terms, "ISO_IR 100")
         return {key: charset.decode(data).strip(PADDING) for key, data in found.items()}

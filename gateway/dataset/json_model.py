@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 import orjson
 
-from gateway.dataset.charset import CharacterSet, character_set
+from gateway.dataset.charset import SPECIFIC_CHARACTER_SET, CharacterSet, character_set
 from gateway.dataset.dictionary import LUT_DESCRIPTORS
 from gateway.dataset.headers import SHORT_FORMS, header_format
 from gateway.dataset.image import PIXELS
@@ -25,8 +25,7 @@ BulkPath: TypeAlias = tuple[str | int, ...]
 BulkData: TypeAlias = Callable[[BulkPath, str, int | None], str]
 """Gives the BulkDataURI for (path, VR, length); the length is None for encapsulated Pixel Data."""
 
-CHARACTER_SET: Final = "00080005"
-_WATCHED: Final = PIXELS | LUT_DESCRIPTORS | {CHARACTER_SET}
+_WATCHED: Final = PIXELS | LUT_DESCRIPTORS | {SPECIFIC_CHARACTER_SET}
 _LONGEST_TERMS: Final = 256  # all terms there are; a longer value is no Specific Character Set
 _NEVER: Final = 1 << 62
 _LIMITS: Final = DatasetLimits()
@@ -72,7 +71,7 @@ class _RowSink:
 
     def _watch(self, key: str, vr: str, data: bytes) -> None:
         """Look again at the few elements that mean more than their value."""
-        if key == CHARACTER_SET:
+        if key == SPECIFIC_CHARACTER_SET:
             self._charset = _declared(data[:_LONGEST_TERMS], self._terms)
         elif key in PIXELS:
             if self._bulk_data and data:
@@ -234,7 +233,7 @@ def _flat(data: bytes, terms: str) -> Row | None:
             decode = DECODERS[vr]
         value = data[start:position]
         row[key] = decode(value, charset) if value else {"vr": vr}
-        if key == CHARACTER_SET:
+        if key == SPECIFIC_CHARACTER_SET:
             charset = _declared(value[:_LONGEST_TERMS], terms)
     return _ascending(row) if position == size else None
 
@@ -247,9 +246,9 @@ def _plain_element(tag_and_vr: bytes) -> tuple[str, str, Decoder | None] | None:
     """
     form = header_format(explicit=True, little_endian=True)
     key, vr = form.keys.get(form.explicit(tag_and_vr + b"\0\0")[0]), SHORT_FORMS.get(tag_and_vr[4:])
-    if key is None or vr is None or (key in _WATCHED and key != CHARACTER_SET):
+    if key is None or vr is None or (key in _WATCHED and key != SPECIFIC_CHARACTER_SET):
         return None
-    return key, vr, None if vr in TRIMMED_VRS and key != CHARACTER_SET else DECODERS[vr]
+    return key, vr, None if vr in TRIMMED_VRS and key != SPECIFIC_CHARACTER_SET else DECODERS[vr]
 
 
 def dumps(row: Row) -> bytes:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Final
 
+from gateway.dataset.charset import SPECIFIC_CHARACTER_SET
 from gateway.dataset.headers import ITEM, element_header
 from gateway.dataset.query import Row
 from gateway.dataset.reader import Reader
@@ -11,7 +12,6 @@ from gateway.dataset.transcode import ElementWriter
 from gateway.dataset.transfer_syntax import IMPLICIT_VR_LE
 from gateway.dataset.writer import from_json_model
 
-CHARACTER_SET: Final = "00080005"
 ORIGINAL_ATTRIBUTES: Final = "04000561"
 
 _MODIFIED_ATTRIBUTES: Final = "04000550"
@@ -93,7 +93,7 @@ class Front:
     __slots__ = ("_reader", "_sink")
 
     def __init__(self, transfer_syntax_uid: str, target_uid: str, wanted: Collection[str]) -> None:
-        self._sink = _Front({*wanted, CHARACTER_SET}, explicit=target_uid != IMPLICIT_VR_LE)
+        self._sink = _Front({*wanted, SPECIFIC_CHARACTER_SET}, explicit=target_uid != IMPLICIT_VR_LE)
         self._reader = Reader(transfer_syntax_uid, self._sink, _LIMITS)
 
     def feed(self, fragment: Buffer) -> bool:

@@ -8,7 +8,7 @@ from struct import pack
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.dataset.charset import CharacterSet, character_set
+from gateway.dataset.charset import SPECIFIC_CHARACTER_SET, CharacterSet, character_set
 from gateway.dataset.headers import element_header
 from gateway.dataset.inflate import deflated
 from gateway.dataset.query import Attribute, Row
@@ -17,7 +17,6 @@ from gateway.dataset.values import BINARY_VRS, NAME_GROUPS, WORD_SIZES, swapped
 from gateway.errors import DatasetError, LimitExceeded
 
 _MAX_NESTING: Final = 64
-_CHARACTER_SET: Final = "00080005"
 _ITEM: Final = "FFFEE000"
 _NUMBERS: Final = MappingProxyType(
     {"SS": "h", "US": "H", "SL": "i", "UL": "I", "SV": "q", "UV": "Q", "FL": "f", "FD": "d"}
@@ -40,7 +39,7 @@ def from_json_model(row: Row, transfer_syntax_uid: str, *, text_in: str = "ISO_I
     try:
         data = encoder.dataset(row, 0)
         if encoder.beyond_ascii:
-            data = encoder.dataset({**row, _CHARACTER_SET: {"vr": "CS", "Value": [text_in]}}, 0)
+            data = encoder.dataset({**row, SPECIFIC_CHARACTER_SET: {"vr": "CS", "Value": [text_in]}}, 0)
     except (StructError, binascii.Error, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise DatasetError(f"a value does not fit its VR ({type(error).__name__})") from None
     return b"".join(deflated([data])) if syntax.deflated else data
@@ -60,7 +59,7 @@ class _Encoder:
         if depth > _MAX_NESTING:
             raise LimitExceeded(f"Sequences are nested deeper than {_MAX_NESTING}", limit="max_nesting")
         # All text is in one set: what an item says of its own is not true any more.
-        keys = [key for key in sorted(row) if key[4:] != "0000" and not (depth and key == _CHARACTER_SET)]
+        keys = [key for key in sorted(row) if key[4:] != "0000" and not (depth and key == SPECIFIC_CHARACTER_SET)]
         return b"".join([self._element(key, row[key], depth) for key in keys])
 
     def _element(self, key: str, attribute: Attribute, depth: int) -> bytes:
