@@ -1,4 +1,4 @@
-"""Values of a Data Set as they hold for one frame, functional groups included (PS3.3 C.7.6.16)."""
+"""Values of attributes, also as they hold for one frame, functional groups included (PS3.3 C.7.6.16)."""
 
 from base64 import b64decode
 from collections.abc import Iterator
@@ -54,9 +54,15 @@ def items_of(attribute: Attribute) -> list[Row]:
     )
 
 
+def first(attribute: Attribute | None) -> Any:
+    """Return the first value; None where there is none."""
+    values = attribute.get("Value") if attribute else None
+    return values[0] if values else None
+
+
 def text_of(attribute: Attribute) -> str:
     """Return the first value as text; of a person name the first group that there is."""
-    value: Any = next(iter(attribute.get("Value") or ()), None)
+    value = first(attribute)
     if isinstance(value, dict):
         value = next(iter(value.values()), "")
     return "" if value is None else str(value)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 from zoneinfo import ZoneInfo
 
+from gateway.dataset.attributes import first
 from gateway.dataset.matching import Verdict, matcher
 from gateway.dataset.query import Query, Row, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
@@ -14,7 +15,6 @@ from gateway.deadline import Deadline
 from gateway.errors import GatewayError, LimitExceeded, PartlyAnswered, RequestError
 from gateway.events import Observer, RegionOperation
 from gateway.federation.completeness import COMPLETE, LIMITED, Completeness, RegionState
-from gateway.federation.paging import first
 from gateway.region.profile import Profile
 from gateway.region.together import together
 

@@ -2,22 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
+from gateway.dataset.attributes import first
 from gateway.dataset.query import Level, Query, TagPath
-from gateway.dataset.required import UNIQUE_KEYS
 from gateway.dataset.uid import is_uid
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
-from gateway.federation.admission import SOP_CLASS
+from gateway.federation.admission import SOP_CLASS, SOP_INSTANCE
 from gateway.federation.asking import MOST_UIDS
-from gateway.federation.paging import first
 from gateway.federation.search import FederatedSearch
 from gateway.spool.ledger import QUARANTINED
 from gateway.spool.queue import Queue
 from gateway.wire.status import CLASS_INSTANCE_CONFLICT, NO_SUCH_SOP_INSTANCE, PROCESSING_FAILURE
-
-SOP_INSTANCE: Final = UNIQUE_KEYS[Level.IMAGE]
 
 Reference: TypeAlias = tuple[str, str]
 """SOP Class UID and SOP Instance UID."""

@@ -3,11 +3,11 @@
 from collections.abc import Hashable
 from typing import TypeAlias
 
+from gateway.dataset.attributes import first
 from gateway.dataset.query import Attribute, Row
 from gateway.federation.derive import STUDY_INSTANCE_UID, lacks
 from gateway.federation.kept import Kept
 from gateway.federation.merge import BELOW_A_STUDY, Told, told_below
-from gateway.federation.paging import first
 
 SECONDS = 300.0
 MOST_STUDIES = 10_000

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from gateway.dataset.attributes import first
 from gateway.dataset.dictionary import keyword_of, vr_of
 from gateway.dataset.query import Level, Query, Row, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
@@ -13,7 +14,6 @@ from gateway.errors import DatasetError, RequestError
 from gateway.federation.asking import Regions
 from gateway.federation.completeness import COMPLETE, LIMITED, PARTIAL, Completeness
 from gateway.federation.merge import MODALITIES_IN_STUDY, union
-from gateway.federation.paging import first
 from gateway.region.together import together
 
 STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID = UNIQUE_KEYS.values()

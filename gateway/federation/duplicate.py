@@ -8,11 +8,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final, Protocol
 
+from gateway.dataset.attributes import first
 from gateway.dataset.query import Level, Query, Row
-from gateway.dataset.required import UNIQUE_KEYS
 from gateway.deadline import Deadline
 from gateway.errors import Busy, DatasetError, DimseFailure, LimitExceeded, Rejected, RequestError
-from gateway.federation.paging import first
+from gateway.federation.admission import SOP_CLASS, SOP_INSTANCE
 from gateway.region.profile import Profile
 from gateway.spool.ledger import Kept
 
@@ -22,8 +22,6 @@ DUPLICATE: Final = 0x0111
 HELD: Final = 0xBF02
 """Warning Reason of ours: a region has had the instance, and keeps what it has."""
 HAD_IT: Final = "it has this SOP Instance UID already and keeps what it has, which was not compared byte by byte"
-
-SOP_CLASS, SOP_INSTANCE = "00080016", UNIQUE_KEYS[Level.IMAGE]
 
 
 class Searchable(Protocol):

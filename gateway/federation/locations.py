@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
+from gateway.dataset.attributes import first
 from gateway.dataset.query import Level, Query, Selection, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
 from gateway.deadline import Deadline
@@ -13,8 +14,8 @@ from gateway.events import IdentityConflict, Observer
 from gateway.federation import identity
 from gateway.federation.asking import MOST_UIDS, Answer, SearchableRegion, ask_all, completeness
 from gateway.federation.completeness import CONFLICT, Completeness, RegionState, not_held
+from gateway.federation.derive import STUDY_INSTANCES
 from gateway.federation.merge import one_patient
-from gateway.federation.paging import first
 from gateway.federation.patients import Patients
 from gateway.federation.release import ACCESSION_NUMBER, subject_of
 from gateway.spool.catalog import Facts
@@ -22,7 +23,6 @@ from gateway.spool.catalog import Facts
 if TYPE_CHECKING:
     from gateway.access.permit import Subject
 
-NUMBER_OF_INSTANCES = "00201208"
 EMPTY: Mapping[str, Facts] = MappingProxyType({})
 MOST_INSTANCES = 1_000_000
 
@@ -131,14 +131,14 @@ class Planner:
     async def _holders(self, study: str) -> list[str]:
         """Find the regions that hold the study for one patient, the best first."""
         keys: dict[TagPath, str] = {(UNIQUE_KEYS[Level.STUDY],): study}
-        include = identity.PATIENT_KEYS | identity.RETURN_KEYS | {(NUMBER_OF_INSTANCES,), (ACCESSION_NUMBER,)}
+        include = identity.PATIENT_KEYS | identity.RETURN_KEYS | {(STUDY_INSTANCES,), (ACCESSION_NUMBER,)}
         answers = await self._ask(list(self._regions), Query(Level.STUDY, keys=keys, include=include, bare=True))
         found = [(answer.profile, answer.rows[0]) for answer in answers if answer.rows]
         if not found:
             if completeness(answers).failed:
                 raise NoRegionAnswered("no region answered", federation_status=self._completeness().header())
             raise not_held("this study", self._completeness())
-        counts = [first(row.get(NUMBER_OF_INSTANCES)) for _, row in found]
+        counts = [first(row.get(STUDY_INSTANCES)) for _, row in found]
         self.instances = max((int(x) for x in counts if isinstance(x, int)), default=None)
         same, others = one_patient(found)
         self.subject = subject_of(study, same, self._patients)

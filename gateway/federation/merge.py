@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from gateway.dataset.attributes import first
 from gateway.dataset.query import Attribute, Level, Row
 from gateway.dataset.required import UNIQUE_KEYS
 from gateway.federation.identity import (
@@ -15,7 +16,6 @@ from gateway.federation.identity import (
     own_identifier,
     same_patient,
 )
-from gateway.federation.paging import first
 from gateway.region.profile import Profile
 
 RETRIEVE_AE_TITLE, INSTANCE_AVAILABILITY, MODALITIES_IN_STUDY = "00080054", "00080056", "00080061"

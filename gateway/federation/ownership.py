@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from gateway.dataset.attributes import first
 from gateway.dataset.patient import PatientIdentifier
 from gateway.dataset.query import Level, Query, Row, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
@@ -12,15 +13,14 @@ from gateway.deadline import Deadline
 from gateway.federation import identity
 from gateway.federation.asking import MOST_UIDS, Answer, Regions
 from gateway.federation.completeness import COMPLETE
+from gateway.federation.derive import STUDY_INSTANCE_UID
 from gateway.federation.identity import UNLINKED, Links
 from gateway.federation.kept import Kept
 from gateway.federation.merge import Contradiction, Holder, one_patient
-from gateway.federation.paging import first
 from gateway.federation.patients import Patients
 from gateway.federation.questions import ACCESSION_KEY, PATIENT_ID_KEY, WITH_ISSUER
 from gateway.region.profile import Profile
 
-STUDY_INSTANCE_UID = UNIQUE_KEYS[Level.STUDY]
 TELLING: Final = (identity.ISSUER, identity.ISSUER_QUALIFIERS)
 REMEMBERED_SECONDS, MOST_REMEMBERED = 300.0, 20_000
 """How long, and of how many studies, is remembered who issued a Patient ID: to tell it, archives read a file a row."""

@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from gateway.dataset.query import Attribute, Level, Row
+from gateway.dataset.attributes import first
+from gateway.dataset.query import Level, Row
 from gateway.dataset.required import UNIQUE_KEYS
 
 STUDY_DATE, STUDY_TIME = "00080020", "00080030"
@@ -36,12 +37,6 @@ def page(rows: list[Row], offset: int, limit: int | None, max_results: int) -> t
     size = max_results if limit is None else min(limit, max_results)
     cut = rows[offset : offset + size]
     return cut, max(0, len(rows) - offset - len(cut))
-
-
-def first(attribute: Attribute | None) -> Any:
-    """Return the first value of an attribute, None where there is none."""
-    values = attribute.get("Value") if attribute else None
-    return values[0] if values else None
 
 
 def _moment(row: Row) -> tuple[str, str]:

@@ -29,6 +29,7 @@ from gateway.federation.identity import (
     text,
 )
 from gateway.federation.issuers import Issuers
+from gateway.federation.merge import RETRIEVE_AE_TITLE
 from gateway.federation.questions import (
     PATIENT_ID_KEY,
     Asked,
@@ -39,7 +40,6 @@ from gateway.federation.questions import (
 )
 from gateway.region.profile import Profile
 
-RETRIEVE_AE_TITLE: Final = "00080054"
 OTHER_PATIENT_ID_KEY: Final[TagPath] = (OTHER_PATIENT_IDS, PATIENT_ID)
 
 EVERYONE_SECONDS: Final = 10.0

@@ -4,19 +4,17 @@ from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+from gateway.dataset.attributes import first
 from gateway.dataset.matching import matcher
 from gateway.dataset.query import Attribute, Level, Query, Row, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
 from gateway.deadline import Deadline
 from gateway.federation.completeness import COMPLETE
+from gateway.federation.derive import MODALITY, SERIES_INSTANCES, STUDY_INSTANCES, STUDY_SERIES
 from gateway.federation.findings import SearchResult
-from gateway.federation.merge import MODALITIES_IN_STUDY, RETRIEVE_AE_TITLE
-from gateway.federation.paging import first
+from gateway.federation.merge import MODALITIES_IN_STUDY, RETRIEVE_AE_TITLE, SOP_CLASSES_IN_STUDY
 
 SERIES, INSTANCE = UNIQUE_KEYS[Level.SERIES], UNIQUE_KEYS[Level.IMAGE]
-MODALITY: Final = "00080060"
-SOP_CLASSES_IN_STUDY: Final = "00080062"
-STUDY_SERIES, STUDY_INSTANCES, SERIES_INSTANCES = "00201206", "00201208", "00201209"
 _OF_A_STUDY: Final = frozenset({MODALITIES_IN_STUDY, SOP_CLASSES_IN_STUDY, STUDY_SERIES, STUDY_INSTANCES})
 _TELLING: Final = _OF_A_STUDY | {SERIES_INSTANCES}
 """What a row tells of what is below it."""

@@ -7,16 +7,17 @@ from typing import Final
 
 from gateway.access.permit import Block, Permit, StudyKey, Subject
 from gateway.access.principal import Transaction
+from gateway.dataset.attributes import first
 from gateway.dataset.query import Level, Query, Row
 from gateway.dataset.required import UNIQUE_KEYS
 from gateway.deadline import Deadline
 from gateway.errors import RequestError
 from gateway.federation.completeness import Completeness, RegionState
+from gateway.federation.derive import STUDY_INSTANCE_UID
 from gateway.federation.findings import Findings
 from gateway.federation.identity import ISSUER, text
 from gateway.federation.merge import Holder
 from gateway.federation.ownership import Ownership
-from gateway.federation.paging import first
 from gateway.federation.patients import Patients
 from gateway.federation.questions import PATIENT_ID_KEY
 from gateway.federation.redaction import INSTANCE, Redaction, Searching, is_telling, look
@@ -24,7 +25,6 @@ from gateway.region.profile import Profile
 from gateway.region.together import together
 
 ACCESSION_NUMBER: Final = "00080050"
-STUDY_INSTANCE_UID: Final = UNIQUE_KEYS[Level.STUDY]
 LOOKED_AT_ONCE: Final = 4
 """Studies of which it is found out at the same time what they are without what is withheld."""
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from gateway.access.permit import UNRESTRICTED, Permit
+from gateway.dataset.attributes import first
 from gateway.dataset.matching import matcher
 from gateway.dataset.query import Level, Query, Row, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
@@ -28,7 +29,7 @@ from gateway.federation.issued import Issued
 from gateway.federation.issuers import Issuers
 from gateway.federation.merge import MODALITIES_IN_STUDY, Merged, merge
 from gateway.federation.ownership import Ownership
-from gateway.federation.paging import first, ordered, page
+from gateway.federation.paging import ordered, page
 from gateway.federation.patients import NoIdentitySource, Patients
 from gateway.federation.questions import Questions
 from gateway.federation.release import Release, narrowed

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.access.permit import Permit
 from gateway.alongside import alongside
+from gateway.dataset.attributes import first
 from gateway.dataset.matching import matcher
 from gateway.dataset.query import Level, Query, Row
 from gateway.dataset.required import UNIQUE_KEYS
@@ -27,10 +28,10 @@ from gateway.errors import (
 from gateway.events import RegionOperation
 from gateway.federation.asking import Guard, Regions, SearchableRegion, first_match
 from gateway.federation.completeness import COMPLETE, LIMITED, Completeness, RegionState
+from gateway.federation.derive import STUDY_INSTANCE_UID
 from gateway.federation.identity import BIRTH_DATE, ISSUER, OTHER_PATIENT_IDS, PATIENT_ID, PATIENT_NAME, SEX
 from gateway.federation.merge import RETRIEVE_AE_TITLE, Holder, one_patient
-from gateway.federation.ownership import STUDY_INSTANCE_UID, Ownership
-from gateway.federation.paging import first
+from gateway.federation.ownership import Ownership
 from gateway.federation.patients import Patients
 from gateway.federation.release import Release, check_override
 from gateway.federation.remarks import Remarks

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.access.principal import Transaction
+from gateway.dataset.attributes import first
 from gateway.dataset.json_model import to_json_model
 from gateway.dataset.query import Row
 from gateway.dataset.uid import is_uid
@@ -16,7 +17,6 @@ from gateway.dimse.sop_classes import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INS
 from gateway.errors import AccessDenied, AuditUnavailable, GatewayError, QueueFull, RequestError
 from gateway.events import Observer, PeerOperation
 from gateway.federation.commitment import Commitment, Reference
-from gateway.federation.paging import first
 from gateway.scp.gate import Gate
 from gateway.scp.profile import PeerProfile
 from gateway.scp.reporter import Reporter

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from gateway.access.permit import Permit
 from gateway.access.principal import Transaction
 from gateway.alongside import alongside
+from gateway.dataset.attributes import first
 from gateway.dataset.json_model import to_json_model
 from gateway.dataset.query import Level, Query, Selection
 from gateway.dataset.writer import from_json_model
@@ -20,7 +21,6 @@ from gateway.dimse.sop_classes import PATIENT_ROOT_GET, PATIENT_ROOT_MOVE
 from gateway.errors import Cancelled, GatewayError, NotFound
 from gateway.events import Observer, PeerOperation
 from gateway.federation.completeness import Completeness
-from gateway.federation.paging import first
 from gateway.scp import identifier
 from gateway.scp.destination import Destination
 from gateway.scp.gate import Gate

@@ -3,12 +3,12 @@
 from types import TracebackType
 from typing import Any, Self
 
+from gateway.dataset.attributes import first
 from gateway.dataset.query import Level, Query, Row
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
 from gateway.events import RegionOperation
 from gateway.federation.findings import SearchLimits, SearchResult
-from gateway.federation.paging import first
 from gateway.federation.patients import Patients
 from gateway.federation.search import FederatedSearch
 from tests.federation.scripted_region import KEYS, ScriptedRegion, study_row

@@ -1,8 +1,8 @@
 """What was counted once of a study is not counted again while its holders tell the same of it."""
 
+from gateway.dataset.attributes import first
 from gateway.dataset.query import Level, Query, Row
 from gateway.federation.counted import Counted, key
-from gateway.federation.paging import first
 from tests.federation.scripted_province import Province
 from tests.federation.scripted_region import ScriptedRegion, study_row
 

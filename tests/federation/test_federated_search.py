@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dataset.attributes import first
 from gateway.dataset.query import Level, Query, Row
 from gateway.deadline import Deadline
 from gateway.errors import Aborted, GatewayError, LimitExceeded, NoRegionAnswered, Refused, Reset
 from gateway.events import IdentityConflict
-from gateway.federation.paging import first
 from tests.federation.scripted_province import SERIES, Province, failing, holding, uids
 from tests.federation.scripted_region import ScriptedRegion, row, study_row
 from tests.region.virtual_time import settled

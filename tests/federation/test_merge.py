@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dataset.attributes import first
 from gateway.dataset.patient import PatientIdentifier
 from gateway.dataset.query import Level, Row
 from gateway.federation.merge import Merged, merge
-from gateway.federation.paging import first, ordered
+from gateway.federation.paging import ordered
 from gateway.region.profile import Profile
 from tests.federation.patient_search import conflicts
 from tests.federation.scripted_region import KEYS, profile, row

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dataset.attributes import first
 from gateway.dataset.query import Level, Row
-from gateway.federation.paging import first, ordered, page
+from gateway.federation.paging import ordered, page
 from tests.federation.scripted_region import KEYS, row
 
 DATE, TIME, SERIES_NUMBER, INSTANCE_NUMBER = "00080020", "00080030", "00200011", "00200013"
