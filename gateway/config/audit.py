@@ -1,21 +1,12 @@
 """The settings of the audit log and its feeds."""
 
-import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from gateway.config.paths import FilePath
 from gateway.config.toml import Section
-
-
-def _address(value: str) -> str:
-    if value and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
-        raise ValueError('it begins with "https://" or "http://" and has neither user, query nor fragment')
-    return value
-
-
-_Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+from gateway.config.values import Seconds, WebAddress
 
 
 class AuditSettings(Section):
@@ -25,17 +16,17 @@ class AuditSettings(Section):
     replica: str
     site: str
     segment_bytes: Annotated[int, Field(strict=True, ge=1 << 20)]
-    segment_seconds: _Seconds
+    segment_seconds: Seconds
     retention_days: Annotated[int, Field(strict=True, ge=0)]
     anchor: FilePath
-    anchor_seconds: _Seconds
-    write_seconds: _Seconds
+    anchor_seconds: Seconds
+    write_seconds: Seconds
     syslog_host: str
     syslog_port: Annotated[int, Field(strict=True, ge=1, le=65535)]
     syslog_ca: FilePath
     syslog_certificate: FilePath
     syslog_key: FilePath
-    fhir_url: Annotated[str, AfterValidator(_address)]
+    fhir_url: WebAddress
     fhir_token_file: FilePath
     fhir_ca: FilePath
     fhir_certificate: FilePath

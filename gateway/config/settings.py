@@ -16,12 +16,7 @@ from gateway.config.consent import ConsentSettings
 from gateway.config.environment import from_environment
 from gateway.config.paths import FilePath, beside
 from gateway.config.toml import Section, check, read
-
-
-def _ae_title(value: str) -> str:
-    if not 1 <= len(value.strip()) <= 16 or not value.isascii() or not value.isprintable() or "\\" in value:
-        raise ValueError("an AE title has 1 to 16 printable ASCII characters and no backslash (PS3.5 6.2)")
-    return value.strip()
+from gateway.config.values import AETitle, Count, Host, Integer, Seconds, WebAddress
 
 
 def _public_url(value: str) -> str:
@@ -36,24 +31,13 @@ def _oid(value: str) -> str:
     return value
 
 
-def _web_address(value: str) -> str:
-    if value and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
-        raise ValueError('it begins with "https://" or "http://" and has neither user, query nor fragment')
-    return value
-
-
 def _origin(value: str) -> str:
     if not re.fullmatch(r"https?://[^\s/?#@*]+", value):
         raise ValueError('is not an origin such as "https://viewer.example.ca": scheme and host, no path, no "*"')
     return value
 
 
-AETitle = Annotated[str, AfterValidator(_ae_title)]
-Host = Annotated[str, Field(min_length=1)]
-Integer = Annotated[int, Field(strict=True)]
 Port = Annotated[Integer, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
-Count = Annotated[Integer, Field(ge=1)]
 
 
 class HttpSettings(Section):
@@ -198,7 +182,7 @@ class IdentitySettings(Section):
 
     source: Literal["none", "csv", "pixm"]
     crosswalk: FilePath
-    pixm_url: Annotated[str, AfterValidator(_web_address)]
+    pixm_url: WebAddress
     pixm_token_file: FilePath
     pixm_seconds: Seconds
     provincial_issuer: str
@@ -213,7 +197,7 @@ class OpsSettings(Section):
     host: Host
     port: Port
     echo_seconds: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
-    otlp_endpoint: Annotated[str, AfterValidator(_web_address)]
+    otlp_endpoint: WebAddress
 
 
 class Settings(Section):

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from gateway.config.paths import FilePath, beside
-from gateway.config.settings import AETitle, Count, Host, Integer
 from gateway.config.toml import Fault, Faulty, Section, check, line, read
+from gateway.config.values import AETitle, Count, Host, Integer
 from gateway.dataset.charset import is_known
 from gateway.errors import ConfigError
 

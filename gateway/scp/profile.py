@@ -7,8 +7,8 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field
 
-from gateway.config.settings import AETitle, Host, Integer
 from gateway.config.toml import Fault, Faulty, Section, check, line, read
+from gateway.config.values import AETitle, Host, Integer
 from gateway.errors import ConfigError
 from gateway.region.profile import CharacterSetTerm, Name
 
