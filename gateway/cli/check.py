@@ -83,7 +83,7 @@ def _file_faults(region: Profile, folder: Path | None) -> Iterator[Fault]:
     try:
         client_context(*map(path_of, names))
     except ConfigError as error:
-        file = _file_of(folder, "name", region.name)
+        file = _file_of(folder, region.name)
         key = "ca" if region.ca and str(error).startswith(region.ca) else "certificate"
         yield Fault(str(file or folder), line(file, [key]), f'"{key}": {error}')
 
@@ -126,13 +126,13 @@ def _peer_faults(
     ours = {chosen.dimse.ae_title, *(title for region in profiles for title in region.move_destinations)}
     for peer in peers:
         if peer.ae_title in ours and folder is not None:
-            file = _file_of(folder, "name", peer.name)
+            file = _file_of(folder, peer.name)
             text = f'"ae_title" {peer.ae_title!r} is our own: give the AE title of the peer'
             yield Fault(str(file or folder), line(file, ["ae_title"]), text)
 
 
-def _file_of(folder: Path, key: str, value: str) -> Path | None:
-    """Return the file of a folder in which a key has a value."""
-    pattern = re.compile(rf"^\s*{key}\s*=\s*[\"']{re.escape(value)}[\"']", re.MULTILINE)
+def _file_of(folder: Path, name: str) -> Path | None:
+    """Return the file of a folder that is the profile of that name."""
+    pattern = re.compile(rf"^\s*name\s*=\s*[\"']{re.escape(name)}[\"']", re.MULTILINE)
     files = sorted(folder.glob("*.toml"))
     return next((file for file in files if pattern.search(file.read_text(encoding="utf-8-sig"))), None)

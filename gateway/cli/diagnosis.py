@@ -19,6 +19,7 @@ from gateway.errors import (
     Stalled,
     Truncated,
 )
+from gateway.region.contexts import MOVE
 from gateway.region.profile import Profile
 from gateway.wire.status import describe
 
@@ -157,7 +158,7 @@ def _rejection(error: Rejected, host: Host) -> str:
     return f"{where} (result {error.result}, source {error.source}, reason {error.reason}). Please tell us why."
 
 
-def of_move(error: GatewayError, destination: str, host: Host, callers: Sequence[Caller], sop_class: str) -> Diagnosis:
+def of_move(error: GatewayError, destination: str, host: Host, callers: Sequence[Caller]) -> Diagnosis:
     """Return why nothing came to a Move Destination of ours, with those who called meanwhile."""
     register = f"{destination} at {host.our_address}, port {host.our_port}"
     status = error.status if isinstance(error, DimseFailure) else None
@@ -178,7 +179,7 @@ def of_move(error: GatewayError, destination: str, host: Host, callers: Sequence
     if status is None or error.slug == "rejected":
         return Diagnosis(
             f"it does not serve C-MOVE: {error}",
-            f"{host.they} does not serve C-MOVE (Study Root, {sop_class}) to {host.we}. Please enable it, and register "
+            f"{host.they} does not serve C-MOVE (Study Root, {MOVE}) to {host.we}. Please enable it, and register "
             f"{register} as a Move Destination.",
         )
     arrived = "it called us, but sent nothing" if callers else "it never called us"

@@ -26,7 +26,7 @@ from gateway.dataset.query import Row, Selection
 from gateway.dimse.association import Association
 from gateway.dimse.echo import echo
 from gateway.errors import Busy, ConfigError, DimseFailure, GatewayError, Refused, Rejected, Unreachable
-from gateway.region.contexts import FIND, GET, MOVE
+from gateway.region.contexts import FIND, GET
 from gateway.region.profile import Profile
 from gateway.wire.status import describe
 
@@ -257,8 +257,8 @@ class Examination:
         try:
             result = await self._visit.move(selection, destination)
         except (DimseFailure, Rejected) as error:
-            raise Failed(of_move(error, destination, self._host, arrivals.callers[callers:], MOVE)) from error
+            raise Failed(of_move(error, destination, self._host, arrivals.callers[callers:])) from error
         uids = {store.sop_instance_uid for store in arrivals.stores if store.called_ae_title == destination}
         if not uids & set(selection.instances):
             failure = DimseFailure("nothing came", status=result.status, comment=result.comment)
-            raise Failed(of_move(failure, destination, self._host, arrivals.callers[callers:], MOVE))
+            raise Failed(of_move(failure, destination, self._host, arrivals.callers[callers:]))

@@ -95,7 +95,7 @@ def command(
         chosen, profiles = settings.load(config), profile.load(regions or Path())
         work = _from_regions(chosen, profiles, studies, to, as_operator, quiet=as_json)
     else:
-        work = _from_gateway(Origin(url, token_from(token_file)), studies, to, quiet=as_json)
+        work = _fetch(OfGateway(Origin(url, token_from(token_file))), studies, to, quiet=as_json)
     found = run(work, cancelled=cancelled)
     if as_json:
         print_json([{**asdict(one), "complete": one.complete} for one in found])
@@ -110,10 +110,6 @@ def exit_code(found: Sequence[Fetched]) -> Exit:
     if all(one.complete for one in found):
         return Exit.COMPLETE
     return Exit.PARTIAL if any(one.fetched or one.skipped for one in found) else Exit.NONE
-
-
-async def _from_gateway(origin: Origin, studies: Sequence[str], to: Path, *, quiet: bool) -> list[Fetched]:
-    return await _fetch(OfGateway(origin), studies, to, quiet=quiet)
 
 
 async def _from_regions(

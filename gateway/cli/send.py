@@ -90,7 +90,7 @@ def command(
     if as_json:
         print_json([asdict(one) for one in sent])
     else:
-        _summarize(sent)
+        print(", ".join(_counts(sent)))
     raise typer.Exit(exit_code(sent))
 
 
@@ -250,10 +250,6 @@ async def _data(path: Path, offset: int, moved: Callable[[int], None]) -> AsyncI
         while piece := await asyncio.to_thread(file.read, PIECE):
             moved(len(piece))
             yield piece
-
-
-def _summarize(sent: Sequence[Sent]) -> None:
-    print(", ".join(_counts(sent)))
 
 
 def _counts(sent: Sequence[Sent]) -> Iterator[str]:
