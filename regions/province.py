@@ -24,12 +24,10 @@ from regions import truth as manifest
 from regions.guard import end_with_stdin
 from regions.index import Entry, Index
 from regions.objects import Job, Made, Writer
-from regions.people import HEALTH_CARD_ISSUER, REGIONS, Person, people
+from regions.people import REGIONS, Person, people
 from regions.plan import FULL, SCALES, Scale, StudyPlan
 from regions.schedule import schedule
-from regions.truth import Patient, TrueInstance, TrueSeries, TrueStudy, Truth, default_cache, is_complete, truth
-
-__all__ = ["Truth", "default_cache", "generate", "is_complete", "truth"]
+from regions.truth import Patient, TrueInstance, TrueSeries, TrueStudy, Truth, default_cache, is_complete
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Told the phase ("generate" or "load"), how many instances are done, and of how many."""
@@ -106,7 +104,7 @@ def _fill(root: Path, seed: int, scale: Scale, workers: int, progress: Progress)
     with (root / manifest.CROSSWALK).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("health_card_number", "issuer", "patient_id", "issuer_of_patient_id"))
-        writer.writerows(manifest.crosswalk(true.patients, HEALTH_CARD_ISSUER))
+        writer.writerows(manifest.crosswalk(true.patients))
     manifest.write(root, true)
 
 

@@ -115,10 +115,10 @@ LESIONS: dict[str, tuple[Solid, ...]] = {
 }  # fmt: skip
 
 
-def airways_and_vessels(rng: np.random.Generator, count: int = 260) -> list[Solid]:
+def airways_and_vessels(rng: np.random.Generator) -> list[Solid]:
     """Pulmonary vessels: thin oblique cylinders that fan out from either hilum."""
     vessels = []
-    for _ in range(count):
+    for _ in range(260):
         side = 1.0 if rng.random() < 0.5 else -1.0
         reach, swing, rise = rng.uniform(0.15, 1.0), rng.uniform(-1.35, 1.35), rng.uniform(-1.0, 1.0)
         x = side * (34 + 86 * reach * math.cos(swing) * 0.9)
@@ -130,10 +130,10 @@ def airways_and_vessels(rng: np.random.Generator, count: int = 260) -> list[Soli
     return vessels
 
 
-def bowel_loops(rng: np.random.Generator, count: int = 80) -> list[Solid]:
+def bowel_loops(rng: np.random.Generator) -> list[Solid]:
     """Loops of bowel, some with gas in front, as it lies in a supine patient."""
     loops: list[Solid] = []
-    for _ in range(count):
+    for _ in range(80):
         x, y, z = rng.uniform(-105, 105), rng.uniform(-66, 16), rng.uniform(350, 540)
         a, b, c = rng.uniform(12, 22), rng.uniform(10, 17), rng.uniform(14, 38)
         turn = rng.uniform(-1.5, 1.5)

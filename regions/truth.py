@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from regions.people import HEALTH_CARD_ISSUER
+
 VERSION: Final = 1
 """Raised whenever the same seed gives other bytes."""
 MANIFEST: Final = "manifest.json"
@@ -175,8 +177,8 @@ def is_complete(cache: Path, seed: int, scale: str) -> bool:
     return head == f'{{\n "version": {VERSION},\n "seed": {seed},\n "scale": "{scale}",\n'
 
 
-def crosswalk(patients: Sequence[Patient], issuer: str) -> Iterator[tuple[str, str, str, str]]:
+def crosswalk(patients: Sequence[Patient]) -> Iterator[tuple[str, str, str, str]]:
     """Rows of the crosswalk: health card number and its issuer, local number and its issuer."""
     for patient in patients:
         for region, number in patient.medical_record_numbers.items():
-            yield patient.health_card_number, issuer, number, region
+            yield patient.health_card_number, HEALTH_CARD_ISSUER, number, region

@@ -17,8 +17,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, Request, sync_pla
 
 from gateway.cli.viewer import VERSION
 from gateway.web.viewer import cache_folder
-from regions.province import Truth, truth
-from regions.truth import TrueStudy, default_cache
+from regions.truth import TrueStudy, Truth, default_cache, truth
 from tests.interop.serving import ROOT
 from tests.kit.peers import CHROMIUM, free_port, require, stop
 

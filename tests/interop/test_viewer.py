@@ -18,8 +18,8 @@ from PIL import Image
 from pydicom import dcmread
 
 from regions.plan import SMALL
-from regions.province import Truth, generate, truth
-from regions.truth import TrueInstance, TrueSeries, TrueStudy
+from regions.province import generate
+from regions.truth import TrueInstance, TrueSeries, TrueStudy, Truth, truth
 from tests.interop.serving import ROOT, Answer
 from tests.kit.peers import free_port, running, stop
 

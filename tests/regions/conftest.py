@@ -6,7 +6,8 @@ from pynetdicom import evt
 
 from regions.archive import Archive
 from regions.plan import SMALL
-from regions.province import Truth, generate, truth
+from regions.province import generate
+from regions.truth import Truth, truth
 from tests.kit.peers import DicomNode, pynetdicom_scp
 from tests.regions.scu import SYNTAXES, Inbox
 

@@ -10,7 +10,7 @@ from pynetdicom.sop_class import (
 )
 
 from regions.archive import Archive
-from regions.province import Truth
+from regions.truth import Truth
 from tests.kit.peers import ECHOSCU, FINDSCU, run
 from tests.regions.scu import FIND, associate, find, identifier
 

@@ -20,8 +20,7 @@ from gateway.federation.identity import identifiers, text
 from gateway.region.profile import Profile
 from regions.archive import Archive
 from regions.people import HEALTH_CARD_ISSUER, HEALTH_CARD_OID, REGIONS
-from regions.province import Truth
-from regions.truth import Patient, TrueStudy
+from regions.truth import Patient, TrueStudy, Truth
 from tests.federation.pix_server import PixServer
 from tests.kit.peers import free_port
 

@@ -14,8 +14,9 @@ from pydicom.uid import ExplicitVRBigEndian
 from regions import province as maker
 from regions.people import REGIONS, health_card_number, people
 from regions.plan import FULL, SMALL
-from regions.province import NotOurs, Truth, generate, is_complete
+from regions.province import NotOurs, generate
 from regions.schedule import findings, schedule
+from regions.truth import Truth, is_complete
 
 PURPOSES = {
     "four-regions", "copied", "split-series", "split-instances", "foreign-copy", "different-counts", "report-elsewhere",

@@ -17,8 +17,7 @@ from pynetdicom.sop_class import (
 
 from regions.archive import Archive
 from regions.elements import decode
-from regions.province import Truth
-from regions.truth import TrueStudy
+from regions.truth import TrueStudy, Truth
 from tests.kit.peers import GETSCU, MOVESCU, pynetdicom_scp, run
 from tests.regions.scu import GET, MOVE, Inbox, associate, identifier, stored
 

@@ -16,7 +16,7 @@ from pynetdicom.sop_class import (
 )
 
 from regions.archive import Archive
-from regions.province import Truth
+from regions.truth import Truth
 from tests.kit.dicom import instance
 from tests.kit.peers import STORESCU, run
 from tests.regions.scu import associate, find, identifier

@@ -17,7 +17,7 @@ import pytest
 
 from regions.people import REGIONS
 from regions.profiles import profiles
-from regions.province import Truth
+from regions.truth import Truth
 from tests.kit.peers import ECHOSCU, run
 
 KEYS = {
