@@ -17,7 +17,7 @@ from gateway.access.keys import issuer_keys
 from gateway.access.permit import Directives, Recorder
 from gateway.access.token import Tokens
 from gateway.audit.record import Recorder as Recording
-from gateway.audit.running import Audit, check_kept
+from gateway.audit.running import check_kept
 from gateway.config.paths import path_of
 from gateway.config.settings import HttpSettings, Settings
 from gateway.dataset.jobs import get_ready, transcode_instance
@@ -74,15 +74,13 @@ class Gateway:
         tls_port: where it does so with TLS; 0 where it does not.
         regions: the regions behind it, in order.
         ops_port: where operators find probes, status and metrics.
-        audit: the audit log and its feeds; None where nothing is recorded.
     """
 
     http_port: int
     dimse_port: int
     tls_port: int
     regions: tuple[AnyRegion, ...]
-    ops_port: int = 0
-    audit: Audit | None = None
+    ops_port: int
 
 
 @asynccontextmanager
@@ -122,7 +120,7 @@ async def running(
         audit = await enter(audited(settings, issuers, profiles, peers, observer))
         if audit:
             operations.probes.require("audit", partial(audit_fault, audit))
-            recorder = Recording(audit.auditor) if recorder is None else recorder
+            recorder = Recording(audit) if recorder is None else recorder
         source = await enter(identity_source(settings.identity, issuers, profiles))
         patients = known_patients(settings.identity, source, issuers, profiles, observer)
         naming = consent_naming(settings, issuers, profiles)
@@ -162,7 +160,7 @@ async def running(
         )
         dimse_port, tls_port = await _open_to_peers(settings, admission(settings, profiles, peers, face), stack)
 
-        audit_api = AuditApi(privacy_desk(settings, source, issuers, audit.auditor)) if audit else None
+        audit_api = AuditApi(privacy_desk(settings, source, issuers, audit)) if audit else None
         consent_api = _consent_api(consents, naming, decisions, patients) if consents else None
         app = create_app(
             province.search,
@@ -181,7 +179,7 @@ async def running(
         http_port = await _open(WebServer(app, http.host, http.port, certificate=_https(http)), http.port, 2.0, stack)
         stack.callback(operations.drain)
         operations.probes.started()
-        yield Gateway(http_port, dimse_port, tls_port, regions, ops_port, audit)
+        yield Gateway(http_port, dimse_port, tls_port, regions, ops_port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,13 @@ import platform
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.audit.anchor import Anchors
 from gateway.audit.feed import Feed, Receiver
 from gateway.audit.fhir_feed import FhirReceiver
 from gateway.audit.log import AuditLog, Upkeep
-from gateway.audit.record import Auditor, Event, Record
+from gateway.audit.record import Event, Record
 from gateway.audit.source import AuditSource
 from gateway.audit.syslog import SyslogReceiver
 from gateway.audit.tls import client_context
@@ -22,21 +21,6 @@ from gateway.errors import ConfigError
 from gateway.events import Observer
 
 DAY = 86400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """What a gateway has of auditing.
-
-    Attributes:
-        auditor: keeps records.
-        log: the same, to ask whether it can be written.
-        feeds: to ask how far behind they are.
-    """
-
-    auditor: Auditor
-    log: AuditLog
-    feeds: tuple[Feed, ...]
 
 
 def replica(settings: AuditSettings) -> str:
@@ -65,7 +49,7 @@ def check_kept(settings: AuditSettings) -> None:
 @asynccontextmanager
 async def auditing(
     settings: AuditSettings, source: AuditSource, observe: Observer, *, started: str = ""
-) -> AsyncIterator[Audit]:
+) -> AsyncIterator[AuditLog]:
     """Keep a log, and bring it to its receivers, as long as the context lasts; ``started`` tells of the start.
 
     Raises:
@@ -77,7 +61,7 @@ async def auditing(
     upkeep = Upkeep(settings.anchor_seconds, settings.retention_days * DAY, settings.write_seconds)
     writer = LogWriter(folder, source.id, rotation=rotation, anchors=second)
     log = AuditLog(writer, anchors=second, upkeep=upkeep, observe=observe)
-    feeds = tuple(Feed(folder, receiver, observe) for receiver in _receivers(settings, source))
+    feeds = [Feed(folder, receiver, observe) for receiver in _receivers(settings, source)]
     if feeds:
         log.needed = lambda: min(feed.needed(source.id) for feed in feeds)
     async with AsyncExitStack() as stack:
@@ -85,7 +69,7 @@ async def auditing(
         await log.record(Record(Event.START, reason=started))
         for feed in feeds:
             await stack.enter_async_context(feed.running())
-        yield Audit(log, log, feeds)
+        yield log
 
 
 def _receivers(settings: AuditSettings, source: AuditSource) -> list[Receiver]:

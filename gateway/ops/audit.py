@@ -6,8 +6,9 @@ from pathlib import Path
 
 from gateway.audit.configuration import note_configuration
 from gateway.audit.desk import PrivacyDesk
+from gateway.audit.log import AuditLog
 from gateway.audit.record import Auditor
-from gateway.audit.running import Audit, auditing, replica
+from gateway.audit.running import auditing, replica
 from gateway.audit.source import AuditSource
 from gateway.config.settings import Settings
 from gateway.config.toml import Section
@@ -23,7 +24,7 @@ from gateway.scp.profile import PeerProfile
 @asynccontextmanager
 async def audited(
     settings: Settings, issuers: Issuers, profiles: Sequence[Profile], peers: Sequence[PeerProfile], observer: Observer
-) -> AsyncIterator[Audit | None]:
+) -> AsyncIterator[AuditLog | None]:
     """Keep the log as long as the context lasts, if there is one, beginning with what the gateway was started with.
 
     Raises:
@@ -34,17 +35,17 @@ async def audited(
         yield None
         return
     told = f"{len(profiles)} regions, {len(peers)} peers"
-    async with auditing(settings.audit, audit_source(settings, issuers), observer, started=told) as audit:
+    async with auditing(settings.audit, audit_source(settings, issuers), observer, started=told) as log:
         parts = {name: section.model_dump_json() for name, section in settings if isinstance(section, Section)}
         parts |= {f"region {profile.name}": profile.model_dump_json() for profile in profiles}
         parts |= {f"peer {peer.name}": peer.model_dump_json() for peer in peers}
-        await note_configuration(Path(settings.audit.folder), audit.auditor, parts)
-        yield audit
+        await note_configuration(Path(settings.audit.folder), log, parts)
+        yield log
 
 
-def audit_fault(audit: Audit) -> str:
+def audit_fault(log: AuditLog) -> str:
     """Return why the log keeps the gateway from its work; empty if it does not."""
-    return "" if audit.log.is_writable else "the audit log cannot be written: nothing is released"
+    return "" if log.is_writable else "the audit log cannot be written: nothing is released"
 
 
 def audit_source(settings: Settings, issuers: Issuers) -> AuditSource:
