@@ -16,7 +16,7 @@ _LONGEST: Final = UNDEFINED - 1
 
 
 @dataclass(frozen=True, slots=True)
-class BulkValue:
+class BulkPart:
     """One part that holds a value, or a frame of compressed Pixel Data.
 
     Attributes:
@@ -30,7 +30,7 @@ class BulkValue:
     transfer_syntax_uid: str = EXPLICIT_VR_LE
 
 
-def assembled(row: Row, values: Mapping[str, Sequence[BulkValue]]) -> tuple[str, list[bytes | BulkValue]]:
+def assembled(row: Row, values: Mapping[str, Sequence[BulkPart]]) -> tuple[str, list[bytes | BulkPart]]:
     """Return the Transfer Syntax of the instance that a row describes, and its Data Set in pieces.
 
     Raises:
@@ -46,7 +46,7 @@ def assembled(row: Row, values: Mapping[str, Sequence[BulkValue]]) -> tuple[str,
         raise DatasetError("its frames are compressed in different ways")
     syntax = syntaxes.pop()
     plain = from_json_model({key: attribute for key, attribute in row.items() if key not in bulky}, EXPLICIT_VR_LE)
-    pieces: list[bytes | BulkValue] = []
+    pieces: list[bytes | BulkPart] = []
     start = 0
     for key in sorted(bulky):
         stop = _position(plain, start, key)
@@ -70,7 +70,7 @@ def _position(data: bytes, start: int, key: str) -> int:
     return start
 
 
-def _value(key: str, vr: str, values: Sequence[BulkValue]) -> Iterator[bytes | BulkValue]:
+def _value(key: str, vr: str, values: Sequence[BulkPart]) -> Iterator[bytes | BulkPart]:
     if len(values) > 1:
         raise DatasetError(f"two parts are the bulk data of {key}")
     [value] = values
@@ -82,7 +82,7 @@ def _value(key: str, vr: str, values: Sequence[BulkValue]) -> Iterator[bytes | B
     yield bytes(value.size % 2)
 
 
-def _frames(values: Sequence[BulkValue]) -> Iterator[bytes | BulkValue]:
+def _frames(values: Sequence[BulkPart]) -> Iterator[bytes | BulkPart]:
     """Yield a fragment for each frame, behind an empty Basic Offset Table (PS3.5 A.4)."""
     yield element_header(PIXEL_DATA, "OB", UNDEFINED) + ITEM + bytes(4)
     for value in values:

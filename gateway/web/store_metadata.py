@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from gateway.dataset.bulk_values import BulkValue, assembled
+from gateway.dataset.bulk_values import BulkPart, assembled
 from gateway.dataset.native_xml_reader import from_native_xml
 from gateway.dataset.query import Row
 from gateway.dataset.transfer_syntax import (
@@ -93,7 +93,7 @@ class _Described:
         self._intake = intake
         self._inline_left = max_inline
         self._asides: list[Aside] = []
-        self._values: defaultdict[str, list[BulkValue]] = defaultdict(list)
+        self._values: defaultdict[str, list[BulkPart]] = defaultdict(list)
 
     async def keep(self, part: Part) -> None:
         """Put one value aside, on the disk."""
@@ -104,7 +104,7 @@ class _Described:
         aside = await self._intake.aside(part.content)
         default = COMPRESSED.get(part.content_type.type, EXPLICIT_VR_LE)
         syntax = part.content_type.parameters.get("transfer-syntax", default)
-        self._values[part.location].append(BulkValue(len(self._asides), aside.size, syntax))
+        self._values[part.location].append(BulkPart(len(self._asides), aside.size, syntax))
         self._asides.append(aside)
 
     async def take(self, row: Any) -> None:
@@ -142,9 +142,9 @@ class _Described:
             raise LimitExceeded("the bulk data inside of Sequences is too long", limit="max_metadata_bytes")
         return b64encode(b"".join([bytes(piece) async for piece in self._bytes(values)])).decode()
 
-    async def _bytes(self, pieces: Sequence[bytes | BulkValue]) -> AsyncIterator[memoryview]:
+    async def _bytes(self, pieces: Sequence[bytes | BulkPart]) -> AsyncIterator[memoryview]:
         for piece in pieces:
-            if isinstance(piece, BulkValue):
+            if isinstance(piece, BulkPart):
                 async for some in self._intake.read(self._asides[piece.number]):
                     yield memoryview(some)
             elif piece:
