@@ -92,11 +92,11 @@ class FrameIndex:
             raise DatasetError(self.fault)
         if self._frames:
             return list(self._frames[0 if self.is_video else frame - 1])
-        first, last = self._native_bytes(frame)
+        first, end = _native_bytes(self.description, frame)
         start, length = self._pixels
-        if last > length:
+        if end > length:
             raise DatasetError(f"Pixel Data ends before frame {frame} does")
-        return [(start + first, last - first)]
+        return [(start + first, end - first)]
 
     def frame(self, read: Read, frame: int) -> bytes:
         """Return one frame: its codestream, or its native pixels in little endian from the first bit of a byte on.
@@ -122,30 +122,17 @@ class FrameIndex:
         swap = _swap_size(description)
         return swap == 1 and (frame - 1) * description.frame_bits % 8 == 0
 
-    def _native_bytes(self, frame: int) -> Span:
-        """Return the first and the last byte, counted from the value's first, that have bits of a frame."""
-        description = self._described()
-        bits = description.frame_bits
-        first, last = (frame - 1) * bits // 8, (frame * bits + 7) // 8
-        word = _swap_size(description)
-        return first - first % word, last + -last % word
-
     def _aligned(self, description: ImageDescription, data: bytes, frame: int) -> bytes:
         """Move a frame to the front of its bytes: pixels are packed from the lowest bit up (PS3.5 8.1.1)."""
         word = _swap_size(description)
         if word > 1:
             data = swapped(data, word)
         bits = description.frame_bits
-        begin = (frame - 1) * bits - 8 * self._native_bytes(frame)[0]
+        begin = (frame - 1) * bits - 8 * _native_bytes(description, frame)[0]
         if begin % 8 or bits % 8:
             number = int.from_bytes(data, "little") >> begin & (1 << bits) - 1
             return number.to_bytes(description.frame_bytes, "little")
         return data[begin // 8 : begin // 8 + bits // 8]
-
-    def _described(self) -> ImageDescription:
-        if self.description is None:
-            raise DatasetError("the instance has no pixels")
-        return self.description
 
     def to_bytes(self) -> bytes:
         """Return the index as bytes, to be kept beside the instance."""
@@ -187,6 +174,14 @@ def _swap_size(description: ImageDescription) -> int:
     if description.vr == "OB":
         return 1
     return max(2, description.bits_allocated // 8)
+
+
+def _native_bytes(description: ImageDescription, frame: int) -> tuple[int, int]:
+    """Return where the bytes that have bits of a frame begin and end, counted from the value's first."""
+    bits = description.frame_bits
+    first, end = (frame - 1) * bits // 8, (frame * bits + 7) // 8
+    word = _swap_size(description)
+    return first - first % word, end + -end % word
 
 
 def frame_index(read: Read, transfer_syntax_uid: str) -> FrameIndex:
