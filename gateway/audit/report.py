@@ -37,7 +37,7 @@ _STYLE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One event of the report; all is text for people, except ``event``, ``outcome`` and ``at``."""
+    """One event of the report, as text for people."""
 
     at: str
     who: str

@@ -253,10 +253,6 @@ class Content:
         """Whether some of its bytes are nowhere any more."""
         return self.gone or (self._base > 0 and self.place is not None and self.place.lost)
 
-    def here(self, offset: int, length: int) -> bool:
-        """Whether these bytes are in memory."""
-        return self._base <= offset and offset + length <= self.size
-
     def read(self, offset: int, length: int) -> bytes:
         """Return bytes that have arrived, fewer where there are no more; may wait for the disk."""
         end = min(offset + length, self.size)
