@@ -19,15 +19,16 @@ from gateway.errors import NotAcceptable
 
 _ANY_PLANES: Final = RAW | {ts.RLE_LOSSLESS}
 _WAVELETS: Final = frozenset({ts.JPEG_2000_LOSSLESS, ts.HTJ2K_LOSSLESS})
+_QUALITY: Final = 90
+"""Of JPEG Baseline, from 1 to 100."""
 
 
-def encode_frame(pixels: Pixels, description: ImageDescription, quality: int = 90) -> bytes:
+def encode_frame(pixels: Pixels, description: ImageDescription) -> bytes:
     """Encode one frame in the Transfer Syntax that the description names, of pixels as ``decode_frame`` returns them.
 
     Args:
         pixels: rows by columns (by samples); RGB where a lossy codec has its own colour space.
         description: as ``encoded`` gives it.
-        quality: 1 to 100, for JPEG Baseline only.
 
     Raises:
         NotAcceptable: the Transfer Syntax has no room for such pixels, or we have no encoder for it.
@@ -36,7 +37,7 @@ def encode_frame(pixels: Pixels, description: ImageDescription, quality: int = 9
     if encoder is None:
         raise NotAcceptable(f"nothing can be encoded as {ts.transfer_syntax(description.transfer_syntax_uid).name}")
     try:
-        return encoder(pixels, description, quality)
+        return encoder(pixels, description)
     except CODEC_ERRORS as error:
         raise NotAcceptable(f"a frame cannot be encoded ({type(error).__name__})") from None
 
@@ -66,7 +67,7 @@ def encoded(description: ImageDescription, target_uid: str) -> ImageDescription:
     )
 
 
-def reencode(codestream: bytes, description: ImageDescription, target_uid: str, quality: int = 90) -> bytes:
+def reencode(codestream: bytes, description: ImageDescription, target_uid: str) -> bytes:
     """Return one frame in another Transfer Syntax (PS3.18 8.7.3), without loss unless a lossy one is named.
 
     Raises:
@@ -80,10 +81,10 @@ def reencode(codestream: bytes, description: ImageDescription, target_uid: str, 
     pixels = decode_frame(codestream, description)
     if target_uid == ts.JPEG_BASELINE and decoded(description).photometric_interpretation == YBR_FULL:
         pixels = rgb_of_ybr(pixels)
-    return encode_frame(pixels, target, quality)
+    return encode_frame(pixels, target)
 
 
-def _to_native(pixels: Pixels, description: ImageDescription, _quality: int) -> bytes:
+def _to_native(pixels: Pixels, description: ImageDescription) -> bytes:
     if description.bits_allocated == 1:
         return np.packbits(pixels, bitorder="little").tobytes()
     if pixels.ndim == 3 and description.planar_configuration == 1:
@@ -91,7 +92,7 @@ def _to_native(pixels: Pixels, description: ImageDescription, _quality: int) -> 
     return pixels.astype(container(description), copy=False).tobytes()
 
 
-def _to_rle(pixels: Pixels, _description: ImageDescription, _quality: int) -> bytes:
+def _to_rle(pixels: Pixels, _description: ImageDescription) -> bytes:
     """Encode a segment per byte of each sample, most significant first, row by row (PS3.5 Annex G)."""
     samples = pixels[..., None] if pixels.ndim == 2 else pixels
     segments = []
@@ -121,7 +122,7 @@ def _unsigned(pixels: Pixels) -> Pixels:
     return plain.view(f"u{plain.itemsize}") if plain.dtype.kind == "i" else plain
 
 
-def _to_jpeg_lossless(pixels: Pixels, description: ImageDescription, _quality: int) -> bytes:
+def _to_jpeg_lossless(pixels: Pixels, description: ImageDescription) -> bytes:
     plain = _unsigned(pixels)
     # Nothing is transformed, but a codestream is marked as RGB or not at all: some decoders go by that.
     space = "UNKNOWN" if description.photometric_interpretation == YBR_FULL else None
@@ -133,11 +134,11 @@ def _to_jpeg_lossless(pixels: Pixels, description: ImageDescription, _quality: i
     )
 
 
-def _to_jpeg_ls(pixels: Pixels, _description: ImageDescription, _quality: int) -> bytes:
+def _to_jpeg_ls(pixels: Pixels, _description: ImageDescription) -> bytes:
     return without_spiff(bytes(imagecodecs.jpegls_encode(_unsigned(pixels))))
 
 
-def _to_jpeg_2000(pixels: Pixels, description: ImageDescription, _quality: int) -> bytes:
+def _to_jpeg_2000(pixels: Pixels, description: ImageDescription) -> bytes:
     return bytes(
         imagecodecs.jpeg2k_encode(
             np.ascontiguousarray(pixels),
@@ -150,25 +151,25 @@ def _to_jpeg_2000(pixels: Pixels, description: ImageDescription, _quality: int) 
     )
 
 
-def _to_htj2k(pixels: Pixels, description: ImageDescription, _quality: int) -> bytes:
+def _to_htj2k(pixels: Pixels, description: ImageDescription) -> bytes:
     if pixels.ndim == 3 and description.photometric_interpretation not in TRANSFORMED:
         planes = np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
         return bytes(imagecodecs.htj2k_encode(planes, reversible=True, rgb=False, planar=True))
     return bytes(imagecodecs.htj2k_encode(np.ascontiguousarray(pixels), reversible=True))
 
 
-def _to_jpeg_baseline(pixels: Pixels, _description: ImageDescription, quality: int) -> bytes:
+def _to_jpeg_baseline(pixels: Pixels, _description: ImageDescription) -> bytes:
     if pixels.dtype != np.uint8:
         raise NotAcceptable("JPEG Baseline has room for unsigned 8-bit pixels only")
     plain = np.ascontiguousarray(pixels)
     if pixels.ndim == 2:
-        return bytes(imagecodecs.jpeg8_encode(plain, level=quality))
+        return bytes(imagecodecs.jpeg8_encode(plain, level=_QUALITY))
     return bytes(
-        imagecodecs.jpeg8_encode(plain, level=quality, colorspace="RGB", outcolorspace="YCBCR", subsampling="422")
+        imagecodecs.jpeg8_encode(plain, level=_QUALITY, colorspace="RGB", outcolorspace="YCBCR", subsampling="422")
     )
 
 
-_ENCODERS: Final[Mapping[str, Callable[[Pixels, ImageDescription, int], bytes]]] = {
+_ENCODERS: Final[Mapping[str, Callable[[Pixels, ImageDescription], bytes]]] = {
     **dict.fromkeys((ts.EXPLICIT_VR_LE, ts.DEFLATED_EXPLICIT_VR_LE), _to_native),
     ts.RLE_LOSSLESS: _to_rle,
     ts.JPEG_LOSSLESS_SV1: _to_jpeg_lossless,

@@ -15,20 +15,18 @@ def get_ready() -> None:
     from gateway.dataset import encoding, recode, rendering, report  # noqa: F401, PLC0415
 
 
-def reencode_frames(
-    codestreams: Sequence[bytes], description: ImageDescription, target_uid: str, quality: int = 90
-) -> list[bytes]:
-    """Run ``encoding.reencode`` on each of several frames."""
+def reencode_frame(codestream: bytes, description: ImageDescription, target_uid: str) -> bytes:
+    """Run ``encoding.reencode``."""
     from gateway.dataset.encoding import reencode  # noqa: PLC0415
 
-    return [reencode(codestream, description, target_uid, quality) for codestream in codestreams]
+    return reencode(codestream, description, target_uid)
 
 
-def transcode_instance(data: bytes, source_uid: str, target_uid: str, quality: int = 90) -> bytes:
+def transcode_instance(data: bytes, source_uid: str, target_uid: str) -> bytes:
     """Run ``recode.transcode`` on an instance that is small enough to be held."""
     from gateway.dataset.recode import transcode  # noqa: PLC0415
 
-    return b"".join(transcode(data, source_uid, target_uid, quality))
+    return b"".join(transcode(data, source_uid, target_uid))
 
 
 def recode_ends(

@@ -139,14 +139,13 @@ def recoding(index: FrameIndex, target_uid: str) -> Recoding:
     return Recoding(source, target, index.number_of_frames)
 
 
-def transcode(data: Buffer, source_uid: str, target_uid: str, quality: int = 90) -> Iterator[bytes]:
+def transcode(data: Buffer, source_uid: str, target_uid: str) -> Iterator[bytes]:
     """Yield an instance re-encoded (PS3.18 8.7.3.4), without loss unless a lossy Transfer Syntax is named.
 
     Args:
         data: its Data Set.
         source_uid: how that is encoded.
         target_uid: one of ``TRANSCODABLE_TO``.
-        quality: 1 to 100, for a lossy one.
 
     Raises:
         NotAcceptable: it cannot be made.
@@ -161,7 +160,7 @@ def transcode(data: Buffer, source_uid: str, target_uid: str, quality: int = 90)
     if plain_uid == ts.EXPLICIT_VR_LE and source_uid in NATIVE and not _has_long_words(data, source_uid):
         chunks: Iterator[bytes] = iter([_explicit(data, source_uid)])
     else:
-        chunks = _recoded(data, source_uid, plain_uid, quality)
+        chunks = _recoded(data, source_uid, plain_uid)
     yield from deflated(chunks) if deflate else chunks
 
 
@@ -173,7 +172,7 @@ def _has_long_words(data: Buffer, source_uid: str) -> bool:
     return description is not None and description.bits_allocated > 16
 
 
-def _recoded(data: Buffer, source_uid: str, target_uid: str, quality: int) -> Iterator[bytes]:
+def _recoded(data: Buffer, source_uid: str, target_uid: str) -> Iterator[bytes]:
     read = inflated(reader_of(data), source_uid)
     index = frame_index(read, inflated_uid(source_uid))
     if index.description is None:
@@ -183,9 +182,7 @@ def _recoded(data: Buffer, source_uid: str, target_uid: str, quality: int) -> It
         return
     plan = recoding(index, target_uid)
     numbers = range(1, index.number_of_frames + 1)
-    frames: Iterable[bytes] = (
-        reencode(index.frame(read, number), plan.source, target_uid, quality) for number in numbers
-    )
+    frames: Iterable[bytes] = (reencode(index.frame(read, number), plan.source, target_uid) for number in numbers)
     if target_uid in LOSSY_METHODS:
         frames = list(frames)
         size = sum(map(len, frames))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from gateway.dataset.codestreams import DECODABLE, TRANSCODABLE_TO, can_become
 from gateway.dataset.frames import FrameIndex
-from gateway.dataset.jobs import reencode_frames
+from gateway.dataset.jobs import reencode_frame
 from gateway.dataset.transfer_syntax import EXPLICIT_VR_LE, transfer_syntax
 from gateway.errors import NotFound, RequestError
 from gateway.web.asked import Asked
@@ -103,7 +103,6 @@ def _frame(asked: Asked, here: WholeInstance, form: Form, number: int) -> Conten
         return read
 
     async def made() -> bytes:
-        [frame] = await asked.workers.run(reencode_frames, [here.frame(number)], description, form.transfer_syntax)
-        return frame
+        return await asked.workers.run(reencode_frame, here.frame(number), description, form.transfer_syntax)
 
     return made

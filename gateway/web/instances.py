@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.dataset.codestreams import DECODABLE, NATIVE, TRANSCODABLE_TO, can_become
 from gateway.dataset.fragments import fragment
-from gateway.dataset.jobs import recode_ends, reencode_frames, transcode_instance
+from gateway.dataset.jobs import recode_ends, reencode_frame, transcode_instance
 from gateway.dataset.part10 import file_meta
 from gateway.dataset.sink import Buffer
 from gateway.dataset.transcode import Reencoder
@@ -163,7 +163,7 @@ class Files:
         description = here.index.description
         if description is None:
             raise NotAcceptable("the instance has no pixels to transcode")
-        [made] = await self._asked.workers.run(reencode_frames, [here.frame(number)], description, self.outgoing)
+        made = await self._asked.workers.run(reencode_frame, here.frame(number), description, self.outgoing)
         return framed(made)
 
 
