@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from gateway.access.permit import Subject
 from gateway.config.settings import SearchSettings
@@ -12,10 +12,8 @@ from gateway.errors import IdentityUnavailable
 from gateway.federation.completeness import Completeness
 from gateway.federation.derive import Gaps
 from gateway.federation.merge import Told
+from gateway.federation.redaction import Redaction
 from gateway.federation.remarks import Remarks
-
-if TYPE_CHECKING:
-    from gateway.federation.redaction import Redaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ class Findings:
     completing: asyncio.Lock = field(default_factory=asyncio.Lock)
     whose: dict[int, Subject] = field(default_factory=dict)
     shown_of: dict[int, Subject] = field(default_factory=dict)
-    redactions: Mapping[int, "Redaction"] = field(default_factory=dict)
+    redactions: Mapping[int, Redaction] = field(default_factory=dict)
     withheld: Collection[str] = ()
     emptied: Collection[str] = ()
     notices: tuple[str, ...] = ()

@@ -1,17 +1,14 @@
 """Rows of studies of which single documents are withheld: as they were if the documents were not there."""
 
-from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final
 
 from gateway.dataset.attributes import first
 from gateway.dataset.matching import matcher
 from gateway.dataset.query import Attribute, Level, Query, Row, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
-from gateway.deadline import Deadline
-from gateway.federation.completeness import COMPLETE
-from gateway.federation.derive import MODALITY, SERIES_INSTANCES, STUDY_INSTANCES, STUDY_SERIES
-from gateway.federation.findings import SearchResult
+from gateway.federation.derive import SERIES_INSTANCES, STUDY_INSTANCES, STUDY_SERIES
 from gateway.federation.merge import MODALITIES_IN_STUDY, RETRIEVE_AE_TITLE, SOP_CLASSES_IN_STUDY
 
 SERIES, INSTANCE = UNIQUE_KEYS[Level.SERIES], UNIQUE_KEYS[Level.IMAGE]
@@ -68,14 +65,14 @@ class Redaction:
     def holders(self, row: Row, level: Level) -> tuple[str, ...]:
         """Return the AE titles of all that hold something of what is left of what a row is about."""
         if level is Level.IMAGE:
-            return _titles([row])
+            return titles_of([row])
         left = [self.series[str(first(row.get(SERIES)))]] if level is Level.SERIES else self.series.values()
         return tuple(dict.fromkeys(title for x in left for title in x.titles))
 
     def titles(self, row: Row, level: Level) -> tuple[str, ...]:
         """Return the AE titles of a row without those that hold nothing of what is left; one is always named."""
         held = self.holders(row, level)
-        return tuple(title for title in _titles([row]) if title in held) or held[:1]
+        return tuple(title for title in titles_of([row]) if title in held) or held[:1]
 
     def applied(self, row: Row, level: Level) -> Row:
         """Return a row of which nothing tells of the documents."""
@@ -89,59 +86,13 @@ class Redaction:
         return {tag: told.get(tag, had) if had.get("Value") else had for tag, had in row.items()}
 
 
-class Searching(Protocol):
-    """Searches all regions, on nobody's behalf."""
-
-    def __call__(self, query: Query, deadline: Deadline, /) -> Awaitable[SearchResult]:
-        """Return one page, as ``FederatedSearch.search`` does."""
-
-
-async def look(
-    search: Searching, study: str, documents: Collection[str], holders: Iterable[str], deadline: Deadline
-) -> Redaction | None:
-    """Find out what a study is without some documents; None where it has none of them.
-
-    Where a region that holds something of the study does not say so now, nothing of the study is left: what it told a
-    moment ago may tell of the documents.
-    """
-    unsure = Redaction(documents, {})
-    key: dict[TagPath, str] = {(INSTANCE,): "\\".join(sorted(documents))}
-    found = await search(Query(Level.IMAGE, study, keys=key, include=frozenset({(SERIES,)}), bare=True), deadline)
-    if not _has_all(found, holders):
-        return unsure
-    if not found.rows:
-        return None
-    touched = {str(first(row.get(SERIES))) for row in found.rows}
-    listed = await search(Query(Level.SERIES, study), deadline)
-    if not _has_all(listed, holders):
-        return unsure
-    series: dict[str, Remains] = {}
-    for row in listed.rows:
-        uid, modality = str(first(row[SERIES])), str(first(row.get(MODALITY)) or "")
-        if uid not in touched:
-            count = first(row.get(SERIES_INSTANCES))
-            series[uid] = Remains(modality, None if count is None else int(count), _titles([row]))
-            continue
-        rest = await search(Query(Level.IMAGE, study, uid, bare=True), deadline)
-        if not _has_all(rest, holders):
-            return unsure
-        if left := [row for row in rest.rows if first(row.get(INSTANCE)) not in documents]:
-            series[uid] = Remains(modality, len(left), _titles(left))
-    return Redaction(documents, series)
-
-
 def is_telling(row: Row, level: Level) -> bool:
     """Whether a row may tell of what is below it or beside it."""
     return level is not Level.IMAGE or not _TELLING.isdisjoint(row)
 
 
-def _has_all(found: SearchResult, holders: Iterable[str]) -> bool:
-    """Whether all holders have said all that they hold."""
-    states = {state.region: state.state for state in found.completeness.states}
-    return not found.remaining and all(states.get(holder, COMPLETE) == COMPLETE for holder in holders)
-
-
-def _titles(rows: Sequence[Row]) -> tuple[str, ...]:
+def titles_of(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the AE titles of all that hold one of these rows."""
     return tuple(dict.fromkeys(title for row in rows for title in row.get(RETRIEVE_AE_TITLE, {}).get("Value", ())))
 
 

@@ -1,26 +1,26 @@
 """What of a search's rows may be shown to a caller, and whose records it saw."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.access.permit import Block, Permit, StudyKey, Subject
 from gateway.access.principal import Transaction
 from gateway.dataset.attributes import first
-from gateway.dataset.query import Level, Query, Row
+from gateway.dataset.query import Level, Query, Row, TagPath
 from gateway.dataset.required import UNIQUE_KEYS
 from gateway.deadline import Deadline
 from gateway.errors import RequestError
-from gateway.federation.completeness import Completeness, RegionState
-from gateway.federation.derive import STUDY_INSTANCE_UID
-from gateway.federation.findings import Findings
+from gateway.federation.completeness import COMPLETE, Completeness, RegionState
+from gateway.federation.derive import MODALITY, SERIES_INSTANCES, STUDY_INSTANCE_UID
+from gateway.federation.findings import Findings, SearchResult
 from gateway.federation.identity import ISSUER, text
 from gateway.federation.merge import Holder
 from gateway.federation.ownership import Ownership
 from gateway.federation.patients import Patients
 from gateway.federation.questions import PATIENT_ID_KEY
-from gateway.federation.redaction import INSTANCE, Redaction, Searching, is_telling, look
+from gateway.federation.redaction import INSTANCE, SERIES, Redaction, Remains, is_telling, titles_of
 from gateway.region.profile import Profile
 from gateway.region.together import together
 
@@ -62,6 +62,13 @@ class Allowed:
     withheld: frozenset[str]
     notices: tuple[str, ...]
     complete: bool
+
+
+class Searching(Protocol):
+    """Searches all regions, on nobody's behalf."""
+
+    def __call__(self, query: Query, deadline: Deadline, /) -> Awaitable[SearchResult]:
+        """Return one page, as ``FederatedSearch.search`` does."""
 
 
 class Release:
@@ -153,7 +160,7 @@ class Release:
         async def one(study: StudyKey, documents: Mapping[str, Block]) -> Redaction | None:
             async with gate:
                 uid = study.study_instance_uid
-                return await look(self._search, uid, documents.keys(), study.regions, deadline)
+                return await _look(self._search, uid, documents.keys(), study.regions, deadline)
 
         found = await together([one(study, documents) for study, documents in of.items()]) if of else []
         return dict(zip(of, found, strict=True))
@@ -210,6 +217,46 @@ class Release:
             told = await self.subjects(new, found.held_by, query, deadline)
             known.update(zip(map(id, new), told, strict=True))
         return [known[id(row)] for row in rows]
+
+
+async def _look(
+    search: Searching, study: str, documents: Collection[str], holders: Iterable[str], deadline: Deadline
+) -> Redaction | None:
+    """Find out what a study is without some documents; None where it has none of them.
+
+    Where a region that holds something of the study does not say so now, nothing of the study is left: what it told a
+    moment ago may tell of the documents.
+    """
+    unsure = Redaction(documents, {})
+    key: dict[TagPath, str] = {(INSTANCE,): "\\".join(sorted(documents))}
+    found = await search(Query(Level.IMAGE, study, keys=key, include=frozenset({(SERIES,)}), bare=True), deadline)
+    if not _has_all(found, holders):
+        return unsure
+    if not found.rows:
+        return None
+    touched = {str(first(row.get(SERIES))) for row in found.rows}
+    listed = await search(Query(Level.SERIES, study), deadline)
+    if not _has_all(listed, holders):
+        return unsure
+    series: dict[str, Remains] = {}
+    for row in listed.rows:
+        uid, modality = str(first(row[SERIES])), str(first(row.get(MODALITY)) or "")
+        if uid not in touched:
+            count = first(row.get(SERIES_INSTANCES))
+            series[uid] = Remains(modality, None if count is None else int(count), titles_of([row]))
+            continue
+        rest = await search(Query(Level.IMAGE, study, uid, bare=True), deadline)
+        if not _has_all(rest, holders):
+            return unsure
+        if left := [row for row in rest.rows if first(row.get(INSTANCE)) not in documents]:
+            series[uid] = Remains(modality, len(left), titles_of(left))
+    return Redaction(documents, series)
+
+
+def _has_all(found: SearchResult, holders: Iterable[str]) -> bool:
+    """Whether all holders have said all that they hold."""
+    states = {state.region: state.state for state in found.completeness.states}
+    return not found.remaining and all(states.get(holder, COMPLETE) == COMPLETE for holder in holders)
 
 
 def _gone(subjects: Sequence[Subject], shown: Sequence[int]) -> frozenset[str]:
