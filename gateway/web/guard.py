@@ -131,7 +131,8 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
     """One HTTP/1.1 connection under ``HttpLimits``.
 
     A request that arrives before the previous one is answered is not served: the connection closes after
-    the running response, and the client sends it again on another (RFC 9112 9.3.2).
+    the running response, and the client sends it again on another (RFC 9112 9.3.2). One that follows an answer
+    which the client has whole, and which only the application has not ended, waits for that end.
     """
 
     def __init__(
@@ -156,6 +157,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         self._taken_at = 0.0
         self._unsent = 0
         self._drained = False
+        self._early = b""
         self._output: _Joined | None = None
         self._leaving: Callable[[], None] | None = None
 
@@ -224,9 +226,21 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
     def _idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
+    @property
+    def _is_sent(self) -> bool:
+        """Whether the client has all of a response that is not ended: one of known length, or without a body."""
+        cycle = self.cycle
+        if self._idle or cycle.more_body or not (cycle.response_started and cycle.keep_alive):
+            return False
+        return cycle.scope["method"] == "HEAD" or not (cycle.chunked_encoding or cycle.expected_content_length)
+
     def data_received(self, data: bytes) -> None:
         """Parse within the limits; what follows a request under way is left unread."""
         if self._deaf or self.transport.is_closing():
+            return
+        if self._is_sent:
+            self._early += data
+            self.flow.pause_reading()
             return
         if self._header_since is None and self._idle:
             self._header_since = self.loop.time()
@@ -297,6 +311,9 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             self._deaf = True
             self._linger()
         super().on_response_complete()
+        early, self._early = self._early, b""
+        if early:
+            self.data_received(early)
 
     # --- the refusal
 

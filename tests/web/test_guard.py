@@ -219,6 +219,43 @@ async def test_pipelined_request_is_left_for_another_connection(web: Gateway) ->
     assert [query.keys for query in web.search.queries] == [{}]
 
 
+@pytest.mark.parametrize(
+    ("method", "status", "fields", "body"),
+    [("GET", 200, [(b"content-length", b"4")], b"body"), ("HEAD", 200, [], b""), ("GET", 304, [], b"")],
+    ids=["known length", "HEAD", "304"],
+)
+async def test_request_that_follows_a_whole_answer_is_served_on_its_connection(
+    method: str, status: int, fields: list[tuple[bytes, bytes]], body: bytes
+) -> None:
+    ended = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != "/first":
+            await Response(scope["path"])(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        await ended.wait()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    server = WebServer(app, "127.0.0.1", 0)
+    port = await server.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(f"{method} /first HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(f"HTTP/1.1 {status} ".encode())
+        assert await reader.readexactly(len(body)) == body
+        for piece in (b"GET /second HT", b"TP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"):
+            writer.write(piece)
+            # Once another connection is served, what was sent before is at the server, too.
+            assert b"/other" in await exchange(port, headed("Connection: close", target="/other"))
+        ended.set()
+        assert (await reader.read()).endswith(b"/second")
+    finally:
+        writer.close()
+        await server.aclose(1.0)
+
+
 async def test_nothing_is_written_into_a_running_response() -> None:
     more = asyncio.Event()
     retrieve = FakeRetrieve([FakeInstance([b"abc", more, b"def"])])
