@@ -263,12 +263,14 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         """Collect the request target."""
         super().on_url(url)
         if len(self.url) > self._limits.target_bytes:
-            self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG, f"the URL is longer than {self._limits.target_bytes} bytes")
+            most = self._limits.target_bytes
+            text = f"the URL is longer than {most} bytes: a search may be sent as a form, by POST"
+            self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG, text)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect one header field; trailers are not taken."""
         if self._header_since is None:
-            raise _Stop
+            self._refuse(HTTPStatus.BAD_REQUEST, "trailer fields behind a chunked body are not taken")
         super().on_header(name, value)
         if len(self.headers) > self._limits.header_lines:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"more than {self._limits.header_lines} fields")

@@ -212,6 +212,12 @@ async def test_ambiguous_framing_is_refused_and_nothing_is_smuggled(web: Gateway
     assert not web.search.queries
 
 
+async def test_trailer_fields_are_refused_in_words(web: Gateway) -> None:
+    raw = await exchange(web.port, POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\n\r\n")
+    assert raw.startswith(b"HTTP/1.1 400 ")
+    assert b"trailer fields" in raw
+
+
 async def test_pipelined_request_is_left_for_another_connection(web: Gateway) -> None:
     raw = await exchange(web.port, headed() + SMUGGLED)
     assert raw.startswith(b"HTTP/1.1 200 ")
