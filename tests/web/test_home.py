@@ -67,3 +67,9 @@ async def test_a_page_is_only_read(path: str, method: str) -> None:
         allowed = (await web.client.options(path)).headers["allow"]
     assert answer.status_code == 405
     assert answer.headers["allow"] == allowed == "GET, HEAD, OPTIONS"
+
+
+async def test_home_links_to_the_documentation_that_is_always_there() -> None:
+    async with fronted() as web:
+        assert '<a href="/docs">' in (await web.get("/home")).text
+        assert (await web.get("/docs")).status_code == 200
