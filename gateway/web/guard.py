@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from gateway.dataset.sink import Buffer
-from gateway.web.disconnect import DISCONNECT
+from gateway.web.disconnect import DISCONNECT, Leaving
 from gateway.web.problem import document
 from gateway.web.streaming import PIECES, SENT
 
@@ -159,7 +159,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         self._drained = False
         self._early = b""
         self._output: _Joined | None = None
-        self._leaving: Callable[[], None] | None = None
+        self._leaving = Leaving()
 
     # --- the connection and its deadlines
 
@@ -176,15 +176,8 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             self._watch.cancel()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
-        self._leave()
+        self._leaving()
         self._lost()
-
-    def _leave(self) -> None:
-        if self._leaving is not None:
-            self._leaving()
-
-    def _on_leaving(self, call: Callable[[], None] | None) -> None:
-        self._leaving = call
 
     def resume_writing(self) -> None:
         """Note that the reader took enough for the producer to go on."""
@@ -295,7 +288,8 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         self.cycle.transport = cast("asyncio.Transport", output)
         extensions: dict[str, Any] = {PIECES: output.pieces, SENT: lambda: output.sent}
         if not codings and b"content-length" not in names:
-            extensions[DISCONNECT] = self._on_leaving
+            self._leaving = leaving = Leaving()
+            extensions[DISCONNECT] = leaving.tell
         self.scope["extensions"] = extensions
         if self.parser.should_upgrade():
             self.cycle.keep_alive = False  # the parser reads nothing more after the offer that we leave alone
@@ -333,7 +327,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             if self._output is not None:
                 self._output.is_cut = True
             self.cycle.message_event.set()
-            self._leave()
+            self._leaving()
             if self.cycle.response_started:
                 self.transport.abort()
                 return

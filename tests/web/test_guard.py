@@ -12,6 +12,7 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gateway.web.disconnect import CancelOnDisconnect
 from gateway.web.guard import HttpLimits
 from gateway.web.server import WebServer
 from tests.web.fakes import STUDY, FakeInstance, FakeRetrieve, FakeSearch, Gateway, exchange, gateway, headed, study_row
@@ -257,6 +258,42 @@ async def test_request_that_follows_a_whole_answer_is_served_on_its_connection(
             assert b"/other" in await exchange(port, headed("Connection: close", target="/other"))
         ended.set()
         assert (await reader.read()).endswith(b"/second")
+    finally:
+        writer.close()
+        await server.aclose(1.0)
+
+
+async def test_client_that_leaves_is_noticed_though_the_handler_before_ends_late() -> None:
+    late, ended, under_way, noticed = (asyncio.Event() for _ in range(4))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/first":
+            await Response(b"whole")(scope, receive, send)
+            await late.wait()
+            return
+        under_way.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            noticed.set()
+
+    async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        await CancelOnDisconnect(app)(scope, receive, send)
+        if scope["path"] == "/first":
+            ended.set()
+
+    server = WebServer(watched, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", await server.start())
+    try:
+        writer.write(headed(target="/first"))
+        await reader.readuntil(b"whole")
+        writer.write(headed(target="/second"))
+        await under_way.wait()
+        late.set()
+        await ended.wait()
+        writer.close()
+        async with asyncio.timeout(5):
+            await noticed.wait()
     finally:
         writer.close()
         await server.aclose(1.0)
