@@ -63,7 +63,10 @@ def _gateway() -> None:
 
 
 def main() -> None:
-    """Run the command; a mistake in its input is told in plain words, with exit code 2, what is not there with 4."""
+    """Run the command.
+
+    A mistake in its input is told in plain words, with exit code 2; with 4 what is not there, or the system refuses.
+    """
     try:
         app()
     except ConfigError as error:
@@ -72,3 +75,6 @@ def main() -> None:
     except GatewayError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(USAGE if 400 <= error.http_status < 500 and not isinstance(error, NotFound) else NONE)
+    except OSError as error:
+        sys.stderr.write(f"{error.filename or 'what is printed cannot be written'}: {error.strerror}\n")
+        sys.exit(NONE)

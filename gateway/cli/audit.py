@@ -227,8 +227,10 @@ def _move(config: Path | None, folder: Path | None, request: str, state: State, 
 def _settings(config: Path | None, folder: Path | None) -> tuple[Settings, Path]:
     chosen = settings.load(config)
     log = folder or Path(chosen.audit.folder)
-    if log == Path() or not log.is_dir():
+    if log == Path():
         raise ConfigError("there is no audit log: name its folder with --folder, or the settings with --config")
+    if not log.is_dir():
+        raise ConfigError(f"{log}: there is no audit log there: a gateway makes it when it starts")
     return chosen, log
 
 

@@ -21,6 +21,7 @@ from gateway.cli.recording import local_user, recorder
 from gateway.config import settings
 from gateway.config.settings import Settings
 from gateway.dataset.patient import PatientIdentifier
+from gateway.dataset.uid import is_uid
 from gateway.deadline import Deadline
 from gateway.errors import ConfigError, InvalidResource
 from gateway.federation.identity_source import identity_source
@@ -70,7 +71,8 @@ class Desk:
 def add(
     patient: Patient,
     *,
-    permit: Annotated[bool, typer.Option("--permit/--deny", help="An exception, or what it is one of.")] = False,
+    permit: Annotated[bool, typer.Option("--permit", help="An exception.")] = False,
+    deny: Annotated[bool, typer.Option("--deny", help="What --permit makes exceptions of.")] = False,
     study: Annotated[str, typer.Option(help="Study Instance UID: of this record only.")] = "",
     accession: Annotated[str, typer.Option(help="Accession Number: of this record and its reports only.")] = "",
     document: Annotated[str, typer.Option(help="SOP Instance UID: of this document of the study only.")] = "",
@@ -81,7 +83,13 @@ def add(
     config: Config = None,
 ) -> None:
     """Place a directive for all records, or for one; for everybody, or for some; print its id."""
+    if permit == deny:
+        raise ConfigError("say what the patient directs: --deny or --permit")
+    if study and not is_uid(study):
+        raise ConfigError(f"--study {study!r} is no Study Instance UID: digits and dots, at most 64")
     span = _moment(begin) or 0.0, _moment(end, end=True) or FOREVER
+    if span[1] <= time.time():
+        raise ConfigError(f"--to {end}: the period is over: the directive would never hold")
     if document and (accession or not study):
         raise ConfigError("--document names a document of a study: give its --study, and no --accession")
     rule = Rule("permit" if permit else "deny", study, accession, organisation, person, *span, document)

@@ -15,7 +15,7 @@ from gateway.cli.meter import Meter
 from gateway.cli.options import Config, Json, Regions, TokenFile, Url, one_of
 from gateway.cli.origin import Origin, RegionAnswer, token_from
 from gateway.cli.output import Exit, print_json, run, tell
-from gateway.cli.shelf import Shelf
+from gateway.cli.shelf import Shelf, Unwritable
 from gateway.cli.sources import Arriving, Listing, OfGateway, OfRegions
 from gateway.config import settings
 from gateway.config.settings import Settings
@@ -143,30 +143,47 @@ async def _receiving(chosen: Settings, profiles: Sequence[Profile]) -> AsyncIter
 
 
 async def _fetch(source: Source, studies: Sequence[str], to: Path, *, quiet: bool) -> list[Fetched]:
-    """Fetch one study after the other: a region sends one no faster when it is asked for two."""
+    """Fetch one study after the other: a region sends one no faster when it is asked for two.
+
+    Once the folder cannot be written, no further study is asked for.
+    """
+    found = [Fetched(study) for study in studies]
+    stopped = ""
     with Meter(quiet=quiet) as meter:
-        return [await _one(source, study, Shelf(to, study), meter) for study in studies]
+        for one in found:
+            try:
+                if not stopped:
+                    await _one(source, one, Shelf(to, one.study), meter)
+                    continue
+            except Unwritable as error:
+                stopped = str(error)
+            one.faults.append(stopped)
+    return found
 
 
-async def _one(source: Source, study: str, shelf: Shelf, meter: Meter) -> Fetched:
-    result = Fetched(study)
+async def _one(source: Source, result: Fetched, shelf: Shelf, meter: Meter) -> None:
     try:
-        listing = await source.instances(study)
+        listing = await source.instances(result.study)
     except GatewayError as error:
         result.faults.append(str(error))
-        return result
+        return
     result.regions = listing.regions
     result.instances = len(listing.series)
     result.skipped = len(shelf.there & listing.series.keys())
     wanted = {uid: series for uid, series in listing.series.items() if uid not in shelf.there}
     meter.total += len(wanted)
-    for selection in selections(study, listing.series, wanted):
-        try:
-            await _bring(source, selection, listing.series, shelf, meter, result)
-        except GatewayError as error:
-            result.faults.append(str(error))
-    result.missing = len(listing.series.keys() - shelf.there)
-    return result
+    if not listing.series:
+        result.faults.append("no region that answered holds it")
+    try:
+        for selection in selections(result.study, listing.series, wanted):
+            try:
+                await _bring(source, selection, listing.series, shelf, meter, result)
+            except Unwritable:
+                raise
+            except GatewayError as error:
+                result.faults.append(str(error))
+    finally:
+        result.missing = len(listing.series.keys() - shelf.there)
 
 
 async def _bring(

@@ -171,6 +171,10 @@ async def search(origin: Origin, path: str) -> Answer:
     """
     async with origin.ask(path, {"Accept": "application/dicom+json"}) as response:
         body = await response.body()
+    if response.status == 404 or (
+        response.status == 200 and not response.headers.get_content_subtype().endswith("json")
+    ):
+        raise Refusal(f"{origin} is no root of DICOMweb resources: they are below a path such as /dicom-web")
     if response.status == 200:
         return Answer(orjson.loads(body), response.regions, response.warnings)
     told = problem(response.status, body)

@@ -101,9 +101,14 @@ class Origin:
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ConfigError(f"{url!r} is not the URL of a gateway, such as http://127.0.0.1:8080/dicom-web")
         self._host, self._port, self._root = parts.hostname, parts.port, parts.path.rstrip("/")
+        self._url = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
         self._secure = parts.scheme == "https"
         self._fields = {"Authorization": f"Bearer {token}"} if token else {}
         self._seconds = seconds
+
+    def __str__(self) -> str:
+        """Name it, without its token."""
+        return self._url
 
     @asynccontextmanager
     async def ask(
@@ -172,6 +177,7 @@ def problem(status: int, body: bytes) -> str:
     """Return what a problem document says (RFC 9457)."""
     try:
         told: dict[str, Any] = orjson.loads(body)
-        return str(told.get("detail") or told.get("title"))
+        text = str(told.get("detail") or told.get("title"))
     except (orjson.JSONDecodeError, AttributeError):
-        return f"the gateway answers with status {status}"
+        text = f"the gateway answers with status {status}"
+    return f"{text} (--token-file says who asks)" if status == 401 else text

@@ -83,8 +83,10 @@ def _chosen(ledger: Ledger, numbers: list[int] | None, every: bool, region: str)
 
 def _folder(config: Path | None, folder: Path | None) -> Path:
     chosen = folder or Path(settings.load(config).store.folder)
-    if not (chosen / NAME).is_file() or chosen == Path():
+    if chosen == Path():
         raise ConfigError("there is no queue: name its folder with --folder, or the settings with --config")
+    if not (chosen / NAME).is_file():
+        raise ConfigError(f"{chosen}: there is no queue there: a gateway makes it when it starts")
     return chosen
 
 

@@ -12,6 +12,7 @@ from typing import BinaryIO, Final
 import orjson
 
 from gateway.dataset.uid import is_uid
+from gateway.errors import GatewayError
 
 LEDGER: Final = ".fetched.jsonl"
 """What is there, a line for each file: written after the file has its name."""
@@ -36,6 +37,18 @@ class Writing:
         self.size += len(data)
 
 
+class Unwritable(GatewayError):
+    """The folder cannot be read or written: there is no room, or no permission, or it is no folder."""
+
+    slug = "unwritable"
+
+    @classmethod
+    def of(cls, error: OSError, folder: Path) -> "Unwritable":
+        """Say what the system said, and what to do."""
+        said = f"{error.filename or folder}: {error.strerror}"
+        return cls(f"{said}: make room, or choose another folder; what is whole stays, run it again for the rest")
+
+
 class Shelf:
     """Where the instances of one study are.
 
@@ -43,16 +56,34 @@ class Shelf:
 
     Attributes:
         there: SOP Instance UIDs of the files that are there, of the size they had when they were written.
+
+    Raises:
+        Unwritable: what is there cannot be read.
     """
 
     def __init__(self, folder: Path, study: str) -> None:
         self._folder = folder / (study if is_uid(study) else "study")
         self._series: dict[str, str] = {}
-        self.there = set(self._found())
+        try:
+            self.there = set(self._found())
+        except OSError as error:
+            raise Unwritable.of(error, self._folder) from error
 
     @contextmanager
     def put(self, series: str, instance: str) -> Iterator[Writing]:
-        """Have a file to write an instance to; it gets its name when the context ends well, else it goes."""
+        """Have a file to write an instance to; it gets its name when the context ends well, else it goes.
+
+        Raises:
+            Unwritable: it cannot be written.
+        """
+        try:
+            with self._put(series, instance) as writing:
+                yield writing
+        except OSError as error:
+            raise Unwritable.of(error, self._folder) from error
+
+    @contextmanager
+    def _put(self, series: str, instance: str) -> Iterator[Writing]:
         folder = self._folder / self._folder_of(series)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{instance}.dcm" if is_uid(instance) else _numbered(folder)

@@ -1,7 +1,7 @@
 """Where `gateway fetch` has instances from."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -121,14 +121,16 @@ class OfGateway:
         path = f"/studies/{selection.study}" + (f"/series/{selection.series}" if selection.series else "")
         paths = [f"{path}/instances/{uid}" for uid in selection.instances] or [path]
 
-        async def arriving() -> AsyncIterator[Arriving]:
+        async def arriving() -> AsyncGenerator[Arriving, None]:
             for one in paths:
                 async with self._origin.ask(one, {"Accept": STORED}) as response:
                     await _check(response)
-                    async for instance in _parts(response):
-                        yield instance
+                    async with aclosing(_parts(response)) as parts:
+                        async for instance in parts:
+                            yield instance
 
-        yield arriving()
+        async with aclosing(arriving()) as instances:
+            yield instances
 
 
 async def _check(response: Response) -> None:
@@ -138,7 +140,7 @@ async def _check(response: Response) -> None:
     raise NotFound(told) if response.status == 404 else Refusal(told)
 
 
-async def _parts(response: Response) -> AsyncIterator[Arriving]:
+async def _parts(response: Response) -> AsyncGenerator[Arriving, None]:
     """Yield the parts of a body, each to be read before the next (RFC 2046 5.1).
 
     Raises:

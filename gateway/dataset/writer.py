@@ -40,19 +40,20 @@ def from_json_model(row: Row, transfer_syntax_uid: str, *, text_in: str = "ISO_I
         data = encoder.dataset(row, 0)
         if encoder.beyond_ascii:
             data = encoder.dataset({**row, SPECIFIC_CHARACTER_SET: {"vr": "CS", "Value": [text_in]}}, 0)
-    except (StructError, binascii.Error, ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise DatasetError(f"a value does not fit its VR ({type(error).__name__})") from None
+    except (StructError, binascii.Error, ValueError, TypeError, AttributeError, OverflowError):
+        raise DatasetError(f"a value of {encoder.at} does not fit its VR") from None
     return b"".join(deflated([data])) if syntax.deflated else data
 
 
 class _Encoder:
-    """Encodes rows; notes whether any text went beyond ASCII."""
+    """Encodes rows; notes at which attribute it is, and whether any text went beyond ASCII."""
 
-    __slots__ = ("_charset", "_syntax", "beyond_ascii")
+    __slots__ = ("_charset", "_syntax", "at", "beyond_ascii")
 
     def __init__(self, syntax: TransferSyntax, charset: CharacterSet) -> None:
         self._syntax = syntax
         self._charset = charset
+        self.at = ""
         self.beyond_ascii = False
 
     def dataset(self, row: Row, depth: int) -> bytes:
@@ -66,6 +67,7 @@ class _Encoder:
         vr = attribute["vr"]
         if len(attribute) == 1:
             return _empty(key, vr, self._syntax)
+        self.at = key
         if vr == "SQ":
             value = self._items(attribute.get("Value", ()), depth)
         else:
@@ -115,7 +117,7 @@ _ZERO_PADDED: Final = frozenset({"UI", *BINARY_VRS})
 
 def _number(vr: str, value: Any) -> int | float:
     if value is None:
-        raise DatasetError("a binary number cannot be empty")
+        raise ValueError("a binary number cannot be empty")
     return float(value) if vr in {"FL", "FD"} else int(value)
 
 

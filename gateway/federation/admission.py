@@ -111,7 +111,8 @@ class Admission:
         said = {SOP_CLASS: announced.sop_class_uid, SOP_INSTANCE: announced.sop_instance_uid, STUDY: announced.study}
         for key, uid in said.items():
             if uid and found[key] != uid:
-                raise Inadmissible(f"its {keyword_of(key)} is not the one it was sent under", status=DOES_NOT_MATCH)
+                said_by = "the study it was sent to" if key == STUDY else "its File Meta Information or its C-STORE-RQ"
+                raise Inadmissible(f"its {keyword_of(key)} is not that of {said_by}", status=DOES_NOT_MATCH)
         for key in self._required:
             if not found.get(key):
                 raise Inadmissible(f"its {keyword_of(key)} is missing or empty", status=LACKS_IDENTIFIER)

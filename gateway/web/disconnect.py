@@ -13,6 +13,24 @@ it; None takes it back."""
 BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
+class Leaving:
+    """Whom to call when the client of one request leaves: a handler that ends late takes back its own call only."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self) -> None:
+        self._call: Callable[[], None] | None = None
+
+    def tell(self, call: Callable[[], None] | None) -> None:
+        """Note whom, or nobody."""
+        self._call = call
+
+    def __call__(self) -> None:
+        """Say that the client has left."""
+        if self._call is not None:
+            self._call()
+
+
 class CancelOnDisconnect:
     """ASGI middleware: cancels the handler of a request without a body when its client disconnects (H06, H07).
 

@@ -65,13 +65,15 @@ def front_routes(
     status = any(getattr(route, "path", "") == "/status" for route in there)
     home = Home(front.lights, viewer=front.viewer is not None, status=status)
     launch = Guarded(Launch(search, seconds).show, Transaction.SEARCH, decisions)
-    routes: list[BaseRoute] = [Route("/home", public(home.show)), Route(PATH, launch)]
+    pages: dict[str, ASGIApp] = {"/home": public(home.show), PATH: launch}
     if front.viewer is None:
-        routes.append(Route("/", public(home.show)))
+        pages["/"] = public(home.show)
+    pages |= {path: public(_kept(Page(body, media_type, {}))) for path, body, media_type in own_files()}
+    # Without its methods a route of an application answers all of them.
+    routes: list[BaseRoute] = [Route(path, page, methods=["GET"]) for path, page in pages.items()]
     if front.sign_in is not None:
         routes += front.sign_in.routes()
-    files = (Route(path, public(_kept(Page(body, media_type, {})))) for path, body, media_type in own_files())
-    return [*routes, *files]
+    return routes
 
 
 def _kept(page: Page) -> Handler:

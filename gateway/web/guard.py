@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from gateway.dataset.sink import Buffer
-from gateway.web.disconnect import DISCONNECT
+from gateway.web.disconnect import DISCONNECT, Leaving
 from gateway.web.problem import document
 from gateway.web.streaming import PIECES, SENT
 
@@ -131,7 +131,8 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
     """One HTTP/1.1 connection under ``HttpLimits``.
 
     A request that arrives before the previous one is answered is not served: the connection closes after
-    the running response, and the client sends it again on another (RFC 9112 9.3.2).
+    the running response, and the client sends it again on another (RFC 9112 9.3.2). One that follows an answer
+    which the client has whole, and which only the application has not ended, waits for that end.
     """
 
     def __init__(
@@ -156,8 +157,9 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         self._taken_at = 0.0
         self._unsent = 0
         self._drained = False
+        self._early = b""
         self._output: _Joined | None = None
-        self._leaving: Callable[[], None] | None = None
+        self._leaving = Leaving()
 
     # --- the connection and its deadlines
 
@@ -174,15 +176,8 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             self._watch.cancel()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
-        self._leave()
+        self._leaving()
         self._lost()
-
-    def _leave(self) -> None:
-        if self._leaving is not None:
-            self._leaving()
-
-    def _on_leaving(self, call: Callable[[], None] | None) -> None:
-        self._leaving = call
 
     def resume_writing(self) -> None:
         """Note that the reader took enough for the producer to go on."""
@@ -224,9 +219,21 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
     def _idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
+    @property
+    def _is_sent(self) -> bool:
+        """Whether the client has all of a response that is not ended: one of known length, or without a body."""
+        cycle = self.cycle
+        if self._idle or cycle.more_body or not (cycle.response_started and cycle.keep_alive):
+            return False
+        return cycle.scope["method"] == "HEAD" or not (cycle.chunked_encoding or cycle.expected_content_length)
+
     def data_received(self, data: bytes) -> None:
         """Parse within the limits; what follows a request under way is left unread."""
         if self._deaf or self.transport.is_closing():
+            return
+        if self._is_sent:
+            self._early += data
+            self.flow.pause_reading()
             return
         if self._header_since is None and self._idle:
             self._header_since = self.loop.time()
@@ -249,12 +256,14 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         """Collect the request target."""
         super().on_url(url)
         if len(self.url) > self._limits.target_bytes:
-            self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG, f"the URL is longer than {self._limits.target_bytes} bytes")
+            most = self._limits.target_bytes
+            text = f"the URL is longer than {most} bytes: a search may be sent as a form, by POST"
+            self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG, text)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect one header field; trailers are not taken."""
         if self._header_since is None:
-            raise _Stop
+            self._refuse(HTTPStatus.BAD_REQUEST, "trailer fields behind a chunked body are not taken")
         super().on_header(name, value)
         if len(self.headers) > self._limits.header_lines:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"more than {self._limits.header_lines} fields")
@@ -279,7 +288,8 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         self.cycle.transport = cast("asyncio.Transport", output)
         extensions: dict[str, Any] = {PIECES: output.pieces, SENT: lambda: output.sent}
         if not codings and b"content-length" not in names:
-            extensions[DISCONNECT] = self._on_leaving
+            self._leaving = leaving = Leaving()
+            extensions[DISCONNECT] = leaving.tell
         self.scope["extensions"] = extensions
         if self.parser.should_upgrade():
             self.cycle.keep_alive = False  # the parser reads nothing more after the offer that we leave alone
@@ -297,6 +307,9 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             self._deaf = True
             self._linger()
         super().on_response_complete()
+        early, self._early = self._early, b""
+        if early:
+            self.data_received(early)
 
     # --- the refusal
 
@@ -314,7 +327,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             if self._output is not None:
                 self._output.is_cut = True
             self.cycle.message_event.set()
-            self._leave()
+            self._leaving()
             if self.cycle.response_started:
                 self.transport.abort()
                 return

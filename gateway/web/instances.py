@@ -67,7 +67,12 @@ class Files:
             self.outgoing = self._streamed[stored]
             return
         decodable = stored in DECODABLE
-        self.outgoing = self._chosen(stored, TRANSCODABLE_TO if decodable else frozenset(), decodable=decodable)
+        try:
+            self.outgoing = self._chosen(stored, TRANSCODABLE_TO if decodable else frozenset(), decodable=decodable)
+        except Unavailable:
+            if not decodable:
+                raise
+            self.outgoing = ""  # its pixels tell what can be had instead
         if self._is_streamed(stored):
             self._streamed[stored] = self.outgoing
             return

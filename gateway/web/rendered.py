@@ -99,7 +99,9 @@ class Rendered(Parts):
                 return [self._report(here)]
         if self._many:
             return ()
-        raise NotFound("the instance is none of a kind that can be rendered")
+        if self._thumbnail:
+            raise NotFound("there is no thumbnail of what is no image: /rendered shows reports, documents and videos")
+        raise NotFound("the instance is none of a kind that can be rendered: retrieve it as it is, or its bulk data")
 
     def _pictures(self, here: WholeInstance, description: "ImageDescription") -> list[Part]:
         index = here.index

@@ -159,8 +159,10 @@ def _checked(row: Any, depth: int) -> Row:
         raise DatasetError("the metadata holds something else than an object of attributes")
     for key, attribute in row.items():
         vr = attribute.get("vr") if isinstance(attribute, dict) else None
-        if not _TAG.fullmatch(key) or not isinstance(vr, str) or vr not in _VRS:
-            raise DatasetError("the metadata holds an attribute without a tag such as 00100020, or without its vr")
+        if not _TAG.fullmatch(key):
+            raise DatasetError("the metadata holds an attribute that is not named by a tag such as 00100020")
+        if not isinstance(vr, str) or vr not in _VRS:
+            raise DatasetError(f"the vr of {key} is missing or none of PS3.5 6.2, of which it has to be one")
         if "BulkDataURI" in attribute and not isinstance(attribute["BulkDataURI"], str):
             raise DatasetError(f"the BulkDataURI of {key} is no text")
         if not isinstance(attribute.get("Value", []), list):

@@ -51,14 +51,16 @@ def test_a_directive_is_placed_shown_and_ended(config: list[str], tmp_path: Path
 
 
 def test_a_document_is_named_with_its_study(config: list[str]) -> None:
-    run("add", *PATIENT, "--study", "1.2.3", "--document", "1.2.3.4", *config)
+    run("add", *PATIENT, "--deny", "--study", "1.2.3", "--document", "1.2.3.4", *config)
     [shown] = map(orjson.loads, run("list", *PATIENT, *config).splitlines())
     [data] = shown["provision"]["data"]
     assert data["reference"]["reference"] == "studies/1.2.3/instances/1.2.3.4"
     assert data["reference"]["identifier"]["value"] == "urn:oid:1.2.3.4"
     for more in ([], ["--accession", "A1"], ["--study", "1.2.3", "--accession", "A1"]):
         with pytest.raises(ConfigError, match="--study"):
-            RUNNER.invoke(app, ["add", *PATIENT, "--document", "1.2.3.4", *more, *config], catch_exceptions=False)
+            RUNNER.invoke(
+                app, ["add", *PATIENT, "--deny", "--document", "1.2.3.4", *more, *config], catch_exceptions=False
+            )
 
 
 @pytest.mark.parametrize(
@@ -66,19 +68,27 @@ def test_a_document_is_named_with_its_study(config: list[str]) -> None:
     [
         (["--study", "nonsense"], "Study Instance UID"),
         (["--study", "1.2.3", "--document", "../etc"], "URL of an instance"),
-        (["--from", "2026-05-01", "--to", "2026-01-01"], "ends before it begins"),
+        (["--from", "2040-05-01", "--to", "2040-01-01"], "ends before it begins"),
+        (["--to", "2020-01-31"], "the period is over"),
     ],
 )
 def test_what_could_never_hold_is_refused(config: list[str], arguments: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        RUNNER.invoke(app, ["add", *PATIENT, *arguments, *config], catch_exceptions=False)
+        RUNNER.invoke(app, ["add", *PATIENT, "--deny", *arguments, *config], catch_exceptions=False)
+    assert run("list", *PATIENT, *config) == ""
+
+
+@pytest.mark.parametrize("what", [[], ["--deny", "--permit"]], ids=["neither", "both"])
+def test_a_directive_says_whether_it_denies_or_permits(config: list[str], what: list[str]) -> None:
+    with pytest.raises(ConfigError, match="--deny or --permit"):
+        RUNNER.invoke(app, ["add", *PATIENT, *what, *config], catch_exceptions=False)
     assert run("list", *PATIENT, *config) == ""
 
 
 def test_an_issuer_that_the_settings_do_not_name_is_told_of(
     config: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = RUNNER.invoke(app, ["add", "--patient", "NOBODY|1", *config], catch_exceptions=False)
+    done = RUNNER.invoke(app, ["add", "--patient", "NOBODY|1", "--deny", *config], catch_exceptions=False)
     assert done.exit_code == 0
     assert "no issuer NOBODY" in done.stderr + capsys.readouterr().err
 
@@ -93,7 +103,8 @@ def test_a_consent_that_is_not_there_ends_with_4(
 
 
 def test_mistakes_are_told(config: list[str]) -> None:
-    for arguments in (["add", "--patient", "1234567890", *config], ["add", *PATIENT, "--to", "soon", *config]):
+    for what in (["--patient", "1234567890"], [*PATIENT, "--to", "soon"]):
+        arguments = ["add", *what, "--deny", *config]
         with pytest.raises(ConfigError):
             RUNNER.invoke(app, arguments, catch_exceptions=False)
     with pytest.raises(ConfigError, match=r"consent\.database"):

@@ -153,6 +153,17 @@ def test_a_mistake_on_the_command_line_is_told_with_exit_code_2(
     assert word in told(monkeypatch, capsys, *chosen)
 
 
+def test_what_cannot_be_printed_is_told_without_a_traceback() -> None:
+    command = [sys.executable, "-m", "gateway", "config", "show"]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            command, check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=READY_SECONDS
+        )
+    assert "No space left on device" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.returncode == 4
+
+
 @pytest.mark.parametrize("taken", ["--http-port", "--dimse-port", "--ops-port"])
 def test_a_port_that_is_taken_is_told(regions: Path, taken: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:

@@ -97,7 +97,9 @@ async def test_drop_gives_an_instance_up_and_deletes_it(served: Origin, region: 
 
 
 def test_queue_that_is_not_there_or_numbers_it_has_not_are_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no queue"):
+    with pytest.raises(ConfigError, match="there is no queue: name its folder"):
+        gateway_queue("list")
+    with pytest.raises(ConfigError, match=f"{tmp_path}: there is no queue there"):
         gateway_queue("list", "--folder", tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import getpass
 import json
 import os
@@ -21,7 +22,7 @@ from gateway.audit.segments import entries, writers
 from gateway.cli.app import app
 from gateway.cli.fetch import selections
 from gateway.cli.origin import federation_status
-from gateway.cli.shelf import LEDGER, Shelf
+from gateway.cli.shelf import LEDGER, Shelf, Writing
 from gateway.dataset.query import Selection
 from tests.interop.serving import gateway, profile
 from tests.kit import dicom, pdus
@@ -145,6 +146,13 @@ def test_a_gateway_that_is_not_there_is_told() -> None:
     assert "no answer from the gateway at 127.0.0.1" in str(result.exception)
 
 
+def test_a_url_that_is_not_the_root_is_told(served: Served) -> None:
+    root = served.url.removesuffix("/dicom-web")
+    for url in (root, f"{root}/openapi.json?", f"{root}/home#"):
+        result = command("find", "--url", url)
+        assert "is no root of DICOMweb resources" in str(result.exception), url
+
+
 def test_a_federation_status_is_read() -> None:
     one, other = federation_status("neodin;state=complete;matches=12, hdirs;state=timeout")
     assert (one.region, one.state, one.count, one.missing) == ("neodin", "complete", 12, False)
@@ -188,15 +196,50 @@ def test_fetch_with_a_region_down_ends_with_3_and_says_it_may_hold_more(
     assert "region hdirs refused: it may hold more" in result.stdout
 
 
-def test_fetch_of_what_nobody_holds_ends_with_4(asked: list[str], tmp_path: Path) -> None:
+def test_fetch_of_what_nobody_holds_ends_with_4_and_says_so(asked: list[str], tmp_path: Path) -> None:
     result = command("fetch", "2.25.1", "--to", tmp_path, *asked)
     assert result.exit_code == 4
+    assert "2.25.1: no region that answered holds it" in result.stdout
     assert not list(tmp_path.rglob("*.dcm"))
 
 
 def test_fetch_takes_no_path_for_a_uid(served: Served, tmp_path: Path) -> None:
     result = command("fetch", "../../etc", "--to", tmp_path, "--url", served.url)
     assert "is not a Study Instance UID" in str(result.exception)
+
+
+def test_fetch_to_what_is_no_folder_says_so_and_asks_for_nothing_more(asked: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = command("fetch", STUDY, "2.25.1", "--to", tmp_path / "file", *asked)
+    assert result.exit_code == 4, result.exception
+    for study in (STUDY, "2.25.1"):
+        assert f"{study}: {tmp_path}/file/{STUDY}" in result.stdout
+    assert "Not a directory: make room, or choose another folder" in result.stdout
+
+
+def test_fetch_to_a_full_disk_keeps_what_is_whole_and_says_so(
+    asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = 0
+
+    def write(self: Writing, data: bytes | memoryview) -> None:
+        nonlocal written
+        written += len(data)
+        if written > 10_000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.file.write(data)
+        self.size += len(data)
+
+    monkeypatch.setattr(Writing, "write", write)
+    result = command("fetch", STUDY, "--to", tmp_path / "out", *asked)
+    assert result.exit_code == 3, result.exception
+    assert "INCOMPLETE: 2 fetched" in result.stdout
+    assert "No space left on device: make room" in result.stdout
+    assert not list(tmp_path.rglob("*.part"))
+    monkeypatch.undo()
+    monkeypatch.setenv("GATEWAY_ACCESS__MODE", "open")
+    assert "complete: 2 there already, 4 fetched" in command("fetch", STUDY, "--to", tmp_path / "out", *asked).stdout
+    assert files(tmp_path / "out") == FILES
 
 
 def test_a_region_that_moves_sends_to_the_port_of_the_settings(tmp_path: Path) -> None:

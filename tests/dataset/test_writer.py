@@ -169,9 +169,10 @@ def test_decimal_string_fits_its_sixteen_bytes(number: float) -> None:
         {"vr": "CS", "Value": 3},
     ],
 )
-def test_value_that_does_not_fit_its_vr_is_refused(attribute: dict[str, Any]) -> None:
-    with pytest.raises(DatasetError):
-        from_json_model({"00280010": attribute}, EXPLICIT_VR_LE)
+def test_value_that_does_not_fit_its_vr_is_refused_by_its_tag(attribute: dict[str, Any]) -> None:
+    row: Row = {"00280009": {"vr": "US", "Value": [1]}, "00280010": attribute}
+    with pytest.raises(DatasetError, match=r"00280010|bulk data"):
+        from_json_model(row, EXPLICIT_VR_LE)
 
 
 def test_row_nested_too_deeply_is_refused() -> None:

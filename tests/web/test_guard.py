@@ -12,6 +12,7 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gateway.web.disconnect import CancelOnDisconnect
 from gateway.web.guard import HttpLimits
 from gateway.web.server import WebServer
 from tests.web.fakes import STUDY, FakeInstance, FakeRetrieve, FakeSearch, Gateway, exchange, gateway, headed, study_row
@@ -212,11 +213,90 @@ async def test_ambiguous_framing_is_refused_and_nothing_is_smuggled(web: Gateway
     assert not web.search.queries
 
 
+async def test_trailer_fields_are_refused_in_words(web: Gateway) -> None:
+    raw = await exchange(web.port, POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\n\r\n")
+    assert raw.startswith(b"HTTP/1.1 400 ")
+    assert b"trailer fields" in raw
+
+
 async def test_pipelined_request_is_left_for_another_connection(web: Gateway) -> None:
     raw = await exchange(web.port, headed() + SMUGGLED)
     assert raw.startswith(b"HTTP/1.1 200 ")
     assert raw.count(b"HTTP/1.1 ") == 1
     assert [query.keys for query in web.search.queries] == [{}]
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "fields", "body"),
+    [("GET", 200, [(b"content-length", b"4")], b"body"), ("HEAD", 200, [], b""), ("GET", 304, [], b"")],
+    ids=["known length", "HEAD", "304"],
+)
+async def test_request_that_follows_a_whole_answer_is_served_on_its_connection(
+    method: str, status: int, fields: list[tuple[bytes, bytes]], body: bytes
+) -> None:
+    ended = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != "/first":
+            await Response(scope["path"])(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        await ended.wait()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    server = WebServer(app, "127.0.0.1", 0)
+    port = await server.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(f"{method} /first HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(f"HTTP/1.1 {status} ".encode())
+        assert await reader.readexactly(len(body)) == body
+        for piece in (b"GET /second HT", b"TP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"):
+            writer.write(piece)
+            # Once another connection is served, what was sent before is at the server, too.
+            assert b"/other" in await exchange(port, headed("Connection: close", target="/other"))
+        ended.set()
+        assert (await reader.read()).endswith(b"/second")
+    finally:
+        writer.close()
+        await server.aclose(1.0)
+
+
+async def test_client_that_leaves_is_noticed_though_the_handler_before_ends_late() -> None:
+    late, ended, under_way, noticed = (asyncio.Event() for _ in range(4))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/first":
+            await Response(b"whole")(scope, receive, send)
+            await late.wait()
+            return
+        under_way.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            noticed.set()
+
+    async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        await CancelOnDisconnect(app)(scope, receive, send)
+        if scope["path"] == "/first":
+            ended.set()
+
+    server = WebServer(watched, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", await server.start())
+    try:
+        writer.write(headed(target="/first"))
+        await reader.readuntil(b"whole")
+        writer.write(headed(target="/second"))
+        await under_way.wait()
+        late.set()
+        await ended.wait()
+        writer.close()
+        async with asyncio.timeout(5):
+            await noticed.wait()
+    finally:
+        writer.close()
+        await server.aclose(1.0)
 
 
 async def test_nothing_is_written_into_a_running_response() -> None:

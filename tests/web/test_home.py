@@ -59,6 +59,16 @@ async def test_home_links_to_the_viewer_only_where_there_is_one(tmp_path: Path) 
         assert 'href="/"' not in (await web.get("/home")).text
 
 
+@pytest.mark.parametrize("path", ["/", "/home", "/IHEInvokeImageDisplay"])
+@pytest.mark.parametrize("method", ["DELETE", "POST", "PUT"])
+async def test_a_page_is_only_read(path: str, method: str) -> None:
+    async with fronted() as web:
+        answer = await web.client.request(method, path)
+        allowed = (await web.client.options(path)).headers["allow"]
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == allowed == "GET, HEAD, OPTIONS"
+
+
 async def test_home_links_to_the_documentation_that_is_always_there() -> None:
     async with fronted() as web:
         assert '<a href="/docs">' in (await web.get("/home")).text

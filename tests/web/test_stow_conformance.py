@@ -138,6 +138,7 @@ async def test_study_in_the_path_that_is_not_the_instances_is_409_a900() -> None
         response = await served.post(STUDY, f"/studies/{uid(2)}")
         assert response.status_code == 409
         assert {first(item, FAILURE) for item in values(response.json(), FAILED)} == {0xA900}
+        assert "its StudyInstanceUID is not that of the study it was sent to" in response.headers["Warning"]
         assert not region.stored
         assert (await served.post(STUDY, f"/studies/{uid(1)}")).status_code == 200
 
@@ -536,6 +537,22 @@ async def test_metadata_that_is_none_is_400_or_409(metadata: bytes) -> None:
     async with origin(FakeRegion()) as served:
         response = await served.post_parts([(JSON, {}, metadata)], JSON)
     assert response.status_code in {400, 409}
+
+
+@pytest.mark.parametrize(
+    ("key", "attribute"),
+    [
+        ("7FE00010", {"vr": "OB or OW", "InlineBinary": "AAAA"}),
+        ("7FE00010", {"vr": "OB", "InlineBinary": "?"}),
+        ("00280011", {"vr": "US", "Value": [-1]}),
+    ],
+)
+async def test_an_attribute_that_cannot_be_read_is_named(key: str, attribute: dict[str, Any]) -> None:
+    described = [{**instance(1).to_json_dict(), key: attribute}]
+    async with origin(FakeRegion()) as served:
+        response = await served.post_parts([(JSON, {}, json.dumps(described).encode())], JSON)
+    assert response.status_code == 409
+    assert f"of {key}" in response.headers["Warning"]
 
 
 async def test_xml_with_a_document_type_is_400() -> None:

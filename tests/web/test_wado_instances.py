@@ -100,6 +100,15 @@ async def test_instance_that_cannot_be_decoded_is_406_and_leaves_as_stored() -> 
     assert (await get(held, accept=f"{MULTIPART}; transfer-syntax=*")).status_code == 200
 
 
+async def test_406_offers_nothing_that_would_be_406_itself() -> None:
+    held = fake(compressed(1))
+    refused = await get(held, path=INSTANCE_PATH, accept="application/dicom; transfer-syntax=1.2.3")
+    assert refused.status_code == 406
+    offered = refused.json()["available"]
+    assert f"application/dicom; transfer-syntax={JPEG2000Lossless}" in offered
+    assert {(await get(held, path=INSTANCE_PATH, accept=one)).status_code for one in offered} == {200}
+
+
 async def test_instance_without_pixels_in_a_compressed_transfer_syntax_changes_its_label_only() -> None:
     held = fake(report())
     [(_, file)] = parts(await get(FakeInstance(held.data, RLELossless, held.sop_instance_uid, held.sop_class_uid)))

@@ -243,7 +243,9 @@ async def test_thumbnail_of_a_frame() -> None:
 
 async def test_what_has_no_picture_has_no_thumbnail() -> None:
     for dataset in (document(), report()):
-        assert (await get(dataset, path=f"{INSTANCE_PATH}/thumbnail")).status_code == 404
+        answer = await get(dataset, path=f"{INSTANCE_PATH}/thumbnail")
+        assert answer.status_code == 404
+        assert "/rendered shows reports, documents and videos" in answer.json()["detail"]
 
 
 # --- documents and reports
