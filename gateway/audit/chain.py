@@ -80,11 +80,12 @@ class Checked:
 
 def dump(record: Record) -> bytes:
     """Encode a record as JSON; what is no Unicode text is written with backslashes."""
+    values = record._asdict()
     try:
-        return orjson.dumps(record)
+        return orjson.dumps(values)
     except TypeError:
         # A lone surrogate, which a hostile request can bring: it is recorded all the same.
-        return orjson.dumps({name: _text(getattr(record, name)) for name in Record.__slots__})
+        return orjson.dumps({name: _text(value) for name, value in values.items()})
 
 
 def _text(value: Any) -> Any:

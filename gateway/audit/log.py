@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from contextvars import Context
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from gateway.audit.anchor import Anchor, Anchors
 from gateway.audit.chain import dump
@@ -16,6 +17,8 @@ from gateway.audit.record import Event, Outcome, Record
 from gateway.audit.writer import LogWriter
 from gateway.errors import AuditUnavailable
 from gateway.events import AuditAnchorFailed, AuditFailed, AuditWritten, Observer, unobserved
+
+T = TypeVar("T")
 
 MOST_WAITING: Final = 100_000
 """Records that no disk has yet; further ones are refused."""
@@ -44,12 +47,24 @@ class Upkeep:
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A record on its way to the disk."""
+class _Batch:
+    """Records that go to the disk together, with the times at which they were made, and who waits for each."""
 
-    at: float
-    record: bytes
-    written: asyncio.Future[None]
+    rows: list[tuple[float, bytes]] = field(default_factory=list)
+    callers: list[asyncio.Future[None]] = field(default_factory=list)
+
+    def done(self) -> None:
+        for caller in self.callers:
+            if not caller.done():
+                caller.set_result(None)
+
+    def refuse(self, why: str) -> None:
+        for caller in self.callers:
+            if not caller.done():
+                caller.set_exception(
+                    AuditUnavailable(f"the audit log cannot be written ({why}): nothing is released until it can")
+                )
+                caller.exception()  # whoever waited for it may have left
 
 
 class AuditLog:
@@ -75,9 +90,9 @@ class AuditLog:
         self._anchors = anchors
         self._upkeep = upkeep
         self._observe = observe
-        self._waiting: list[_Waiting] = []
-        self._wanted = asyncio.Event()
-        self._closing = False
+        self._waiting = _Batch()
+        self._is_writing = self._closing = False
+        self._alarm: asyncio.TimerHandle | None = None
         self._thread = ThreadPoolExecutor(1, "audit")
         self._anchored = 0
         self.is_writable = True
@@ -91,11 +106,10 @@ class AuditLog:
         Raises:
             AuditUnavailable: it cannot be recorded, so nothing may be released.
         """
-        if self._closing or len(self._waiting) >= MOST_WAITING:
+        if self._closing or len(self._waiting.rows) >= MOST_WAITING:
             raise AuditUnavailable("the audit log takes no more records: nothing is released without one")
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(time.time(), dump(record), written))
-        self._wanted.set()
+        self._take_in(dump(record), written)
         await written
 
     @asynccontextmanager
@@ -105,89 +119,104 @@ class AuditLog:
         Raises:
             ConfigError: the log cannot be written.
         """
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._writer.open)
         failure: Exception | None = None
         stop = asyncio.Event()
-        async with asyncio.TaskGroup() as group:
-            writing = group.create_task(self._write())
-            keeping = group.create_task(self._keep(stop))
-            try:
-                yield self
-            except Exception as error:  # noqa: BLE001  (carried past the group, which would wrap it)
-                failure = error
-            finally:
-                stop.set()
-                await keeping
-                await self._close(writing)
+        with self._thread:
+            await self._in_thread(self._writer.open)
+            async with asyncio.TaskGroup() as group:
+                keeping = group.create_task(self._keep(stop))
+                try:
+                    yield self
+                except Exception as error:  # noqa: BLE001  (carried past the group, which would wrap it)
+                    failure = error
+                finally:
+                    stop.set()
+                    await keeping
+                    await self._close()
         if failure is not None:
             raise failure
 
-    async def _close(self, writing: asyncio.Task[None]) -> None:
-        loop = asyncio.get_running_loop()
+    async def _close(self) -> None:
+        """Write what waits, and last of all that this is the end."""
         if self._stopped is not None:
-            self._waiting.append(_Waiting(time.time(), dump(self._stopped), loop.create_future()))
+            self._take_in(dump(self._stopped))
         self._closing = True
-        self._wanted.set()
-        await writing
-        await loop.run_in_executor(self._thread, self._anchor)
+        while self._is_writing:
+            await self._in_thread(self._anchor)  # behind what is being written
+        await self._in_thread(self._anchor)
+        self._sleep()
         self._writer.close()
-        self._thread.shutdown(wait=False)
 
-    async def _write(self) -> None:
-        while self._waiting or not self._closing:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(None if self.is_writable else RETRY_SECONDS):
-                    await self._wanted.wait()
-            self._wanted.clear()
-            if not (self._waiting or self.is_writable):
-                # Nobody may ask any more because we are not ready: find out whether the disk is mended.
-                self._waiting.append(_Waiting(time.time(), _WRITABLE_AGAIN, asyncio.Future()))
-            if self._waiting:
-                await self._write_batch(self._take())
+    async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
 
-    def _take(self) -> list[_Waiting]:
-        batch, self._waiting = self._waiting, []
-        return batch
+    def _take_in(self, record: bytes, *callers: asyncio.Future[None]) -> None:
+        """Have a record written together with those of the same turn of the loop, or behind what is being written."""
+        self._waiting.rows.append((time.time(), record))
+        self._waiting.callers.extend(callers)
+        if not self._is_writing:
+            self._is_writing = True
+            # It is done for several requests, so in the context of none.
+            asyncio.get_running_loop().call_soon(self._write, context=Context())
 
-    async def _write_batch(self, batch: list[_Waiting]) -> None:
-        rows = [(one.at, one.record) for one in batch]
-        # While this batch is on its way the next one gathers: that is all the grouping there is, without a delay.
-        write = partial(self._writer.append, rows)
+    def _write(self) -> None:
+        """Have the thread write what waits; while it does, the next batch gathers: there is no other delay."""
+        batch, self._waiting = self._waiting, _Batch()
+        self._is_writing = bool(batch.rows)
+        if self._is_writing:
+            self._wake_in(self._upkeep.write_seconds, self._give_up, batch)
+            loop = asyncio.get_running_loop()
+            writing = self._thread.submit(self._writing(batch.rows))
+            writing.add_done_callback(lambda done: loop.call_soon_threadsafe(self._written, batch, done))
+        elif not self.is_writable:
+            self._wake_in(RETRY_SECONDS, self._try_again)
+
+    def _writing(self, rows: Sequence[tuple[float, bytes]]) -> Callable[[], None]:
+        """Return what the thread has to do: one that computes takes turns with the loop, one that waits does not."""
         if len(rows) <= MOST_AT_ONCE and self._writer.is_ready:
-            # A thread that computes takes turns with the loop; one that only waits for the disk does not.
-            write = partial(self._writer.commit, self._writer.lines(rows))
-        writing = asyncio.get_running_loop().run_in_executor(self._thread, write)
-        while not (await asyncio.wait((writing,), timeout=self._upkeep.write_seconds))[0]:
-            self._refuse([*batch, *self._take()], "the disk does not answer")
+            return partial(self._writer.commit, self._writer.lines(rows))
+        return partial(self._writer.append, rows)
+
+    def _written(self, batch: _Batch, writing: Future[None]) -> None:
+        self._sleep()
         error = writing.exception()
         if error is None:
             self.is_writable = True
-            self._observe(AuditWritten(self._writer.head.seq, len(self._waiting)))
-            for one in batch:
-                if not one.written.done():
-                    one.written.set_result(None)
-        elif isinstance(error, OSError):
-            self._refuse(batch, str(error.strerror))
+            self._observe(AuditWritten(self._writer.head.seq, len(self._waiting.rows)))
+            batch.done()
         else:
-            raise error
-        if self._waiting:
-            self._wanted.set()
+            self._refuse(batch, str(error.strerror) if isinstance(error, OSError) else type(error).__name__)
+        self._write()
 
-    def _refuse(self, batch: Iterable[_Waiting], why: str) -> None:
+    def _refuse(self, batch: _Batch, why: str) -> None:
         self.is_writable = False
         self._observe(AuditFailed(why))
-        for one in batch:
-            if not one.written.done():
-                one.written.set_exception(
-                    AuditUnavailable(f"the audit log cannot be written ({why}): nothing is released until it can")
-                )
-                one.written.exception()  # whoever waited for it may have left
+        batch.refuse(why)
+
+    def _give_up(self, batch: _Batch) -> None:
+        """Refuse what has waited for too long; the thread goes on with it, as nobody can call it back."""
+        waiting, self._waiting = self._waiting, _Batch()
+        self._refuse(_Batch(callers=batch.callers + waiting.callers), "the disk does not answer")
+        self._wake_in(self._upkeep.write_seconds, self._give_up, batch)
+
+    def _try_again(self) -> None:
+        """Find out whether the disk is mended: nobody may ask any more, because we are not ready."""
+        if not (self._is_writing or self._closing):
+            self._take_in(_WRITABLE_AGAIN)
+
+    def _wake_in(self, seconds: float, call: Callable[..., None], *arguments: object) -> None:
+        """Set the only alarm: a write takes too long, or nobody has tried one for too long."""
+        self._sleep()
+        self._alarm = asyncio.get_running_loop().call_later(seconds, call, *arguments)
+
+    def _sleep(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     async def _keep(self, stop: asyncio.Event) -> None:
         """Anchor the head, and remove what is older than the retention."""
-        loop = asyncio.get_running_loop()
         while not stop.is_set():
-            await loop.run_in_executor(self._thread, self._anchor)
+            await self._in_thread(self._anchor)
             await self._retain()
             try:
                 async with asyncio.timeout(self._upkeep.anchor_seconds):
@@ -211,13 +240,12 @@ class AuditLog:
         if not self._upkeep.retention_seconds:
             return
         keep = self.needed() if self.needed else self._writer.head.seq + 1
-        first, last = await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._writer.removable, time.time() - self._upkeep.retention_seconds, keep
-        )
+        moment = time.time() - self._upkeep.retention_seconds
+        first, last = await self._in_thread(self._writer.removable, moment, keep)
         if not last:
             return
         try:
             await self.record(Record(Event.RETENTION, Outcome.SUCCESS, reason=f"removed: {first} to {last}"))
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._writer.remove, last)
+            await self._in_thread(self._writer.remove, last)
         except (AuditUnavailable, OSError) as error:
             self._observe(AuditFailed(str(error)))

@@ -1,9 +1,8 @@
 """What the audit log records, and the protocol by which the rest of the gateway has it recorded."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.dataset.patient import PatientIdentifier
 
@@ -51,9 +50,8 @@ class Outcome(StrEnum):
     FAILURE = "failure"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One thing that somebody did, or tried.
+class Record(NamedTuple):
+    """One thing that somebody did, or tried; a tuple, since one with so many fields is made for each request.
 
     Attributes:
         event: what happened.

@@ -75,7 +75,13 @@ class Report:
         document = {
             "patients": [{"issuer": x.issuer, "value": x.value} for x in self.patients],
             "events": [
-                {"at": x.at, "writer": x.writer, "seq": x.link.seq, "digest": x.link.digest, "record": x.record}
+                {
+                    "at": x.at,
+                    "writer": x.writer,
+                    "seq": x.link.seq,
+                    "digest": x.link.digest,
+                    "record": x.record._asdict(),
+                }
                 for x in self.entries
             ],
         }

@@ -259,5 +259,5 @@ async def _desk(chosen: Settings, log: Path) -> AsyncIterator[PrivacyDesk]:
 
 
 def _show(entry: Entry) -> None:
-    document = {"at": entry.at, "writer": entry.writer, "seq": entry.link.seq, "record": entry.record}
+    document = {"at": entry.at, "writer": entry.writer, "seq": entry.link.seq, "record": entry.record._asdict()}
     print(orjson.dumps(document).decode(), flush=True)

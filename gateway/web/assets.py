@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.web.compression import WORTH_IT, takes_gzip
+from gateway.web.compression import WORTH_IT, asks_for_gzip
 from gateway.web.streaming import Body
 
 MEDIA_TYPES: Final[Mapping[str, str]] = {
@@ -118,7 +118,7 @@ def _packed(path: Path, target: Path) -> Path:
 
 def served(asset: Asset, request: Request) -> Response:
     """Answer with a file, compressed where the caller takes that (RFC 9110 8.4, 8.8.3, 13.1.2)."""
-    packed = asset.packed if takes_gzip(request.headers.get("accept-encoding", "")) else None
+    packed = asset.packed if asks_for_gzip(request) else None
     headers = {"Cache-Control": asset.caching, "ETag": f'"{asset.digest}{"-gzip" if packed else ""}"'}
     if asset.packed is not None:
         headers["Vary"] = "Accept-Encoding"

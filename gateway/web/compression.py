@@ -3,10 +3,12 @@
 import asyncio
 import re
 import zlib
+from functools import lru_cache
 from typing import Final
 
-from gateway.dataset.sink import Buffer
+from starlette.requests import Request
 
+CODED: Final = (b"content-encoding", b"gzip")
 WORTH_IT: Final = 1400
 """Bytes from which on compression spares a packet."""
 
@@ -16,8 +18,14 @@ _GZIP: Final = 31
 _CODING = re.compile(r"\s*([\w*-]+)\s*(?:;\s*q\s*=\s*([\d.]+)\s*)?", re.ASCII)
 
 
-def takes_gzip(field: str) -> bool:
-    """Whether an Accept-Encoding field allows gzip; an absent one does not ask for it."""
+def asks_for_gzip(request: Request) -> bool:
+    """Whether Accept-Encoding allows gzip; an absent one does not ask for it."""
+    field = request.headers.get("accept-encoding")
+    return bool(field) and _takes_gzip(field)
+
+
+@lru_cache(maxsize=64)
+def _takes_gzip(field: str) -> bool:
     weights: dict[str, float] = {}
     for member in field.lower().split(","):
         found = _CODING.fullmatch(member)
@@ -34,14 +42,18 @@ class Gzip:
 
     def __init__(self) -> None:
         self._stream = zlib.compressobj(_FAST, zlib.DEFLATED, _GZIP)
+        self._begun = False
 
-    async def compressed(self, data: Buffer) -> bytes:
-        """Return what a piece becomes; a large one is compressed beside the event loop."""
-        return self._piece(data) if len(data) < _LARGE else await asyncio.to_thread(self._piece, data)
+    async def compressed(self, data: bytes, *, last: bool = False) -> bytes:
+        """Return what a piece becomes, the last with what ends the stream; nothing remains nothing (HEAD, 304).
 
-    def _piece(self, data: Buffer) -> bytes:
-        return self._stream.compress(data) + self._stream.flush(zlib.Z_SYNC_FLUSH)
+        A large one is compressed beside the event loop.
+        """
+        self._begun = self._begun or bool(data)
+        if not self._begun:
+            return b""
+        mode = zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH
+        return self._piece(data, mode) if len(data) < _LARGE else await asyncio.to_thread(self._piece, data, mode)
 
-    def end(self, data: Buffer) -> bytes:
-        """Return the last piece and what ends the stream."""
-        return self._stream.compress(data) + self._stream.flush()
+    def _piece(self, data: bytes, mode: int) -> bytes:
+        return self._stream.compress(data) + self._stream.flush(mode)

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.errors import NotFound
-from gateway.web.compression import takes_gzip
+from gateway.web.compression import asks_for_gzip
 from gateway.web.docs_frame import STYLE, contents, page, style, style_tag
 from gateway.web.openapi import openapi
 from gateway.web.parameter_descriptions import JsonObject
@@ -101,7 +101,7 @@ class Documentation:
         """Describe every resource as OpenAPI 3.1."""
         plain, compressed = self._encoded
         fields = {"Cache-Control": "private, max-age=60", "Vary": "Accept-Encoding"}
-        if takes_gzip(request.headers.get("accept-encoding", "")):
+        if asks_for_gzip(request):
             return Response(compressed, headers={**fields, "Content-Encoding": "gzip"}, media_type="application/json")
         return Response(plain, headers=fields, media_type="application/json")
 

@@ -17,7 +17,7 @@ from gateway.web.completeness import warning
 from gateway.web.negotiation import NDJSON
 from gateway.web.policy import permit_of
 from gateway.web.problem import check_identity, region_missing
-from gateway.web.rows import Presentation
+from gateway.web.rows import VARY, Presentation
 from gateway.web.streaming import Body, reading
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class Lines(Response):
         deadline: Deadline,
         *,
         strict: bool,
+        gzip: bool,
     ) -> None:
         super().__init__()
         self._federation = federation
@@ -87,7 +88,9 @@ class Lines(Response):
         self._present = present
         self._deadline = deadline
         self._strict = strict
-        self._fields = [(b"content-type", NDJSON.encode()), *(warning(service, text) for text in query.warnings)]
+        self._gzip = gzip
+        told = (warning(service, text) for text in query.warnings)
+        self._fields = [(b"content-type", NDJSON.encode()), VARY, *told]
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer while the regions do."""
@@ -100,14 +103,14 @@ class Lines(Response):
                 check_identity(found.unavailable)
             async for line in self._lines(rows, summary):
                 if not body.begun:
-                    await body.start(HTTPStatus.OK, self._fields)
+                    await body.start(HTTPStatus.OK, self._fields, gzip=self._gzip)
                 if head:
                     break
                 await body.write(line)
         if self._strict and found.completeness.missing and not (summary.limited or (head and body.begun)):
             raise region_missing(found.completeness)
         if not body.begun:
-            await body.start(HTTPStatus.OK, self._fields)
+            await body.start(HTTPStatus.OK, self._fields, gzip=self._gzip)
         await body.end(b"" if head else summary.line(found.completeness, found.warnings))
 
     async def _lines(self, rows: AsyncIterator[Row], summary: Summary) -> AsyncGenerator[bytes, None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.dataset.native_xml import to_native_xml
 from gateway.web.asked import Asked
 from gateway.web.completeness import Header
-from gateway.web.compression import WORTH_IT, Gzip, takes_gzip
+from gateway.web.compression import WORTH_IT, asks_for_gzip
 from gateway.web.described import marked, parsed, placed
 from gateway.web.formats import XML
 from gateway.web.locations import uid_of
@@ -37,7 +37,7 @@ class Metadata(Representation):
         self._opening = b"["
         self._rows: list[bytes] = []
         self._etag = ""
-        self._gzip = Gzip() if takes_gzip(asked.request.headers.get("accept-encoding", "")) else None
+        self.gzip = asks_for_gzip(asked.request)
 
     async def prepare(self, instance: "Instance") -> bool:
         """Read the instance to its end; one that cannot be read is marked as such, not left out (R21)."""
@@ -60,9 +60,8 @@ class Metadata(Representation):
         self._rows = rows
 
     def _tag(self, rows: list[bytes]) -> None:
-        if sum(map(len, rows)) < WORTH_IT:
-            self._gzip = None
-        digest = blake2b(b"gzip" if self._gzip else b"", digest_size=16, person=b"metadata")
+        self.gzip = self.gzip and sum(map(len, rows)) >= WORTH_IT
+        digest = blake2b(b"gzip" if self.gzip else b"", digest_size=16, person=b"metadata")
         for part in (self._media_type.encode(), *rows):
             digest.update(part)
         self._etag = f'"{digest.hexdigest()}"'
@@ -80,20 +79,16 @@ class Metadata(Representation):
         return placed(row, url)
 
     def headers(self) -> list[Header]:
-        """Return Content-Type, how it is encoded, and the tag of an answer that is known."""
+        """Return Content-Type, and the tag of an answer that is known."""
         told = [(b"content-type", self._media_type.encode()), (b"vary", b"Accept, Accept-Encoding")]
-        if self._gzip is not None:
-            told.append((b"content-encoding", b"gzip"))
         if self._etag:
             told += [(b"etag", self._etag.encode()), REVALIDATED]
         return told
 
     async def write(self, body: Body) -> None:
         """Write the prepared elements."""
-        if self.status == HTTPStatus.NOT_MODIFIED:
-            return
-        data = self._joined()
-        await body.write(data if self._gzip is None else await self._gzip.compressed(data))
+        if self.status != HTTPStatus.NOT_MODIFIED:
+            await body.write(self._joined())
 
     def _joined(self) -> bytes:
         data = self._opening + b",".join(self._rows)
@@ -102,10 +97,7 @@ class Metadata(Representation):
 
     def end(self) -> bytes:
         """Return the end of the array."""
-        return b"" if self.status == HTTPStatus.NOT_MODIFIED else self._closed(b"]")
-
-    def _closed(self, data: bytes) -> bytes:
-        return data if self._gzip is None else self._gzip.end(data)
+        return b"" if self.status == HTTPStatus.NOT_MODIFIED else b"]"
 
 
 class XmlMetadata(Metadata):
@@ -126,4 +118,4 @@ class XmlMetadata(Metadata):
 
     def end(self) -> bytes:
         """Return the closing boundary."""
-        return self._closed(self._frame.close())
+        return self._frame.close()

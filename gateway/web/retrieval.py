@@ -26,9 +26,11 @@ class Representation:
 
     Attributes:
         status: of the response, once the first instance is prepared.
+        gzip: whether the body is compressed, known by then, too.
     """
 
     status: int = HTTPStatus.OK
+    gzip: bool = False
 
     async def prepare(self, instance: "Instance") -> bool:
         """Turn to the next instance; False where there is nothing of it to write.
@@ -95,7 +97,7 @@ class RetrieveResponse(Response):
                 status, headers = self._head(retrieval)
                 body.standing = retrieval.standing
                 if not head:
-                    await body.start(status, headers)
+                    await body.start(status, headers, gzip=self._written.gzip)
                     await self._write(body, instances)
         except GatewayError as error:
             if body.begun or retrieval is None:
@@ -105,7 +107,7 @@ class RetrieveResponse(Response):
             return
         # The end is told only now: leaving the context may still find that an instance is missing.
         if head:
-            await body.start(status, headers)
+            await body.start(status, headers, gzip=self._written.gzip)
         await body.end(b"" if head else self._written.end())
 
     async def _first(self, retrieval: "Retrieval", instances: AsyncIterator["Instance"]) -> None:

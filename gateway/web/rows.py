@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.dataset.native_xml import to_native_xml
 from gateway.dataset.query import Attribute, Level, Query, Row
 from gateway.web.completeness import Header
+from gateway.web.compression import CODED, WORTH_IT, Gzip
 from gateway.web.locations import Locations, uid_of
 from gateway.web.multipart import MultipartRelated
 from gateway.web.negotiation import DICOM_XML
@@ -24,6 +25,7 @@ LEVELS: Final = MappingProxyType(
     {Level.STUDY: (STUDY,), Level.SERIES: (STUDY, SERIES), Level.IMAGE: (STUDY, SERIES, INSTANCE)}
 )
 CHUNK_ROWS: Final = 250
+VARY: Final = (b"vary", b"Accept, Accept-Encoding")
 
 
 class Presentation:
@@ -108,20 +110,30 @@ class XmlListing:
         return self._multipart.close()
 
 
-def listed(listing: Listing, rows: Sequence[Row], present: Presentation, headers: Iterable[Header]) -> Response:
+async def listed(
+    listing: Listing, rows: Sequence[Row], present: Presentation, headers: Iterable[Header], *, gzip: bool
+) -> Response:
     """Answer with rows: at once when they are few, in chunks when one body of them would be large."""
+    fields = [VARY, *headers]
     if len(rows) > CHUNK_ROWS:
-        return ChunkedRows(listing, rows, present, headers)
-    response = Response(listing.rows([present(row) for row in rows]) + listing.end(), media_type=listing.content_type)
-    response.raw_headers.extend(headers)
+        return ChunkedRows(listing, rows, present, fields, gzip=gzip)
+    body = listing.rows([present(row) for row in rows]) + listing.end()
+    if gzip and len(body) >= WORTH_IT:
+        body = await Gzip().compressed(body, last=True)
+        fields.append(CODED)
+    response = Response(body, media_type=listing.content_type)
+    response.raw_headers.extend(fields)
     return response
 
 
 class ChunkedRows(Response):
     """Many rows, of which only a few at a time are encoded."""
 
-    def __init__(self, listing: Listing, rows: Sequence[Row], present: Presentation, headers: Iterable[Header]) -> None:
+    def __init__(
+        self, listing: Listing, rows: Sequence[Row], present: Presentation, headers: Iterable[Header], *, gzip: bool
+    ) -> None:
         super().__init__()
+        self._gzip = gzip
         self._listing = listing
         self._rows = rows
         self._present = present
@@ -130,7 +142,7 @@ class ChunkedRows(Response):
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Send the chunks one after the other, as fast as the client takes them."""
         body = Body(scope, send)
-        await body.start(200, self._fields)
+        await body.start(200, self._fields, gzip=self._gzip)
         if scope["method"] == "HEAD":
             await body.end()
             return

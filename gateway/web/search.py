@@ -12,6 +12,7 @@ from gateway.dataset.query import Level
 from gateway.deadline import Deadline
 from gateway.web.caller import caller
 from gateway.web.completeness import federation_headers
+from gateway.web.compression import asks_for_gzip
 from gateway.web.form import Watched, form
 from gateway.web.lines import Lines, check_pages
 from gateway.web.locations import Locations
@@ -72,7 +73,8 @@ class Search:
         deadline = Deadline.after(self.seconds if prefer.wait is None else min(self.seconds, prefer.wait))
         if media_type == NDJSON:
             check_pages(query)
-            return Lines(self.federation, query, present, self.locations.base, deadline, strict=prefer.strict)
+            base, strict = self.locations.base, prefer.strict
+            return Lines(self.federation, query, present, base, deadline, strict=strict, gzip=asks_for_gzip(request))
         result = await self.federation.search(
             query, deadline, caller=caller(request.scope), permit=permit_of(request.scope)
         )
@@ -81,7 +83,7 @@ class Search:
         texts = (*query.warnings, *result.warnings, *_remaining(result))
         headers = federation_headers(result.completeness, self.locations.base, texts)
         listing = JsonListing(media_type) if media_type in JSON_TYPES else XmlListing()
-        return listed(listing, result.rows, present, headers)
+        return await listed(listing, result.rows, present, headers, gzip=asks_for_gzip(request))
 
 
 def _remaining(result: "SearchResult") -> list[str]:

@@ -11,6 +11,7 @@ from starlette.types import Scope, Send
 
 from gateway.dataset.sink import Buffer
 from gateway.web.completeness import Header
+from gateway.web.compression import CODED, Gzip
 
 T = TypeVar("T")
 PIECES: Final = "gateway.body.pieces"
@@ -45,14 +46,18 @@ class Body:
         self.begun = False
         self.standing: Standing | None = None
         self._send = send
+        self._gzip: Gzip | None = None
         self._pieces: Callable[..., Awaitable[None]] | None = scope.get("extensions", {}).get(PIECES)
 
-    async def start(self, status: int, headers: Iterable[Header]) -> None:
-        """Send status and header."""
+    async def start(self, status: int, headers: Iterable[Header], *, gzip: bool = False) -> None:
+        """Send status and header; what follows is compressed on its way where that is said."""
         if self.standing is not None and self.standing.in_doubt:
             await self.standing.confirm()
         self.begun = True
         told = list(headers)
+        if gzip:
+            self._gzip = Gzip()
+            told.append(CODED)
         if any(name == b"content-length" for name, _ in told):
             self._pieces = None  # which writes chunks, that a body of known length has none of
         await self._send({"type": "http.response.start", "status": status, "headers": told})
@@ -63,6 +68,8 @@ class Body:
         Raises:
             NotFound, ConsentBlocked: they are not for the caller any more.
         """
+        if self._gzip is not None:
+            pieces = (await self._gzip.compressed(b"".join(pieces)),)
         if self.standing is not None and self.standing.in_doubt:
             await self.standing.confirm()
         if self._pieces is not None:
@@ -72,6 +79,8 @@ class Body:
 
     async def end(self, data: bytes = b"") -> None:
         """Send the last bytes; raises as ``write`` does."""
+        if self._gzip is not None:
+            data = await self._gzip.compressed(data, last=True)
         if self.standing is not None and self.standing.in_doubt:
             await self.standing.confirm()
         await self._send({"type": "http.response.body", "body": data, "more_body": False})

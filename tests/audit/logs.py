@@ -1,7 +1,6 @@
 """Audit logs for tests: written at once, or by a running log."""
 
 import asyncio
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,7 +32,7 @@ SEARCH = Record(
 
 
 def searches(count: int) -> list[Record]:
-    return [dataclasses.replace(SEARCH, request_id=f"req-{number}") for number in range(count)]
+    return [SEARCH._replace(request_id=f"req-{number}") for number in range(count)]
 
 
 def write(
@@ -50,9 +49,7 @@ def write(
     return writer.folder
 
 
-DENIED = dataclasses.replace(
-    SEARCH, event=Event.DENIED, outcome=Outcome.DENIED, reason="the token has no scope retrieve", query=""
-)
+DENIED = SEARCH._replace(event=Event.DENIED, outcome=Outcome.DENIED, reason="the token has no scope retrieve", query="")
 
 
 class Seen:

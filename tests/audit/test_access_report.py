@@ -1,7 +1,6 @@
 """A patient learns who saw their record, under all their numbers, and can ask for a correction."""
 
 import csv
-import dataclasses
 import io
 import re
 import stat
@@ -29,10 +28,10 @@ HCN = PatientIdentifier("TEST-HCN", "0041596842")
 MRN = PatientIdentifier("NEODIN", "N5704457")
 OFFICER = Principal("officer", "https://login.example.ca", organisation="oh", channel="web")
 
-RETRIEVE = dataclasses.replace(SEARCH, event=Event.RETRIEVE, patients=(("NEODIN", "N5704457"),), instances=64)
-OTHER = dataclasses.replace(SEARCH, patients=(("TEST-HCN", "9999999999"),), subject="somebody.else")
-BOTH = dataclasses.replace(SEARCH, patients=(*SEARCH.patients, *OTHER.patients))
-DENIED = dataclasses.replace(SEARCH, event=Event.DENIED, outcome=Outcome.DENIED, reason="no scope retrieve")
+RETRIEVE = SEARCH._replace(event=Event.RETRIEVE, patients=(("NEODIN", "N5704457"),), instances=64)
+OTHER = SEARCH._replace(patients=(("TEST-HCN", "9999999999"),), subject="somebody.else")
+BOTH = SEARCH._replace(patients=(*SEARCH.patients, *OTHER.patients))
+DENIED = SEARCH._replace(event=Event.DENIED, outcome=Outcome.DENIED, reason="no scope retrieve")
 
 
 async def linked(patient: PatientIdentifier) -> frozenset[PatientIdentifier]:
@@ -163,7 +162,7 @@ async def test_the_page_is_readable_in_both_languages_and_by_a_screen_reader(tmp
 
 
 async def test_what_a_caller_calls_itself_is_text_in_every_form(tmp_path: Path) -> None:
-    nasty = dataclasses.replace(SEARCH, subject="<script>alert(1)</script>", person="", organisation_name="=1+1")
+    nasty = SEARCH._replace(subject="<script>alert(1)</script>", person="", organisation_name="=1+1")
     made = await report(tmp_path / "log", nasty)
     assert b"<script" not in made.html()
     rows = list(csv.reader(io.StringIO(made.csv().decode("utf-8-sig"))))

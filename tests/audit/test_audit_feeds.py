@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import ssl
 import textwrap
 from base64 import b64decode
@@ -245,7 +244,7 @@ async def test_a_feed_goes_on_after_a_restart_where_it_was(tmp_path: Path, repos
 
 
 async def test_a_search_of_two_patients_is_posted_as_two_events(tmp_path: Path, repository: Repository) -> None:
-    write(tmp_path / "log", [dataclasses.replace(SEARCH, patients=(("A", "1"), ("B", "2")))])
+    write(tmp_path / "log", [SEARCH._replace(patients=(("A", "1"), ("B", "2")))])
     async with feed(tmp_path / "log", FhirReceiver(repository.url, SOURCE)).running():
         await until(lambda: len(repository.events) == 2)
     assert [x["entity"][0]["what"]["identifier"]["value"] for x in repository.events] == ["1", "2"]

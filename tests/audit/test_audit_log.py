@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from types import NoneType
 
 import pytest
 
@@ -21,7 +22,7 @@ from gateway.audit.verify import verify
 from gateway.audit.writer import LogWriter, Rotation
 from gateway.dataset.patient import PatientIdentifier
 from gateway.errors import AuditUnavailable, ConfigError
-from gateway.events import AuditAnchorFailed, AuditFailed, Observer, unobserved
+from gateway.events import REQUEST, AuditAnchorFailed, AuditFailed, Observer, Request, unobserved
 from tests.audit.logs import DENIED, REPLICA, SEARCH, Seen, searches, until, write
 
 
@@ -143,6 +144,47 @@ async def test_a_disk_that_does_not_answer_refuses_in_time(tmp_path: Path, monke
         answer.set()
         await log.record(DENIED)
     assert kept(tmp_path / "log")[-2] == DENIED
+
+
+async def test_a_writer_that_fails_in_any_other_way_refuses_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defective(_: int) -> None:
+        raise RuntimeError("a defect")
+
+    seen = Seen()
+    async with running(tmp_path / "log", observe=seen) as log:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fdatasync", defective)
+            with pytest.raises(AuditUnavailable):
+                await log.record(SEARCH)
+        await log.record(DENIED)
+    assert AuditFailed("RuntimeError") in seen.events
+    assert DENIED in kept(tmp_path / "log")
+
+
+async def test_more_records_than_may_wait_are_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.audit.log.MOST_WAITING", 3)
+    async with running(tmp_path / "log") as log:
+        recorded = await asyncio.gather(*map(log.record, searches(5)), return_exceptions=True)
+    assert [type(one) for one in recorded] == [NoneType] * 3 + [AuditUnavailable] * 2
+    assert kept(tmp_path / "log")[:-1] == searches(3)
+
+
+async def test_what_is_written_for_several_requests_happens_in_the_name_of_none(tmp_path: Path) -> None:
+    named: list[Request | None] = []
+    async with running(tmp_path / "log", observe=lambda _: named.append(REQUEST.get())) as log:
+        token = REQUEST.set(Request("req-1"))
+        await log.record(SEARCH)
+        REQUEST.reset(token)
+    assert set(named) == {None}
+
+
+async def test_no_thread_is_left_behind(tmp_path: Path) -> None:
+    async with running(tmp_path / "log") as log:
+        await log.record(SEARCH)
+        assert [one for one in threading.enumerate() if one.name.startswith("audit")]
+    assert not [one for one in threading.enumerate() if one.name.startswith("audit")]
 
 
 async def test_a_log_that_nobody_asks_finds_out_that_the_disk_is_mended(

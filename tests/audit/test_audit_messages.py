@@ -1,6 +1,5 @@
 """Every event becomes the message that PS3.15 A.5.3 and IHE BALP want of it (domain.md's event table)."""
 
-import dataclasses
 from base64 import b64decode
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -49,7 +48,7 @@ def entry(record: Record) -> Entry:
 
 
 def of(event: Event, **more: Any) -> Record:
-    return Record(event, **more) if event in OF_THE_GATEWAY else dataclasses.replace(SEARCH, event=event, **more)
+    return Record(event, **more) if event in OF_THE_GATEWAY else SEARCH._replace(event=event, **more)
 
 
 def code(element: Element | None) -> str | None:

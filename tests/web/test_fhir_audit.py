@@ -74,7 +74,7 @@ def _plain(handler: Any) -> Any:
 
 @pytest.fixture
 async def face(tmp_path: Path) -> AsyncIterator[Face]:
-    write(tmp_path / "log", searches(5), [dataclasses.replace(SEARCH, patients=(("TEST-HCN", "9"),))])
+    write(tmp_path / "log", searches(5), [SEARCH._replace(patients=(("TEST-HCN", "9"),))])
     made = Face(tmp_path / "log")
     async with made.client:
         yield made
