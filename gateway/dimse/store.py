@@ -56,7 +56,10 @@ async def store(
         except TimeoutError:
             raise Stalled(f"{association.peer} did not take the instance in time") from None
         operation.is_sent = True
-        message, status = await operation.response(deadline, patience)
+        try:
+            message, status = await operation.response(deadline, patience)
+        except Stalled:
+            raise Stalled(f"{association.peer} did not answer C-STORE in time") from None
     if status_class(status) not in {StatusClass.SUCCESS, StatusClass.WARNING}:
         raise DimseFailure(
             f"{association.peer} answered C-STORE with {describe(status)}",

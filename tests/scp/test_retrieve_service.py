@@ -215,7 +215,7 @@ async def test_a_destination_that_never_answers_is_given_up_in_time() -> None:
 
     limits = replace(QUICK, idle_seconds=0.3)
     async with scripted_acceptor(hang) as node, Destination(peer_of(node), limits, Forms()) as target:
-        with pytest.raises(Stalled):
+        with pytest.raises(Stalled, match="SCRIPTED did not answer C-STORE"):
             await target.send(cast("Instance", Whole()), ("WS", 1))
         assert target.down is not None  # or each of a thousand instances would be waited for
 
