@@ -279,13 +279,14 @@ class Association:
         """Tell everyone who waits that the association is over."""
         if self._assembler.arriving is not None:
             self._assembler.arriving.fail(error)
-        self._set_timer(None)
         self._inbox.wake()
         self.on_interrupt()
         self.on_change()
 
     def disconnected(self) -> None:
         """Tell who keeps associations that nothing is left of this one."""
+        # Not before: a peer whose release met ours may leave it unanswered.
+        self._set_timer(None)
         self.on_change()
 
     def _take_associate(self, pdu: AssociatePdu) -> None:
