@@ -89,6 +89,11 @@ class Association:
     # --- what it is
 
     @property
+    def peer(self) -> str:
+        """The peer's AE title, for people."""
+        return self.calling_ae_title if self._role is Role.ACCEPTOR else self.called_ae_title
+
+    @property
     def address(self) -> tuple[str, int]:
         """The peer's host and port."""
         return self.connection.peer_address
@@ -137,9 +142,7 @@ class Association:
         for context in self.contexts.values():
             if context.abstract_syntax == abstract_syntax and transfer_syntax in {None, context.transfer_syntax}:
                 return context
-        raise Rejected(
-            f"{self.called_ae_title} accepts no Presentation Context for {abstract_syntax}", source=3, reason=0
-        )
+        raise Rejected(f"{self.peer} accepts no Presentation Context for {abstract_syntax}", source=3, reason=0)
 
     def transfer_syntax(self, abstract_syntax: str) -> str:
         """Return the transfer syntax of the first context in force for this abstract syntax."""
@@ -247,7 +250,7 @@ class Association:
             Aborted, Reset, Closed, Truncated, Stalled, RemoteProtocolError: the association ended.
         """
         if deadline.passed:
-            raise Stalled(f"{self.called_ae_title} did not answer in time")
+            raise Stalled(f"{self.peer} did not answer in time")
         if not self._inbox:
             await self._inbox.wait(deadline, deadline.remaining if patience is None else patience, held_up)
         return self._inbox.pop()
@@ -276,13 +279,14 @@ class Association:
         """Tell everyone who waits that the association is over."""
         if self._assembler.arriving is not None:
             self._assembler.arriving.fail(error)
-        self._set_timer(None)
         self._inbox.wake()
         self.on_interrupt()
         self.on_change()
 
     def disconnected(self) -> None:
         """Tell who keeps associations that nothing is left of this one."""
+        # Not before: a peer whose release met ours may leave it unanswered.
+        self._set_timer(None)
         self.on_change()
 
     def _take_associate(self, pdu: AssociatePdu) -> None:

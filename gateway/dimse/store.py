@@ -1,6 +1,7 @@
 """C-STORE (PS3.7 9.1.1), both roles."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 
 from gateway.deadline import Deadline
@@ -23,16 +24,18 @@ async def store(
     data: Iterable[Buffer] | AsyncIterable[Buffer],
     deadline: Deadline,
     *,
+    patience: float = math.inf,
     move_originator: tuple[str, int] | None = None,
 ) -> int:
     """Send one instance, and return the status: Success or a Warning such as B000 (PS3.4 B.2.3).
 
     ``data`` is the Data Set in the transfer syntax, in pieces of any size; it is sent as fast as the peer takes it.
+    ``patience`` bounds, in seconds, how long it may take nothing, and how long it may leave what it took unanswered.
 
     Raises:
         DimseFailure: the peer refused the instance.
         Rejected: it accepts no context for the SOP class in this transfer syntax.
-        Stalled: it did not take the instance or answer before the deadline.
+        Stalled: it did not take the instance or answer in time.
         Aborted, Reset, Closed, Truncated, RemoteProtocolError: the association ended first.
     """
     context = association.context(sop_class_uid, transfer_syntax=transfer_syntax_uid)
@@ -49,14 +52,17 @@ async def store(
     with Operation(association, context, command) as operation:
         try:
             async with deadline.timeout():
-                await _send(association, context, operation.command, data)
+                await _send(association, context, operation.command, data, patience)
         except TimeoutError:
-            raise Stalled(f"{association.called_ae_title} did not take the instance in time") from None
+            raise Stalled(f"{association.peer} did not take the instance in time") from None
         operation.is_sent = True
-        message, status = await operation.response(deadline, deadline.remaining)
+        try:
+            message, status = await operation.response(deadline, patience)
+        except Stalled:
+            raise Stalled(f"{association.peer} did not answer C-STORE in time") from None
     if status_class(status) not in {StatusClass.SUCCESS, StatusClass.WARNING}:
         raise DimseFailure(
-            f"{association.called_ae_title} answered C-STORE with {describe(status)}",
+            f"{association.peer} answered C-STORE with {describe(status)}",
             status=status,
             comment=message.command.error_comment or "",
         )
@@ -68,15 +74,18 @@ async def _send(
     context: AcceptedContext,
     command: Command,
     data: Iterable[Buffer] | AsyncIterable[Buffer],
+    patience: float,
 ) -> None:
     connection = association.connection
     connection.send(command_pdus(context.context_id, command, association.max_length))
     writer = FragmentWriter(context.context_id, association.max_length)
     async for piece in _pieces(data):
         connection.send(writer.write(piece))
-        await connection.writable()
+        async with Deadline.after(patience).timeout():
+            await connection.writable()
     connection.send(writer.finish())
-    await connection.writable()
+    async with Deadline.after(patience).timeout():
+        await connection.writable()
 
 
 async def _pieces(data: Iterable[Buffer] | AsyncIterable[Buffer]) -> AsyncIterator[Buffer]:

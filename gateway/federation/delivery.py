@@ -33,12 +33,13 @@ from gateway.errors import (
     WorkFailed,
 )
 from gateway.events import DeliveryQuarantined, Observer, RegionOperation
-from gateway.federation.duplicate import DUPLICATE, HAD_IT, HELD, Searchable, settled
+from gateway.federation.duplicate import HAD_IT, HELD, Searchable, settled
 from gateway.hops import read_via
 from gateway.region.profile import Profile
 from gateway.region.storing import TRANSFER_SYNTAX_NOT_SUPPORTED, Outgoing
 from gateway.spool.ledger import Delivery, Kept
 from gateway.spool.queue import Queue
+from gateway.wire.status import DUPLICATE_SOP_INSTANCE
 
 POLL_SECONDS: Final = 1.0
 """How soon the command line's changes to the queue are seen."""
@@ -94,7 +95,7 @@ class Outcome:
     def code(self) -> str:
         """What observers hear beside the slug: why it failed, or that the region had the instance."""
         if self.status == HELD:
-            return f"{DUPLICATE:04X}"
+            return f"{DUPLICATE_SOP_INSTANCE:04X}"
         return f"{self.status:04X}" if self.slug == "failed" else ""
 
     @property
@@ -294,7 +295,7 @@ class Courier:
         try:
             return await self._region.store(outgoing, deadline, stall_seconds=self._settings.stall_seconds)
         except DimseFailure as error:
-            if error.status != DUPLICATE:
+            if error.status != DUPLICATE_SOP_INSTANCE:
                 raise
             return await settled(self._region, kept, error, Deadline.after(CONNECT_SECONDS))
 

@@ -15,9 +15,7 @@ from gateway.errors import Busy, DatasetError, DimseFailure, LimitExceeded, Reje
 from gateway.federation.admission import SOP_CLASS, SOP_INSTANCE
 from gateway.region.profile import Profile
 from gateway.spool.ledger import Kept
-
-DUPLICATE: Final = 0x0111
-"""Failure: Duplicate SOP Instance; also a Failure Reason (PS3.18 Table I.2-1)."""
+from gateway.wire.status import DUPLICATE_SOP_INSTANCE
 
 HELD: Final = 0xBF02
 """Warning Reason of ours: a region has had the instance, and keeps what it has."""
@@ -65,7 +63,7 @@ async def settled(region: Searchable, kept: Kept, refusal: DimseFailure, deadlin
         f"region {region.profile.id} has another instance of this SOP Instance UID (0111), for it shows none in this "
         "series: compare the two, and have one of them given a new UID, or deleted there"
     )
-    raise DimseFailure(text, status=DUPLICATE, comment=refusal.comment)
+    raise DimseFailure(text, status=DUPLICATE_SOP_INSTANCE, comment=refusal.comment)
 
 
 def _is(row: Row, kept: Kept) -> bool:

@@ -1,6 +1,5 @@
 """How one region is given an instance, in the Transfer Syntax that it has if the region takes that (PS3.4 B)."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -13,7 +12,7 @@ from gateway.dimse.association import Association
 from gateway.dimse.pool import AssociationPool
 from gateway.dimse.sop_classes import VERIFICATION
 from gateway.dimse.store import store
-from gateway.errors import NotStorable, Rejected, Stalled
+from gateway.errors import NotStorable, Rejected
 from gateway.wire.negotiation import ProposedContext
 
 SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
@@ -96,21 +95,9 @@ def _offers(stored: str) -> tuple[str, ...]:
 
 async def _send(association: Association, instance: Outgoing, stall_seconds: float) -> int:
     target = _target(association, instance)
-    loop = asyncio.get_running_loop()
     data = instance.data() if target == instance.transfer_syntax_uid else reencoded(instance, target)
-    try:
-        async with asyncio.timeout(stall_seconds) as patience:
-
-            async def moving() -> AsyncIterator[Buffer]:
-                async for piece in data:  # asked for when the last one was taken
-                    patience.reschedule(loop.time() + stall_seconds)
-                    yield piece
-                patience.reschedule(loop.time() + stall_seconds)
-
-            uids = instance.sop_class_uid, instance.sop_instance_uid
-            return await store(association, *uids, target, moving(), Deadline.after(LONGEST))
-    except TimeoutError:
-        raise Stalled(f"{association.called_ae_title} took nothing for {stall_seconds:.0f} seconds") from None
+    uids = instance.sop_class_uid, instance.sop_instance_uid
+    return await store(association, *uids, target, data, Deadline.after(LONGEST), patience=stall_seconds)
 
 
 def _target(association: Association, instance: Outgoing) -> str:

@@ -8,7 +8,7 @@ from gateway.dataset import transfer_syntax as ts
 from gateway.deadline import Deadline
 from gateway.dimse.association import Association
 from gateway.dimse.requestor import Peer, connect
-from gateway.errors import GatewayError, Rejected
+from gateway.errors import GatewayError, Rejected, Stalled
 from gateway.federation.retrieval import Instance
 from gateway.scp.outgoing import Forms, send
 from gateway.wire.limits import Limits
@@ -27,7 +27,7 @@ class Destination:
     kinds that were sent before, too.
 
     Attributes:
-        down: why no association can be had; nothing more need be tried.
+        down: why it takes nothing at all; nothing more need be tried.
     """
 
     def __init__(self, peer: Peer, limits: Limits, forms: Forms) -> None:
@@ -50,7 +50,12 @@ class Destination:
     async def send(self, instance: Instance, originator: tuple[str, int]) -> int:
         """Send one instance for a C-MOVE, and return the C-STORE's status; raise as ``outgoing.send``."""
         association = await self._for(instance)
-        return await send(association, instance, self._forms, originator)
+        try:
+            return await send(association, instance, self._forms, originator)
+        except Stalled as error:
+            if instance.complete:  # else it may be its region that keeps us waiting
+                self.down = error
+            raise
 
     async def _for(self, instance: Instance) -> Association:
         wanted = instance.sop_class_uid, instance.transfer_syntax_uid

@@ -11,9 +11,10 @@ from gateway.dataset.transcode import Reencoder
 from gateway.deadline import Deadline
 from gateway.dimse.association import Association
 from gateway.dimse.store import store
-from gateway.errors import Rejected
+from gateway.errors import DimseFailure, Rejected
 from gateway.federation.retrieval import Instance
 from gateway.wire.pdu import Buffer
+from gateway.wire.status import DUPLICATE_SOP_INSTANCE
 
 Recode: TypeAlias = Callable[[bytes, str, str], Awaitable[bytes]]
 """Turns a Data Set from one Transfer Syntax into another by decoding its pixels; raises GatewayError."""
@@ -22,7 +23,7 @@ Coerce: TypeAlias = Callable[[Instance, str], Awaitable[Rewriter | None]]
 """Returns what changes an instance that is sent in a Transfer Syntax, None where nothing is to be changed."""
 
 STORE_SECONDS: Final = 3600.0
-"""For one instance, however large and however slow its region is: a peer that is gone is found out by TCP."""
+"""For one instance, however large and however slow its region is."""
 
 _EXPLICIT_FIRST: Final = (ts.EXPLICIT_VR_LE, ts.IMPLICIT_VR_LE)
 _REENCODED: Final = frozenset({ts.IMPLICIT_VR_LE, ts.EXPLICIT_VR_LE, ts.EXPLICIT_VR_BE, ts.DEFLATED_EXPLICIT_VR_LE})
@@ -49,6 +50,8 @@ async def send(
 ) -> int:
     """Send one instance while it arrives, as it is stored where the peer takes that; return the C-STORE's status.
 
+    Whoever calls it a duplicate has it, as was wanted: to be told of a failure, and try again, would help nobody.
+
     Raises:
         NotCoercible, IdentityUnavailable: it cannot be given the peer's identifiers.
         Rejected: no Presentation Context can take it.
@@ -60,7 +63,13 @@ async def send(
     uids = instance.sop_class_uid, instance.sop_instance_uid, target
     pieces = _pieces(instance, target, forms.recode)
     async with aclosing(pieces if rewriter is None else _rewritten(pieces, rewriter)) as data:
-        return await store(association, *uids, data, Deadline.after(STORE_SECONDS), move_originator=originator)
+        deadline, patience = Deadline.after(STORE_SECONDS), association.limits.idle_seconds
+        try:
+            return await store(association, *uids, data, deadline, patience=patience, move_originator=originator)
+        except DimseFailure as error:
+            if error.status != DUPLICATE_SOP_INSTANCE:
+                raise
+            return error.status
 
 
 def _target(association: Association, instance: Instance, forms: Forms) -> str:
@@ -76,7 +85,7 @@ def _target(association: Association, instance: Instance, forms: Forms) -> str:
         for uid in _EXPLICIT_FIRST:
             if uid in accepted:
                 return uid
-    raise Rejected(f"{association.called_ae_title} takes no instance of {instance.sop_class_uid} as {source}", source=3)
+    raise Rejected(f"{association.peer} takes no instance of {instance.sop_class_uid} as {source}", source=3)
 
 
 async def _pieces(instance: Instance, target: str, recode: Recode | None) -> AsyncGenerator[Buffer, None]:

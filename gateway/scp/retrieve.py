@@ -29,7 +29,7 @@ from gateway.scp.outgoing import Forms, send
 from gateway.scp.profile import PeerProfile
 from gateway.scp.query import Answer, failure, missing
 from gateway.wire.limits import Limits
-from gateway.wire.status import CANCEL, PENDING, SUCCESS, StatusClass, status_class
+from gateway.wire.status import CANCEL, PENDING, SUCCESS, describe
 
 if TYPE_CHECKING:
     from gateway.federation.retrieval import Instance
@@ -46,7 +46,8 @@ _LONGEST_LIST: Final = 0xFFFE // 65
 """UIDs that fit into one value of VR UI with a 16-bit length."""
 
 Sender: TypeAlias = Callable[["Instance"], Awaitable[int]]
-"""Sends one instance, and returns the status of its C-STORE; raises GatewayError where it failed."""
+"""Sends one instance, and returns the status of its C-STORE, as ``outgoing.send``; raises GatewayError where it
+failed."""
 
 
 @dataclass(slots=True)
@@ -58,6 +59,7 @@ class Tally:
         failed: SOP Instance UIDs of those that failed.
         unnamed: failed ones whose UIDs nobody could tell.
         comment: what went wrong first.
+        remark: what the peer first had to say of an instance that it did not refuse.
     """
 
     total: int | None = None
@@ -67,6 +69,7 @@ class Tally:
     sent: set[str] = field(default_factory=set)
     unnamed: int = 0
     comment: str = ""
+    remark: str = ""
     missing: GatewayError | None = None
 
     @property
@@ -85,6 +88,15 @@ class Tally:
             "number_of_warning_suboperations": self.warned,
         }
 
+    def take(self, uid: str, status: int) -> None:
+        """Count an instance that the peer has, by the status of its C-STORE."""
+        self.sent.add(uid)
+        if status == SUCCESS:
+            self.completed += 1
+        else:
+            self.warned += 1
+            self.remark = self.remark or f"C-STORE answered with {describe(status)}"
+
     def fail(self, error: GatewayError, uid: str | None = None) -> None:
         """Count a failure."""
         self.comment = self.comment or str(error)
@@ -95,7 +107,9 @@ class Tally:
         """Return how it ended."""
         if self.failed or self.unnamed:
             return (SOME_FAILED if self.arrived else SUB_OPERATIONS_NOT_PERFORMED), self.comment
-        return (SOME_FAILED, str(self.missing)) if self.missing else (SUCCESS, "")
+        if self.missing:
+            return SOME_FAILED, str(self.missing)
+        return (SOME_FAILED, self.remark) if self.warned else (SUCCESS, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +170,7 @@ class Retrieve:
         operation = _Operation(
             self, association, inbound, answer, permit, lambda instance: send(association, instance, forms)
         )
-        operation.is_over = lambda: association.closed
+        operation.is_over = lambda: association.closed or association.draining
         status = await operation.run()
         self._told("get", status, began, operation.tally.arrived)
 
@@ -299,11 +313,7 @@ class _Operation:
             self._association.connection.check()
             self.tally.fail(error, uid)
         else:
-            self.tally.sent.add(uid)
-            if status_class(status) is StatusClass.WARNING:
-                self.tally.warned += 1
-            else:
-                self.tally.completed += 1
+            self.tally.take(uid, status)
         self._answer.send(PENDING, counters=self.tally.counters(remaining=True))
         await self._association.connection.writable()
 

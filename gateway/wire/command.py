@@ -137,8 +137,11 @@ def decode(data: Buffer) -> Command:
         if length and number in _BY_NUMBER:
             vr, name = _BY_NUMBER[number]
             if vr != "US":
+                value = content[start:offset]
+                if vr == "UI" and not value.isascii():  # it could not be repeated in an answer
+                    raise RemoteProtocolError("a Command Set with a UID that is not ASCII")
                 # Everything a peer writes can be read as Latin-1, and nothing here is compared but UIDs and AE titles.
-                values[name] = content[start:offset].decode("latin-1").strip("\0 ")
+                values[name] = value.decode("latin-1").strip("\0 ")
             elif length == 2:
                 values[name] = content[start] | content[start + 1] << 8
             else:

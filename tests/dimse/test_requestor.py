@@ -298,6 +298,19 @@ async def test_a_release_from_both_sides_at_once_is_untangled() -> None:
         assert [pdu.type for pdu in peer.received[1:]] == [pdus.A_RELEASE_RQ, pdus.A_RELEASE_RP]
 
 
+async def test_a_release_from_both_sides_at_once_that_the_peer_does_not_answer_is_left() -> None:
+    async def script(peer: ScriptedPeer) -> None:
+        await peer.accept()
+        await peer.recv(pdus.A_RELEASE_RQ)
+        await peer.send(pdus.RELEASE_RQ)
+        await peer.hold()
+
+    async with associated_with(script, ECHO) as (association, _):
+        async with asyncio.timeout(10.0):
+            await association.release(soon())
+        assert association.connection.is_closed
+
+
 async def test_a_release_by_the_peer_is_granted_and_noticed() -> None:
     async def script(peer: ScriptedPeer) -> None:
         await peer.accept()

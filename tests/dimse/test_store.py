@@ -10,7 +10,18 @@ from gateway.deadline import Deadline
 from gateway.dimse.association import Association
 from gateway.dimse.store import store
 from gateway.errors import Aborted, DimseFailure, GatewayError, Rejected, Reset, Stalled
-from tests.dimse.scripts import CT, ECHO, associated_with, echo_answer, most_in_flight, serve, settled, soon, until
+from tests.dimse.scripts import (
+    CT,
+    ECHO,
+    TIMED,
+    associated_with,
+    echo_answer,
+    most_in_flight,
+    serve,
+    settled,
+    soon,
+    until,
+)
 from tests.kit import dicom, pdus
 from tests.kit.scripted import Message, ScriptedPeer
 
@@ -104,6 +115,35 @@ async def test_a_peer_that_does_not_read_is_not_pushed() -> None:
         with pytest.raises(Stalled):
             await task
         await until(lambda: association.closed)
+
+
+@TIMED
+@pytest.mark.parametrize("deaf", [True, False])
+async def test_a_peer_that_takes_or_answers_nothing_is_a_stall(deaf: bool) -> None:
+    async def hang(peer: ScriptedPeer) -> None:
+        await peer.accept()
+        if deaf:
+            peer.reader._transport.pause_reading()  # type: ignore[attr-defined]
+            await asyncio.Event().wait()
+        await peer.hold()
+
+    async with associated_with(hang, CT) as (association, _):
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(Stalled):
+            await storing(association, (bytes(100_000) for _ in range(1000 if deaf else 1)), patience=0.3)
+        assert asyncio.get_running_loop().time() - began < 5.0
+        await until(lambda: association.closed)
+
+
+@TIMED
+async def test_a_source_that_is_slow_is_not_the_peers_fault() -> None:
+    async def source() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            await asyncio.sleep(0.5)
+            yield bytes(1000)
+
+    async with associated_with(serve(taking([])), CT) as (association, _):
+        assert await storing(association, source(), patience=0.3) == 0
 
 
 @pytest.mark.parametrize("how", ["abort", "reset"])

@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from pydicom import Dataset
@@ -17,17 +17,23 @@ from gateway.dimse.get import get
 from gateway.dimse.incoming import IncomingStore
 from gateway.dimse.move import move
 from gateway.dimse.suboperations import SubOperations
-from gateway.errors import DimseFailure
+from gateway.errors import DimseFailure, Stalled
 from gateway.events import PeerOperation
+from gateway.scp.destination import Destination
+from gateway.scp.outgoing import Forms
 from gateway.scp.retrieve import Tally
 from gateway.wire.command import Command, CommandField
 from gateway.wire.negotiation import AcceptancePolicy, ProposedContext
-from tests.dimse.scripts import BOTH, GET, MOVE, QUICK
+from gateway.wire.status import describe
+from tests.dimse.scripts import BOTH, GET, MOVE, QUICK, peer_of
 from tests.kit import dicom, pdus
 from tests.kit.peers import free_port
 from tests.kit.region import ScriptedRegion, counted
-from tests.kit.scripted import Message, ScriptedPeer, scripted_requestor
+from tests.kit.scripted import Message, ScriptedPeer, scripted_acceptor, scripted_requestor
 from tests.scp.pacs import INSTANCES, SERIES, STUDY, face, identifier, peer, soon
+
+if TYPE_CHECKING:
+    from gateway.federation.retrieval import Instance
 
 PATIENT_MOVE = "1.2.840.10008.5.1.4.1.2.1.2"
 OF_STUDY = {str(i.SOPInstanceUID): i for i in INSTANCES if i.StudyInstanceUID == STUDY}
@@ -172,6 +178,58 @@ async def test_an_instance_that_is_refused_is_named_and_the_others_arrive() -> N
         assert result.failed_sop_instance_uids == (refused,)
 
 
+@pytest.mark.parametrize("status", [0x0111, 0xB007])
+async def test_a_destination_that_has_an_instance_already_or_doubts_it_makes_a_warning_and_no_failure(
+    status: int,
+) -> None:
+    """Who is told of a failure sends for the instance again, and again in vain."""
+    answers = dict.fromkeys(OF_STUDY, status)
+    async with (
+        sink(answers=answers) as there,
+        face(peers=[peer(port=there.port)]) as here,
+        here.associated(MOVE) as association,
+    ):
+        result = await moved(association, StudyInstanceUID=STUDY)
+        assert (result.status, result.completed, result.warning, result.failed) == (0xB000, 0, 4, 0)
+        assert result.failed_sop_instance_uids == ()
+        assert result.comment == f"C-STORE answered with {describe(status)}"[:64]
+
+
+async def test_a_failure_is_told_before_a_warning() -> None:
+    first, second, *_ = OF_STUDY
+    async with (
+        sink(answers={first: 0x0111, second: 0xA700}) as there,
+        face(peers=[peer(port=there.port)]) as here,
+        here.associated(MOVE) as association,
+    ):
+        result = await moved(association, StudyInstanceUID=STUDY)
+        assert (result.status, result.completed, result.warning, result.failed) == (0xB000, 2, 1, 1)
+        assert result.failed_sop_instance_uids == (second,)
+        assert result.comment == "WS answered C-STORE with A700H (out of resources)"
+
+
+async def test_a_destination_that_never_answers_is_given_up_in_time() -> None:
+    async def hang(there: ScriptedPeer) -> None:
+        await there.accept()
+        await there.hold()
+
+    limits = replace(QUICK, idle_seconds=0.3)
+    async with scripted_acceptor(hang) as node, Destination(peer_of(node), limits, Forms()) as target:
+        with pytest.raises(Stalled, match="SCRIPTED did not answer C-STORE"):
+            await target.send(cast("Instance", Whole()), ("WS", 1))
+        assert target.down is not None  # or each of a thousand instances would be waited for
+
+
+class Whole:
+    """An instance that is here."""
+
+    complete = True
+    sop_class_uid, sop_instance_uid, transfer_syntax_uid = pdus.CT_IMAGE, "1.2.3", pdus.EXPLICIT_LE
+
+    async def bursts(self) -> AsyncIterator[list[memoryview]]:
+        yield [memoryview(bytes(100))]
+
+
 async def test_a_destination_that_is_down_is_a_failure_with_every_instance_named() -> None:
     async with face(peers=[peer(port=free_port())]) as here, here.associated(MOVE) as association:
         context_id = association.context(pdus.STUDY_MOVE).context_id
@@ -297,7 +355,17 @@ async def test_c_get_of_a_sop_class_that_is_not_offered_fails_by_name() -> None:
         with pytest.raises(DimseFailure) as caught:
             await get(association, pdus.STUDY_GET, identifier("STUDY", StudyInstanceUID=STUDY), soon())
         assert (caught.value.status, held.received) == (0xA702, {})
+        assert caught.value.comment.startswith(f"WS takes no instance of {pdus.CT_IMAGE}")
         assert association.clean
+
+
+async def test_c_get_of_what_the_peer_has_already_is_a_warning() -> None:
+    held = Sink(answers=dict.fromkeys(OF_STUDY, 0x0111))
+    as_scp = ProposedContext(pdus.CT_IMAGE, (pdus.EXPLICIT_LE,), scp_role=True)
+    async with face() as here, here.associated(GET, as_scp, serve_store=held.store) as association:
+        result = await get(association, pdus.STUDY_GET, identifier("STUDY", StudyInstanceUID=STUDY), soon())
+        assert (result.status, result.completed, result.warning, result.failed) == (0xB000, 0, 4, 0)
+        assert result.comment == "C-STORE answered with 0111H (duplicate SOP Instance)"
 
 
 async def test_c_get_may_be_cancelled() -> None:

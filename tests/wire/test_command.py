@@ -259,6 +259,7 @@ MALFORMED = {
     "no command field": pdus.command_set({"command_data_set_type": 0x0101}),
     "no data set type": pdus.command_set({"command_field": 0x8020}),
     "empty command field": base()[:12] + pdus.element(0x0100, b"") + pdus.element(0x0800, b"\x01\x01"),
+    "UID that is not ASCII": base() + pdus.element(0x0002, b"1.2.\xe9\0"),
     "status of one byte": base() + pdus.element(0x0900, b"\x00"),
     "status of four bytes": base() + pdus.element(0x0900, bytes(4)),
 }  # fmt: skip
