@@ -151,6 +151,7 @@ async def running(
             province.retrieve,
             inbox,
             addresses(settings, {peer.ae_title: peer.move_destination for peer in peers}),
+            {peer.ae_title: peer for peer in peers},
             observer,
             limits,
             settings,

@@ -150,6 +150,8 @@ async def record(permit: Permit, results: Sequence[Stored]) -> None:
 async def told(flight: "Flight", permit: Permit, instances: int, *, whole: bool) -> None:
     """Have the audit trail say how much was released."""
     event = "rendered" if permit.transaction is Transaction.RENDERED else "retrieve"
+    if permit.receiver is not None and permit.receiver.principal.organisation != permit.principal.organisation:
+        event = "export"
     outcome = "success" if whole or not flight.failures else "partial"
     await permit.record(event, outcome, subjects=flight.subjects, instances=instances)
 
