@@ -135,7 +135,7 @@ async def running(
         alone = {x.profile.id: await enter(_archive(settings, (x,), patients, observer, x.profile.id)) for x in regions}
         workers = await enter(Workers(WorkLimits.of(settings.workers), get_ready))
         recode, queue = _recoder(workers), _queue(settings)
-        store = FederatedStore(regions, settings.store, queue, observer, recode)
+        store = FederatedStore(regions, settings.store, queue, observer, recode, issuers=issuers)
         await enter(store.running())
 
         retrieves = [archive.retrieve for archive in (province, *alone.values())]

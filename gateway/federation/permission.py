@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from gateway.access.consents import Reason
 from gateway.access.permit import OF_ANOTHER_PATIENT, Block, Permit, StudyKey, Subject
 from gateway.access.principal import Transaction
+from gateway.dataset.patient import PatientIdentifier
 from gateway.errors import ConsentBlocked, GatewayError
 from gateway.federation.completeness import Completeness, not_held
 
@@ -137,13 +138,17 @@ class Stored(Protocol):
     def study_instance_uid(self) -> str:
         """Of its study; empty where that is not known."""
 
+    @property
+    def patients(self) -> frozenset[PatientIdentifier]:
+        """Whose it is; nobody where that is not known."""
+
 
 async def record(permit: Permit, results: Sequence[Stored]) -> None:
     """Have the audit trail say what was taken in, before its sender is told so; raises AuditUnavailable."""
     taken = [result for result in results if result.stored]
     outcome = "failure" if not taken else "success" if len(taken) == len(results) else "partial"
-    studies = dict.fromkeys(result.study_instance_uid for result in results if result.study_instance_uid)
-    subjects = [Subject(StudyKey(study), frozenset()) for study in studies]
+    known = dict.fromkeys((x.study_instance_uid, x.patients) for x in results if x.study_instance_uid)
+    subjects = [Subject(StudyKey(study), patients) for study, patients in known]
     await permit.record("store", outcome, subjects=subjects, instances=len(taken))
 
 
