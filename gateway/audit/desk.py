@@ -88,6 +88,4 @@ class PrivacyDesk:
 
 def _narrowed(entry: Entry, patients: tuple[PatientIdentifier, ...]) -> Entry:
     """Leave of the patients whom a search showed the one who is asked for."""
-    wanted = {(one.issuer, one.value) for one in patients}
-    own = tuple(one for one in entry.record.patients if one in wanted)
-    return replace(entry, record=replace(entry.record, patients=own))
+    return replace(entry, record=entry.record.about({(one.issuer, one.value) for one in patients}))

@@ -10,6 +10,7 @@ from gateway.access.principal import Transaction
 from gateway.dataset.patient import PatientIdentifier
 from gateway.errors import ConsentBlocked, GatewayError
 from gateway.federation.completeness import Completeness, not_held
+from gateway.region.together import together
 
 if TYPE_CHECKING:
     from gateway.federation.flights import Flight
@@ -144,12 +145,21 @@ class Stored(Protocol):
 
 
 async def record(permit: Permit, results: Sequence[Stored]) -> None:
-    """Have the audit trail say what was taken in, before its sender is told so; raises AuditUnavailable."""
-    taken = [result for result in results if result.stored]
-    outcome = "failure" if not taken else "success" if len(taken) == len(results) else "partial"
-    known = dict.fromkeys((x.study_instance_uid, x.patients) for x in results if x.study_instance_uid)
-    subjects = [Subject(StudyKey(study), patients) for study, patients in known]
-    await permit.record("store", outcome, subjects=subjects, instances=len(taken))
+    """Have the audit trail say what was taken in of each study, before its sender is told so.
+
+    Raises:
+        AuditUnavailable: it cannot be recorded.
+    """
+    of: dict[tuple[str, frozenset[PatientIdentifier]], list[bool]] = {}
+    for result in results:
+        of.setdefault((result.study_instance_uid, result.patients), []).append(result.stored)
+
+    async def one(study: str, patients: frozenset[PatientIdentifier], stored: Sequence[bool]) -> None:
+        outcome = "success" if all(stored) else "partial" if any(stored) else "failure"
+        subject = Subject(StudyKey(study), patients)
+        await permit.record("store", outcome, subjects=[subject] if study else [], instances=sum(stored))
+
+    await together([one(*subject, stored) for subject, stored in of.items()])
 
 
 async def told(flight: "Flight", permit: Permit, instances: int, *, whole: bool) -> None:

@@ -16,7 +16,7 @@ from gateway.audit.corrections import Corrections, State
 from gateway.audit.dates import span
 from gateway.audit.desk import PrivacyDesk
 from gateway.audit.index import ALWAYS, NAME, Index, Span
-from gateway.audit.record import Event, Outcome, Record
+from gateway.audit.record import Event, Outcome, Record, record_of
 from gateway.audit.report import Report
 from gateway.audit.source import AuditSource
 from gateway.audit.words import CHANNELS, EVENTS, OUTCOMES
@@ -27,6 +27,7 @@ from tests.kit.auditing import InMemoryAuditor
 
 HCN = PatientIdentifier("TEST-HCN", "0041596842")
 MRN = PatientIdentifier("NEODIN", "N5704457")
+STRANGER = PatientIdentifier("NEODIN", "N1111111")
 OFFICER = Principal("officer", "https://login.example.ca", organisation="oh", channel="web")
 
 RETRIEVE = dataclasses.replace(SEARCH, event=Event.RETRIEVE, patients=(("NEODIN", "N5704457"),), instances=64)
@@ -51,6 +52,21 @@ async def test_the_report_has_every_event_of_all_numbers_of_the_patient_and_no_o
     assert [x.record.event for x in page.entries] == [Event.DENIED, Event.SEARCH, Event.RETRIEVE, Event.SEARCH]
     named = {patient for entry in page.entries for patient in entry.record.patients}
     assert named == {("TEST-HCN", "0041596842"), ("NEODIN", "N5704457")}
+
+
+async def test_a_search_that_showed_several_patients_tells_of_each_her_own_examinations(tmp_path: Path) -> None:
+    both = record_of(
+        OFFICER,
+        Event.SEARCH,
+        patients=[HCN, MRN, STRANGER],
+        studies=["1.1", "1.2", "1.3", "1.2"],
+        whose=[{HCN, MRN}, {STRANGER}, {MRN}, {STRANGER}],
+    )
+    write(tmp_path / "log", [both])
+    [entry] = (await desk(tmp_path / "log", InMemoryAuditor()).look(OFFICER, HCN)).entries
+    assert entry.record.studies == ("1.1", "1.3")
+    [entry] = (await desk(tmp_path / "log", InMemoryAuditor()).look(OFFICER, STRANGER)).entries
+    assert entry.record.studies == ("1.2",)
 
 
 async def test_looking_is_recorded_before_anything_is_shown(tmp_path: Path) -> None:
