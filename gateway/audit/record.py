@@ -217,10 +217,11 @@ def _places(
     patients: Sequence[tuple[str, str]], studies: Sequence[str], whose: Iterable[Collection[PatientIdentifier]]
 ) -> tuple[tuple[int, ...], ...]:
     place = {one: at for at, one in enumerate(patients)}
-    of: dict[str, set[int]] = {}
+    of: dict[str, tuple[int, ...]] = {}
     for study, theirs in zip(studies, whose, strict=False):
-        of.setdefault(study, set()).update(place[x.issuer, x.value] for x in theirs)
-    return tuple(tuple(sorted(places)) for places in of.values()) if len(of) > 1 else ()
+        places = tuple([place[x.issuer, x.value] for x in theirs])  # a page has a thousand of them
+        of[study] = places if study not in of else tuple(dict.fromkeys(of[study] + places))
+    return tuple(of.values()) if len(of) > 1 else ()
 
 
 class Recorder:
