@@ -63,6 +63,13 @@ class PrivacyDesk:
         """
         return tuple(sorted(await self._linked(patient) | {patient}))
 
+    async def note(
+        self, actor: Actor, asked: str, patients: Sequence[PatientIdentifier] = (), *, request_id: str = ""
+    ) -> None:
+        """Have it recorded that somebody looks, before anything is shown; raises AuditUnavailable."""
+        record = record_of(actor, Event.LOG_READ, patients=patients, query=asked, request_id=request_id)
+        await self._auditor.record(record)
+
     async def look(
         self,
         actor: Actor,
@@ -81,9 +88,7 @@ class PrivacyDesk:
         """
         patients = await self.identifiers(patient)
         asked = f"access report, {span.begin or 'begin'} to {span.end or 'now'}, from {offset}"
-        await self._auditor.record(
-            record_of(actor, Event.LOG_READ, patients=[patient], query=asked, request_id=request_id)
-        )
+        await self.note(actor, asked, [patient], request_id=request_id)
         found = await asyncio.to_thread(find, self._folders, patients, span, offset=offset, limit=limit)
         return Page(patients, tuple(_narrowed(entry, patients) for entry in found.entries), found.total)
 

@@ -186,6 +186,18 @@ async def test_what_a_caller_calls_itself_is_text_in_every_form(tmp_path: Path) 
     assert rows[1][2].startswith("'=1+1")
 
 
+@pytest.mark.parametrize(
+    "nasty", ["=1+1", " =1+1", "\n=1+1", "a;=1+1", "a\t@SUM(1)", "a; -1+1", 'a",=1+1', "a;\uff1d1+1"]
+)
+async def test_no_cell_is_a_formula_wherever_a_spreadsheet_parts_the_line(tmp_path: Path, nasty: str) -> None:
+    """A French spreadsheet parts at semicolons."""
+    made = await report(tmp_path / "log", dataclasses.replace(SEARCH, organisation_name=nasty))
+    text = made.csv("fr").decode("utf-8-sig")
+    for delimiter in (",", ";", "\t"):
+        for row in csv.reader(io.StringIO(text), delimiter=delimiter):
+            assert not any(cell.lstrip(' "\n').startswith(("=", "+", "-", "@", "\uff1d")) for cell in row), row
+
+
 async def test_the_table_has_a_line_an_event_and_the_same_columns(tmp_path: Path) -> None:
     made = await report(tmp_path / "log", SEARCH, RETRIEVE)
     head, *rows = csv.reader(io.StringIO(made.csv("fr").decode("utf-8-sig")))
