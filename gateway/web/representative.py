@@ -42,8 +42,8 @@ class Representatives:
             NoRegionAnswered: none answered.
         """
         now = time.monotonic()
-        # What was chosen for one caller would tell another, who may not have it, that there is something.
-        key = selected, permit.principal if permit.restricted else None
+        # What was chosen for one caller, or before a directive, would tell who may not have it that there is something.
+        key = selected, (permit.principal, permit.generation) if permit.restricted else None
         at, chosen = self._chosen.get(key, (now - KEPT_SECONDS, None))
         if chosen is None or at <= now - KEPT_SECONDS:
             chosen = await self._choose(selected, deadline, permit)

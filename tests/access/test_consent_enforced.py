@@ -207,6 +207,14 @@ async def test_silence_cannot_be_told_from_absence_on_any_route(silent: Province
     await assert_alike(silent, uri.format(HIDDEN), uri.format(ABSENT), "*/*", 1)
 
 
+async def test_what_a_caller_had_before_is_as_absent_as_what_never_was(silent: Province) -> None:
+    for form, accept in FORMS.items():
+        assert (await silent.ask(silent.clinician, path_of(form, HIDDEN), accept)).status == 200
+    await silent.direct({"type": "deny", "data": [record(HIDDEN)]})
+    for form, accept in FORMS.items():
+        await assert_alike(silent, path_of(form, HIDDEN), path_of(form, ABSENT), accept, "had before")
+
+
 async def assert_alike(silent: Province, hidden: str, absent: str, accept: str, turn: Any) -> None:
     """Assert that two answers are the same to the byte, but for the time."""
     named = {"X-Request-ID": "the-same-request"}
