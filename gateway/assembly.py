@@ -16,6 +16,7 @@ from gateway.access.fhir_consent import ConsentResources, Naming
 from gateway.access.keys import issuer_keys
 from gateway.access.permit import Directives, Recorder
 from gateway.access.token import Tokens
+from gateway.alongside import alongside
 from gateway.audit.record import Recorder as Recording
 from gateway.audit.running import Audit, check_kept
 from gateway.config.paths import path_of
@@ -37,6 +38,7 @@ from gateway.federation.workers import Workers, WorkLimits
 from gateway.hops import pseudonym
 from gateway.ops.audit import audit_fault, audited, privacy_desk
 from gateway.ops.operations import Operations, certificate_ends
+from gateway.ops.refusals import Refusals
 from gateway.ops.status import Sources
 from gateway.region.dicomweb import DicomwebRegion
 from gateway.region.inbox import Inbox
@@ -145,6 +147,8 @@ async def running(
         pages = page_app(operations.admin_pages(), operations)
         ops_port = await _open(WebServer(pages, settings.ops.host, settings.ops.port), settings.ops.port, 0.5, stack)
 
+        refusals = Refusals(recorder, observer)
+        await enter(alongside(refusals.run()))
         custody = Custody(queue, province.search, settings.search.hard_seconds)
         face = Face(
             province.search,
@@ -152,7 +156,7 @@ async def running(
             inbox,
             addresses(settings, {peer.ae_title: peer.move_destination for peer in peers}),
             {peer.ae_title: peer for peer in peers},
-            observer,
+            refusals,
             limits,
             settings,
             Gate(decisions, settings.access.purpose),

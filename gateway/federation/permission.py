@@ -162,9 +162,9 @@ async def record(permit: Permit, results: Sequence[Stored]) -> None:
     await together([one(*subject, stored) for subject, stored in of.items()])
 
 
-async def told(flight: "Flight", permit: Permit, instances: int, *, whole: bool) -> None:
+async def told(flight: "Flight", permit: Permit, instances: int, *, whole: bool, event: str) -> None:
     """Have the audit trail say how much was released."""
-    event = "rendered" if permit.transaction is Transaction.RENDERED else "retrieve"
+    event = "rendered" if permit.transaction is Transaction.RENDERED else event
     if permit.receiver is not None and permit.receiver.principal.organisation != permit.principal.organisation:
         event = "export"
     outcome = "success" if whole or not flight.failures else "partial"

@@ -102,7 +102,7 @@ class FederatedRetrieve:
 
     @asynccontextmanager
     async def retrieve(
-        self, selection: Selection, deadline: Deadline, *, permit: Permit = UNRESTRICTED
+        self, selection: Selection, deadline: Deadline, *, permit: Permit = UNRESTRICTED, event: str = "retrieve"
     ) -> AsyncIterator[Retrieval]:
         """Have a selection from the spool, from a retrieve under way, or from its holders.
 
@@ -110,7 +110,7 @@ class FederatedRetrieve:
         before anything of it is given.
 
         The deadline is that of the first instance; those behind it come as long as the regions keep sending. Leaving
-        the context stops what nobody else wants.
+        the context stops what nobody else wants, and has the audit trail say how much was given, as the event.
 
         Raises:
             NotFound: no region holds the study.
@@ -149,7 +149,7 @@ class FederatedRetrieve:
             if not flight.subscriptions and not flight.ended and not self._goes_on(flight):
                 await self._given_up(flight)
             if retrieval is not None:
-                await told(flight, permit, retrieval.arrived, whole=subscription.is_satisfied)
+                await told(flight, permit, retrieval.arrived, whole=subscription.is_satisfied, event=event)
 
     async def _may_know(self, study: str, permit: Permit) -> bool:
         """Whether a study that no region holds was there, and this caller might have had it."""
