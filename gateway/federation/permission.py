@@ -69,12 +69,12 @@ async def withheld(flight: "Flight", permit: Permit) -> Block | None:
 
 def refusal(flight: "Flight", block: Block) -> GatewayError:
     """Return what a caller is told of a study that is withheld: that it is, or that it is not there."""
-    return blocked(block) if block.notice else not_held("this study", _nothing_of(flight))
+    return blocked(block.notice) if block.notice else not_held("this study", _nothing_of(flight))
 
 
-def blocked(block: Block) -> ConsentBlocked:
+def blocked(notice: str) -> ConsentBlocked:
     """Return what a caller is told who is to know that something is withheld."""
-    return ConsentBlocked(block.notice + OVERRIDABLE)
+    return ConsentBlocked(notice + OVERRIDABLE)
 
 
 class Standing:

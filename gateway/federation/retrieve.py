@@ -172,7 +172,7 @@ class FederatedRetrieve:
     async def _refuse(self, selection: Selection, deadline: Deadline, block: Block) -> None:
         """Raise what a caller is told of a selection of which all is withheld: that it is, or that it is not there."""
         if block.notice:
-            raise blocked(block)
+            raise blocked(block.notice)
         nobodys = f"2.25.{uuid.uuid4().int}"
         absent = Selection(nobodys)
         if selection.series:  # a series of its own: what is under way of this one tells of what is withheld

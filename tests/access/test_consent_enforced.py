@@ -207,6 +207,17 @@ async def test_silence_cannot_be_told_from_absence_on_any_route(silent: Province
     await assert_alike(silent, uri.format(HIDDEN), uri.format(ABSENT), "*/*", 1)
 
 
+async def test_who_never_had_a_study_is_told_that_it_is_withheld_in_every_form_and_the_trail_too(
+    here: Province,
+) -> None:
+    await here.direct({"type": "deny"})
+    for form, accept in FORMS.items():
+        here.told.clear()
+        answer = await here.ask(here.clinician, path_of(form, HIDDEN), accept)
+        assert (answer.status, answer.json["detail"].startswith(NOTICE)) == (403, True), form
+        assert len(here.events("consent")) == 1, form
+
+
 async def test_what_a_caller_had_before_is_as_absent_as_what_never_was(silent: Province) -> None:
     for form, accept in FORMS.items():
         assert (await silent.ask(silent.clinician, path_of(form, HIDDEN), accept)).status == 200
