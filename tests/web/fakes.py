@@ -96,6 +96,7 @@ class FakeSearch:
             rows=list(self.rows),
             remaining=self.remaining,
             completeness=Completeness("matches", self.states),
+            notices=(),
             warnings=self.warnings,
             unavailable=self.unavailable,
         )
