@@ -16,6 +16,7 @@ from gateway.access.fhir_consent import ConsentResources, Naming
 from gateway.access.keys import issuer_keys
 from gateway.access.permit import Directives, Recorder
 from gateway.access.token import Tokens
+from gateway.alongside import alongside
 from gateway.audit.record import Recorder as Recording
 from gateway.audit.running import check_kept
 from gateway.config.paths import path_of
@@ -38,6 +39,7 @@ from gateway.federation.workers import Workers, WorkLimits
 from gateway.hops import pseudonym
 from gateway.ops.audit import audit_fault, audited, privacy_desk
 from gateway.ops.operations import Operations, certificate_ends
+from gateway.ops.refusals import Refusals
 from gateway.ops.status import Sources
 from gateway.region.dicomweb import DicomwebRegion
 from gateway.region.inbox import Inbox
@@ -134,7 +136,7 @@ async def running(
         alone = {x.profile.id: await enter(_archive(settings, (x,), patients, observer, x.profile.id)) for x in regions}
         workers = await enter(Workers(WorkLimits.of(settings.workers), get_ready))
         recode, queue = _recoder(workers), _queue(settings)
-        store = FederatedStore(regions, settings.store, queue, observer, recode)
+        store = FederatedStore(regions, settings.store, queue, observer, recode, issuers=issuers)
         await enter(store.running())
 
         retrieves = [archive.retrieve for archive in (province, *alone.values())]
@@ -144,13 +146,16 @@ async def running(
         pages = page_app(operations.admin_pages(), operations)
         ops_port = await _open(WebServer(pages, settings.ops.host, settings.ops.port), settings.ops.port, 0.5, stack)
 
+        refusals = Refusals(recorder, observer)
+        await enter(alongside(refusals.run()))
         custody = Custody(queue, province.search, settings.search.hard_seconds)
         face = Face(
             province.search,
             province.retrieve,
             inbox,
             addresses(settings, {peer.ae_title: peer.move_destination for peer in peers}),
-            observer,
+            {peer.ae_title: peer for peer in peers},
+            refusals,
             limits,
             settings,
             Gate(decisions, settings.access.purpose),

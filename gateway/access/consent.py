@@ -10,9 +10,9 @@ from typing import Any, Final, Literal, Protocol
 
 import orjson
 
-from gateway.access.consents import ACTIVE, INACTIVE, REASONS, Consent, Override, Reason
+from gateway.access.consents import ACTIVE, INACTIVE, REASONS, Consent, Override, Reason, applying
 from gateway.access.database import ConsentDatabase, Letter
-from gateway.access.directive import Directive, Rule, decisive
+from gateway.access.directive import Rule, decisive
 from gateway.access.index import Index
 from gateway.access.permit import Block, Recorder, StudyKey
 from gateway.access.principal import Principal
@@ -137,19 +137,36 @@ class Consents:
         """
         self._check_known()
         permitted = self._policy.default == "permit"
-        if permitted and not self._index.concerns(patients):
+        others = self._of_others(patients, study)
+        if permitted and not others and not self._index.concerns(patients):
             return None
         now, consents = self._clock(), list(self._index.of(patients))
-        if any(one.override is not None and one.override.permits(principal, now) for one in consents):
+        if self._is_overridden(principal, now, consents, others):
             return None
-        chosen = decisive(
-            Directive(one.id, rule) for one in consents for rule in one.rules if rule.applies(principal, study, now)
-        )
-        if chosen is None:
-            return None if permitted else Block(BY_DEFAULT, notice=self._notice)
-        if chosen.rule.effect == "permit":
+        chosen = decisive(applying(consents, principal, study, now))
+        if chosen is None and not permitted:
+            return Block(BY_DEFAULT, notice=self._notice)
+        if chosen is None or chosen.rule.effect == "permit":
+            chosen = decisive(applying(others, principal, study, now))
+        if chosen is None or chosen.rule.effect == "permit":
             return None
         return Block(chosen.rule.level, chosen.consent, self._notice)
+
+    def _of_others(self, patients: frozenset[PatientIdentifier], study: StudyKey) -> list[Consent]:
+        """Return what is directed about a study for a patient whose it is not, as far as anybody knows.
+
+        A region may hold it under a number that the identity source does not know to be hers. What she has directed
+        about the study itself holds all the same; yet it opens nothing that its patient has not opened.
+        """
+        naming = self._index.naming(study.study_instance_uid)
+        return [one.about(study.study_instance_uid) for one in naming if one.patient not in patients]
+
+    def _is_overridden(
+        self, principal: Principal, now: float, consents: Collection[Consent], others: Collection[Consent]
+    ) -> bool:
+        """Whether the caller overrides what its patient directs, or who else has directed something about a study."""
+        overrides = [*consents, *(self._index.of({one.patient for one in others}) if others else ())]
+        return any(one.override is not None and one.override.permits(principal, now) for one in overrides)
 
     @property
     def selective(self) -> bool:
@@ -165,16 +182,16 @@ class Consents:
             ConsentUnavailable: it has not been known for too long what patients direct.
         """
         self._check_known()
-        now, consents = self._clock(), list(self._index.of(patients))
-        named = {rule.document for one in consents for rule in one.rules if rule.document}
-        if not named or any(one.override is not None and one.override.permits(principal, now) for one in consents):
+        now, consents, others = self._clock(), list(self._index.of(patients)), self._of_others(patients, study)
+        named = {rule.document for one in (*consents, *others) for rule in one.rules if rule.document}
+        if not named or self._is_overridden(principal, now, consents, others):
             return {}
-        directives = [Directive(one.id, rule) for one in consents for rule in one.rules]
         found: dict[str, Block] = {}
         for document in named:
-            chosen = decisive(one for one in directives if one.rule.applies(principal, study, now, document))
-            if chosen is not None and chosen.rule.document and chosen.rule.effect == "deny":
-                found[document] = Block(chosen.rule.level, chosen.consent, self._notice)
+            for directing in (consents, others):
+                chosen = decisive(applying(directing, principal, study, now, document))
+                if chosen is not None and chosen.rule.document and chosen.rule.effect == "deny":
+                    found[document] = Block(chosen.rule.level, chosen.consent, self._notice)
         return found
 
     def _check_known(self) -> None:

@@ -1,11 +1,12 @@
 """Consents as they are kept: directives of patients, and overrides of them (FHIR R4 Consent)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from gateway.access.directive import FOREVER, Rule
+from gateway.access.directive import FOREVER, Directive, Rule
+from gateway.access.permit import StudyKey
 from gateway.access.principal import Principal
 from gateway.dataset.patient import PatientIdentifier
 
@@ -101,6 +102,10 @@ class Consent:
         spans = [self.override] if self.override is not None else self.rules
         return [at for span in spans for at in (span.begins, span.ends) if 0.0 < at < FOREVER]
 
+    def about(self, study: str) -> "Consent":
+        """Return what it directs about one study, which it names."""
+        return replace(self, rules=tuple(rule for rule in self.rules if rule.study == study))
+
     def content(self) -> dict[str, Any]:
         """Return what it says as plain values, which ``of`` reads."""
         rules = [{k: v for k, v in asdict(rule).items() if v not in ("", 0.0, FOREVER)} for rule in self.rules]
@@ -115,3 +120,13 @@ class Consent:
             override=None if override is None else Override(**{**override, "reason": Reason(override["reason"])}),
             **kept,
         )
+
+
+def applying(
+    consents: Iterable[Consent], principal: Principal, study: StudyKey, now: float, document: str = ""
+) -> Iterator[Directive]:
+    """Yield what consents say of a caller and a study at a time, or of a document of the study."""
+    for one in consents:
+        for rule in one.rules:
+            if rule.applies(principal, study, now, document):
+                yield Directive(one.id, rule)

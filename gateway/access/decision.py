@@ -17,7 +17,6 @@ CLOSED: Final = (
     'nobody is let in: the gateway was not told who may. Write [access] mode = "tokens" and the issuers of tokens '
     'into its configuration, or mode = "open" where there is no real patient'
 )
-NOBODY: Final = Principal("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +79,7 @@ class Decisions:
         *,
         request_id: str = "",
         reason: Reason | None = None,
+        address: str = "",
     ) -> Permit:
         """Give leave for a transaction.
 
@@ -88,6 +88,7 @@ class Decisions:
             transaction: what it wants to do.
             request_id: of its request.
             reason: why it overrides what patients direct, where it does.
+            address: where it calls from, if it did not say who it is.
 
         Raises:
             AccessClosed: it was not configured who may.
@@ -98,9 +99,10 @@ class Decisions:
             AuditUnavailable: the denial cannot be recorded.
         """
         if self.mode == "closed":
-            await self.deny(AccessClosed(CLOSED), principal, request_id=request_id)
+            await self.deny(AccessClosed(CLOSED), principal, request_id=request_id, address=address)
         if principal is None:
-            await self.deny(Unauthenticated("who asks? Send a bearer token: Authorization: Bearer ..."), None)
+            error = Unauthenticated("who asks? Send a bearer token: Authorization: Bearer ...")
+            await self.deny(error, None, request_id=request_id, address=address)
         if self.mode == "tokens":
             self._restrain(principal)
             await self._check(principal, transaction, request_id)
@@ -128,11 +130,14 @@ class Decisions:
 
         return begin
 
-    async def deny(self, error: AccessDenied, principal: Principal | None, *, request_id: str = "") -> NoReturn:
+    async def deny(
+        self, error: AccessDenied, principal: Principal | None, *, request_id: str = "", address: str = ""
+    ) -> NoReturn:
         """Raise a denial once the audit trail has it."""
         if self._recorder is not None:
             event = "unauthenticated" if principal is None else "denied"
-            await self._recorder(principal or NOBODY, event, "denied", request_id=request_id, reason=error.slug)
+            who = principal or Principal("", address=address)
+            await self._recorder(who, event, "denied", request_id=request_id, reason=error.slug)
         raise error
 
     def _restrain(self, principal: Principal) -> None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 from itertools import product
 from typing import Any, Final, TypeAlias
 
@@ -28,6 +28,8 @@ IDENTIFIER_TYPE: Final = "http://terminology.hl7.org/CodeSystem/v2-0203"
 _UID: Final = re.compile(r"(urn:oid:)?(?P<uid>[0-9]+(\.[0-9]+)*)")
 _INSTANCE: Final = re.compile(r"(.*/)?studies/(?P<study>[0-9.]+)/(series/[0-9.]+/)?instances/(?P<instance>[0-9.]+)")
 _OF_A_PROVISION: Final = frozenset({"id", "type", "period", "actor", "data", "provision"})
+_OF_AN_OVERRIDE: Final = frozenset({"id", "type", "period", "actor", "purpose"})
+_CHANGING: Final = frozenset({"modifierExtension", "implicitRules"})
 _DOCUMENTS: Final = frozenset({"DiagnosticReport", "DocumentReference"})
 _ABOUT_RECORDS: Final = _DOCUMENTS | {"ImagingStudy", "ServiceRequest"}
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2}))?")
@@ -107,6 +109,8 @@ class ConsentResources:
         if not isinstance(provision, dict):
             fault.add("Consent.provision", "is missing: it says what is directed")
             provision = {}
+        for key in sorted(_CHANGING & resource.keys()):
+            fault.add(f"Consent.{key}", "is not known here, and changes what is directed: leave it out")
         document = {key: value for key, value in resource.items() if key not in {"id", "meta", "text"}}
         if is_override(resource):
             reason, ends = _reason(provision, fault), _span(provision.get("period"), "Consent.provision", fault)[1]
@@ -278,7 +282,7 @@ def instant(at: float) -> str:
 
 
 def moment(text: str, *, end: bool = False) -> float:
-    """Read a FHIR date or dateTime; a day that ends something is part of it.
+    """Read a FHIR date or dateTime; a day that ends something is part of it, and the year 9999 ends nothing.
 
     Raises:
         ValueError: it is neither.
@@ -286,8 +290,10 @@ def moment(text: str, *, end: bool = False) -> float:
     if not _DATE.fullmatch(text):
         raise ValueError("it is a date or a dateTime with a time zone")
     at = datetime.fromisoformat(text)
+    if end and at.year == MAXYEAR:
+        return FOREVER
     day = at.tzinfo is None
-    return at.replace(tzinfo=at.tzinfo or UTC).timestamp() + (86400.0 if day and end else 0.0)
+    return max(0.0, at.replace(tzinfo=at.tzinfo or UTC).timestamp()) + (86400.0 if day and end else 0.0)
 
 
 def reasons() -> str:
@@ -303,6 +309,8 @@ def _reason(provision: Json, fault: _Fault) -> Reason | None:
         fault.add("Consent.provision.purpose", f"names one reason, of system {OVERRIDE_REASON}: {reasons()}")
     if provision.get("type") != "permit":
         fault.add("Consent.provision.type", 'is "permit" in an override')
+    for key in sorted(provision.keys() - _OF_AN_OVERRIDE):
+        fault.add(f"Consent.provision.{key}", "is left out of an override, which is of all that the patient directs")
     return found[0] if found else None
 
 
@@ -356,6 +364,9 @@ def _document(url: Any, system: str, value: str, where: str, fault: _Fault) -> t
 def _span(period: Any, where: str, fault: _Fault) -> tuple[float, float]:
     if period is None:
         return 0.0, FOREVER
+    if not isinstance(period, dict) or not period or period.keys() - {"start", "end"}:
+        fault.add(f"{where}.period", "has start, end or both, and nothing else")
+        return 0.0, FOREVER
     try:
         begins = moment(period["start"]) if "start" in period else 0.0
         ends = moment(period["end"], end=True) if "end" in period else FOREVER
@@ -379,7 +390,9 @@ def _identifier(reference: Any) -> tuple[str, str]:
     identifier = reference.get("identifier") if isinstance(reference, dict) else None
     if not isinstance(identifier, dict):
         return "", ""
-    return str(identifier.get("system") or ""), str(identifier.get("value") or "").strip()
+    system, value = identifier.get("system"), identifier.get("value")
+    # A number would have lost its leading zeros, and be nobody's.
+    return (system if isinstance(system, str) else ""), (value.strip() if isinstance(value, str) else "")
 
 
 def _raise(fault: _Fault) -> None:

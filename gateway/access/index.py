@@ -22,6 +22,7 @@ class Index:
         self.generation = 0
         self._of: dict[PatientIdentifier, dict[str, Consent]] = {}
         self._patients: dict[str, PatientIdentifier] = {}
+        self._naming: dict[str, dict[str, Consent]] = {}
         self._turns: list[float] = []
         self._selective: set[str] = set()
 
@@ -39,6 +40,10 @@ class Index:
             if found := self._of.get(patient):
                 yield from found.values()
 
+    def naming(self, study: str) -> Iterable[Consent]:
+        """Return the active consents that name a study, whosever they are."""
+        return self._naming.get(study, _NOTHING).values()
+
     def concerns(self, patients: Iterable[PatientIdentifier]) -> bool:
         """Whether there is any of a patient."""
         return any(map(self._of.__contains__, patients))
@@ -48,8 +53,11 @@ class Index:
         for consent in consents:
             self._forget(consent.id)
             if consent.status == ACTIVE and consent.ends > now:
-                self._of.setdefault(consent.patient, {})[consent.id] = replace(consent, document=_NOTHING)
+                kept = replace(consent, document=_NOTHING)
+                self._of.setdefault(consent.patient, {})[consent.id] = kept
                 self._patients[consent.id] = consent.patient
+                for study in _studies(kept):
+                    self._naming.setdefault(study, {})[consent.id] = kept
                 if any(rule.document for rule in consent.rules):
                     self._selective.add(consent.id)
                 for at in consent.turns:
@@ -69,6 +77,13 @@ class Index:
         self._selective.discard(consent)
         patient = self._patients.pop(consent, None)
         if patient is not None:
-            del self._of[patient][consent]
+            for study in _studies(self._of[patient].pop(consent)):
+                del self._naming[study][consent]
+                if not self._naming[study]:
+                    del self._naming[study]
             if not self._of[patient]:
                 del self._of[patient]
+
+
+def _studies(consent: Consent) -> frozenset[str]:
+    return frozenset(rule.study for rule in consent.rules if rule.study)

@@ -142,11 +142,13 @@ class Recorder(Protocol):
         *,
         patients: Iterable[PatientIdentifier] = (),
         studies: Iterable[str] = (),
+        whose: Iterable[Collection[PatientIdentifier]] = (),
         instances: int = 0,
         query: str = "",
         request_id: str = "",
         reason: str = "",
         directive: str = "",
+        destination: str = "",
     ) -> None:
         """Return once it is recorded.
 
@@ -170,6 +172,19 @@ OF_ANOTHER_PATIENT: Final = Block("patient")
 
 
 @dataclass(frozen=True, slots=True)
+class Receiver:
+    """Another than the caller, to whom the caller has something sent.
+
+    Attributes:
+        principal: who it is: what patients direct about it holds, too.
+        destination: its AE title.
+    """
+
+    principal: Principal
+    destination: str
+
+
+@dataclass(frozen=True, slots=True)
 class Permit:
     """Leave for one transaction of one caller, and what of its results he may have.
 
@@ -178,6 +193,7 @@ class Permit:
         recorder: has to hear of what is released before it is; None where nobody has.
         request_id: of the request, for the audit trail.
         breaking: begins an override where a directive withholds something; None where the caller asks for none.
+        receiver: to whom what is released is sent; None where that is the caller.
     """
 
     principal: Principal
@@ -188,6 +204,7 @@ class Permit:
     recorder: Recorder | None = None
     request_id: str = ""
     breaking: Breaking | None = None
+    receiver: Receiver | None = None
 
     @property
     def generation(self) -> int:
@@ -227,8 +244,14 @@ class Permit:
     def _hidden(
         self, subjects: Sequence[Subject], whose: Sequence[frozenset[PatientIdentifier]]
     ) -> list[Mapping[str, Block]]:
-        of = zip(subjects, whose, strict=True)
-        return [self.directives.hidden(self.principal, patients, subject.study) for subject, patients in of]
+        return [
+            {
+                uid: block
+                for who in self._readers
+                for uid, block in self.directives.hidden(who, patients, x.study).items()
+            }
+            for x, patients in zip(subjects, whose, strict=True)
+        ]
 
     async def _overridden(self, whose: Sequence[frozenset[PatientIdentifier]], withheld: Sequence[bool]) -> bool:
         """Begin an override where one is asked for and something is withheld; return whether it has begun."""
@@ -259,9 +282,14 @@ class Permit:
             return [subject.patients for subject in subjects], found
         whose = await self._of_each(subjects)
         for at, subject in enumerate(subjects):
-            if found[at] is None:
-                found[at] = self.directives.blocked(self.principal, whose[at], subject.study)
+            for who in self._readers:
+                found[at] = found[at] or self.directives.blocked(who, whose[at], subject.study)
         return whose, found
+
+    @property
+    def _readers(self) -> tuple[Principal, ...]:
+        """All who would have what is released."""
+        return (self.principal,) if self.receiver is None else (self.principal, self.receiver.principal)
 
     async def record(
         self,
@@ -282,11 +310,13 @@ class Permit:
                 outcome,
                 patients=[patient for subject in subjects for patient in subject.patients],
                 studies=[subject.study.study_instance_uid for subject in subjects],
+                whose=[subject.patients for subject in subjects],
                 instances=instances,
                 query=query,
                 request_id=self.request_id,
                 reason=reason,
                 directive=directive,
+                destination="" if self.receiver is None else self.receiver.destination,
             )
 
 

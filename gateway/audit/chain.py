@@ -154,6 +154,7 @@ def decode(line: bytes) -> Entry:
         roles=tuple(values.pop("roles")),
         patients=tuple((issuer, value) for issuer, value in values.pop("patients")),
         studies=tuple(values.pop("studies")),
+        whose=tuple(map(tuple, values.pop("whose", ()))),
         **values,
     )
     return Entry(Link(document["seq"], document["digest"]), document["at"], document["writer"], record)

@@ -1,13 +1,13 @@
 """What a privacy officer does with the log: each look into it is recorded before anything is shown."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.audit.chain import Entry
 from gateway.audit.corrections import Corrections
-from gateway.audit.index import ALWAYS, Index, Span
+from gateway.audit.index import ALWAYS, Span, find
 from gateway.audit.record import Actor, Auditor, Event, record_of
 from gateway.audit.source import AuditSource
 from gateway.dataset.patient import PatientIdentifier
@@ -45,8 +45,10 @@ class PrivacyDesk:
         *,
         named: Callable[[str], str],
         linked: Callable[[PatientIdentifier], Awaitable[frozenset[PatientIdentifier]]],
+        others: Sequence[Path] = (),
     ) -> None:
-        self._index = Index(folder)
+        """Make a desk over the log of a folder; what it shows is also of the ``others``, the logs of other gateways."""
+        self._folders = folder, *others
         self._auditor = auditor
         self._linked = linked
         self.corrections = Corrections(folder, auditor)
@@ -60,6 +62,13 @@ class PrivacyDesk:
             IdentityUnavailable: it does not answer: a report without them would not be whole.
         """
         return tuple(sorted(await self._linked(patient) | {patient}))
+
+    async def note(
+        self, actor: Actor, asked: str, patients: Sequence[PatientIdentifier] = (), *, request_id: str = ""
+    ) -> None:
+        """Have it recorded that somebody looks, before anything is shown; raises AuditUnavailable."""
+        record = record_of(actor, Event.LOG_READ, patients=patients, query=asked, request_id=request_id)
+        await self._auditor.record(record)
 
     async def look(
         self,
@@ -79,15 +88,11 @@ class PrivacyDesk:
         """
         patients = await self.identifiers(patient)
         asked = f"access report, {span.begin or 'begin'} to {span.end or 'now'}, from {offset}"
-        await self._auditor.record(
-            record_of(actor, Event.LOG_READ, patients=[patient], query=asked, request_id=request_id)
-        )
-        found = await asyncio.to_thread(self._index.find, patients, span, offset=offset, limit=limit)
+        await self.note(actor, asked, [patient], request_id=request_id)
+        found = await asyncio.to_thread(find, self._folders, patients, span, offset=offset, limit=limit)
         return Page(patients, tuple(_narrowed(entry, patients) for entry in found.entries), found.total)
 
 
 def _narrowed(entry: Entry, patients: tuple[PatientIdentifier, ...]) -> Entry:
     """Leave of the patients whom a search showed the one who is asked for."""
-    wanted = {(one.issuer, one.value) for one in patients}
-    own = tuple(one for one in entry.record.patients if one in wanted)
-    return replace(entry, record=entry.record._replace(patients=own))
+    return replace(entry, record=entry.record.about({(one.issuer, one.value) for one in patients}))

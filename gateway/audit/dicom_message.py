@@ -3,7 +3,7 @@
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
@@ -98,7 +98,8 @@ def audit_messages(entry: Entry, source: AuditSource) -> Iterator[str]:
     record, kind = entry.record, KINDS[entry.record.event]
     if kind.event.value in _OF_ONE_PATIENT:
         for patient in record.patients or (("", "unknown"),):
-            yield _message(entry, source, kind, [*_studies(entry), _patient(patient, _details(entry))])
+            about = replace(entry, record=record.about({patient}))
+            yield _message(entry, source, kind, [*_studies(about), _patient(patient, _details(entry))])
     else:
         yield _message(entry, source, kind, _objects(entry, source))
 

@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.audit.chain import Entry
@@ -87,8 +87,11 @@ PATTERNS: Final = {
 
 def audit_events(entry: Entry, source: AuditSource) -> Iterator[Json]:
     """Yield the AuditEvents of a record: one for each patient, or one without."""
-    for number, patient in enumerate(entry.record.patients or (None,)):
-        yield {"id": f"{entry.id}-{number}", **_event(entry, source, patient)}
+    if not entry.record.patients:
+        yield {"id": f"{entry.id}-0", **_event(entry, source, None)}
+    for number, patient in enumerate(entry.record.patients):
+        about = replace(entry, record=entry.record.about({patient}))
+        yield {"id": f"{entry.id}-{number}", **_event(about, source, patient)}
 
 
 def _event(entry: Entry, source: AuditSource, patient: tuple[str, str] | None) -> Json:

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 from gateway.audit.anchor import Anchor, Anchors
 from gateway.audit.chain import dump
 from gateway.audit.record import Event, Outcome, Record
+from gateway.audit.segments import LONGEST_LINE
 from gateway.audit.writer import LogWriter
 from gateway.errors import AuditUnavailable
 from gateway.events import AuditAnchorFailed, AuditFailed, AuditWritten, Observer, unobserved
@@ -22,6 +23,8 @@ T = TypeVar("T")
 
 MOST_WAITING: Final = 100_000
 """Records that no disk has yet; further ones are refused."""
+LONGEST_RECORD: Final = LONGEST_LINE - 4096
+"""In bytes; a longer one would not be read again."""
 MOST_AT_ONCE: Final = 64
 """Records that are made into lines on the event loop, some microseconds each; more are left to the thread."""
 RETRY_SECONDS: Final = 5.0
@@ -108,8 +111,11 @@ class AuditLog:
         """
         if self._closing or len(self._waiting.rows) >= MOST_WAITING:
             raise AuditUnavailable("the audit log takes no more records: nothing is released without one")
+        dumped = dump(record)
+        if len(dumped) > LONGEST_RECORD:
+            raise AuditUnavailable("what would be released makes too long an audit record: ask for less at once")
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._take_in(dump(record), written)
+        self._take_in(dumped, written)
         await written
 
     @asynccontextmanager

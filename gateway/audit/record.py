@@ -1,6 +1,6 @@
 """What the audit log records, and the protocol by which the rest of the gateway has it recorded."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -68,6 +68,8 @@ class Record(NamedTuple):
         address: from which network address.
         patients: whose records: identifiers as (issuer, value).
         studies: Study Instance UIDs.
+        whose: of each of the studies, the places of its patient's identifiers in ``patients``; empty where all of
+            them are of all.
         instances: how many SOP Instances were released or taken in.
         query: what was asked; an attribute value of a patient may be in it, so that it goes nowhere else.
         request_id: as the answer's X-Request-Id has it.
@@ -90,12 +92,23 @@ class Record(NamedTuple):
     address: str = ""
     patients: tuple[tuple[str, str], ...] = ()
     studies: tuple[str, ...] = ()
+    whose: tuple[tuple[int, ...], ...] = ()
     instances: int = 0
     query: str = ""
     request_id: str = ""
     reason: str = ""
     directive: str = ""
     destination: str = ""
+
+    def about(self, identifiers: Collection[tuple[str, str]]) -> "Record":
+        """Return what it tells of one patient, by some of her identifiers, and of nobody else."""
+        own = {at for at, one in enumerate(self.patients) if one in identifiers}
+        studies = self.studies
+        if self.whose:
+            studies = tuple(
+                study for study, whose in zip(studies, self.whose, strict=True) if not own.isdisjoint(whose)
+            )
+        return self._replace(patients=tuple(self.patients[at] for at in sorted(own)), studies=studies, whose=())
 
 
 class Auditor(Protocol):
@@ -160,6 +173,7 @@ def record_of(
     *,
     patients: Iterable[PatientIdentifier] = (),
     studies: Iterable[str] = (),
+    whose: Iterable[Collection[PatientIdentifier]] = (),
     instances: int = 0,
     query: str = "",
     request_id: str = "",
@@ -167,7 +181,11 @@ def record_of(
     directive: str = "",
     destination: str = "",
 ) -> Record:
-    """Make the record of what an actor did; patients and studies are put in order, each once."""
+    """Make the record of what an actor did; patients and studies are put in order, each once.
+
+    ``whose`` are the patients of each of the studies, where several are told of.
+    """
+    named, listed = tuple(sorted({(x.issuer, x.value) for x in patients})), list(studies)
     return Record(
         event,
         outcome,
@@ -181,8 +199,9 @@ def record_of(
         token_id=actor.token_id,
         channel=actor.channel,
         address=actor.address,
-        patients=tuple(sorted({(x.issuer, x.value) for x in patients})),
-        studies=tuple(dict.fromkeys(studies)),
+        patients=named,
+        studies=tuple(dict.fromkeys(listed)),
+        whose=_places(named, listed, whose) if len(named) > 1 else (),
         instances=instances,
         query=query,
         request_id=request_id,
@@ -190,6 +209,17 @@ def record_of(
         directive=directive,
         destination=destination,
     )
+
+
+def _places(
+    patients: Sequence[tuple[str, str]], studies: Sequence[str], whose: Iterable[Collection[PatientIdentifier]]
+) -> tuple[tuple[int, ...], ...]:
+    place = {one: at for at, one in enumerate(patients)}
+    of: dict[str, tuple[int, ...]] = {}
+    for study, theirs in zip(studies, whose, strict=False):
+        places = tuple([place[x.issuer, x.value] for x in theirs])  # a page has a thousand of them
+        of[study] = places if study not in of else tuple(dict.fromkeys(of[study] + places))
+    return tuple(of.values()) if len(of) > 1 else ()
 
 
 class Recorder:
@@ -206,6 +236,7 @@ class Recorder:
         *,
         patients: Iterable[PatientIdentifier] = (),
         studies: Iterable[str] = (),
+        whose: Iterable[Collection[PatientIdentifier]] = (),
         instances: int = 0,
         query: str = "",
         request_id: str = "",
@@ -224,6 +255,7 @@ class Recorder:
             Outcome(outcome),
             patients=patients,
             studies=studies,
+            whose=whose,
             instances=instances,
             query=query,
             request_id=request_id,

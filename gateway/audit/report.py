@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from html import escape
@@ -27,7 +28,8 @@ from gateway.audit.words import (
 )
 from gateway.dataset.patient import PatientIdentifier
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA: Final = re.compile(r"(^|[;,\t\r\n])(?=[\s\"']*[=+\-@\uff1d\uff0b\uff0d\uff20])")
+"""Where a spreadsheet would begin a cell with a formula, whichever of these it takes for the end of the one before."""
 _STYLE: Final = (
     "body{font:1rem/1.5 sans-serif;margin:2rem;color:#111;background:#fff}table{border-collapse:collapse}"
     "caption{text-align:left;font-weight:bold}th,td{border:1px solid #767676;padding:.3rem .5rem;text-align:left;"
@@ -148,7 +150,7 @@ def _cells(line: Line) -> list[str]:
 
 def _harmless(cell: str) -> str:
     """Keep a spreadsheet from taking text for a formula."""
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+    return _FORMULA.sub(r"\1'", cell)
 
 
 def _row(line: Line) -> str:

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +14,6 @@ from typing import Annotated, Any, Literal
 import orjson
 import typer
 import uvloop
-from rich.console import Console
-from rich.table import Table
 
 from gateway.audit.chain import Entry
 from gateway.audit.corrections import Correction, State
@@ -27,7 +25,7 @@ from gateway.audit.running import anchors
 from gateway.audit.segments import entries, writers
 from gateway.audit.verify import Verdict, verify
 from gateway.cli.options import Json
-from gateway.cli.output import print_json
+from gateway.cli.output import print_json, print_table
 from gateway.cli.recording import own_log
 from gateway.config import settings
 from gateway.config.settings import Settings
@@ -52,6 +50,9 @@ app.add_typer(correction)
 
 Config = Annotated[Path | None, typer.Option(help="Settings of the gateway; its audit.folder is the log.")]
 Folder = Annotated[Path | None, typer.Option(help="The log's folder, instead.")]
+Folders = Annotated[
+    list[Path] | None, typer.Option("--folder", help="The log's folder, instead; again for each further replica's.")
+]
 Patient = Annotated[str, typer.Option(help="The patient, as ISSUER|VALUE.")]
 
 
@@ -135,7 +136,7 @@ def report(
     patient: Patient,
     *,
     config: Config = None,
-    folder: Folder = None,
+    folders: Folders = None,
     begin: Annotated[str, typer.Option("--from", help="First day, such as 2026-01-31 (UTC).")] = "",
     end: Annotated[str, typer.Option("--to", help="Last day.")] = "",
     html: Annotated[bool, typer.Option("--html", help="A page for people.")] = False,
@@ -146,23 +147,28 @@ def report(
     """Tell who saw, searched or received a patient's records, under all identifiers; the report is recorded itself."""
     if html + as_csv + as_json > 1:
         raise ConfigError("choose one of --html, --csv and --json")
-    chosen, log = _settings(config, folder)
-    made = uvloop.run(_report(chosen, log, _patient(patient), begin, end))
+    first, *others = dict.fromkeys(folder.resolve() for folder in folders or ()) or (None,)
+    chosen, log = _settings(config, first)
+    others = [_settings(config, other)[1] for other in others]
+    made = uvloop.run(_report(chosen, log, others, _patient(patient), begin, end))
     language: Literal["en", "fr"] = "fr" if french else "en"
     if as_json or html or as_csv:
         body = made.json() if as_json else made.html(language) if html else made.csv(language)
         sys.stdout.buffer.write(body)
         return
-    table = Table("when (UTC)", "who", "for", "what", "outcome", "purpose", "from", box=None)
-    for line in made.lines(language):
-        cells = (line.at, line.who, line.organisation, line.what, line.outcome, line.purpose, line.address)
-        table.add_row(*cells)
-    Console().print(table if made.entries else "nobody saw this record in this time")
+    if not made.entries:
+        print("nobody saw this record in this time")
+        return
+    lines = made.lines(language)
+    cells = [(x.at, x.who, x.organisation, x.what, x.outcome, x.purpose, x.address, x.destination) for x in lines]
+    print_table(("when (UTC)", "who", "for", "what", "outcome", "purpose", "from", "sent to"), cells)
 
 
-async def _report(chosen: Settings, log: Path, patient: PatientIdentifier, begin: str, end: str) -> Report:
+async def _report(
+    chosen: Settings, log: Path, others: Sequence[Path], patient: PatientIdentifier, begin: str, end: str
+) -> Report:
     when = span([f"ge{begin}"] * bool(begin) + [f"le{end}"] * bool(end))
-    async with _desk(chosen, log) as desk:
+    async with _desk(chosen, log, others) as desk:
         page = await desk.look(Administrator(), _named(desk, patient), when, limit=sys.maxsize)
     return Report(page.patients, page.entries)
 
@@ -251,11 +257,11 @@ async def _note_reading(chosen: Settings, log: Path, what: str) -> None:
 
 
 @asynccontextmanager
-async def _desk(chosen: Settings, log: Path) -> AsyncIterator[PrivacyDesk]:
+async def _desk(chosen: Settings, log: Path, others: Sequence[Path] = ()) -> AsyncIterator[PrivacyDesk]:
     issuers = Issuers.of(chosen.identity)
     async with identity_source(chosen.identity, issuers, ()) as source, own_log(chosen.audit, log, "cli") as running:
         with_folder = chosen.model_copy(update={"audit": chosen.audit.model_copy(update={"folder": str(log)})})
-        yield privacy_desk(with_folder, source, issuers, running)
+        yield privacy_desk(with_folder, source, issuers, running, others)
 
 
 def _show(entry: Entry) -> None:

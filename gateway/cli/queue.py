@@ -6,9 +6,8 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from gateway.cli.output import print_table
 from gateway.config import settings
 from gateway.errors import ConfigError
 from gateway.spool.key import key_of
@@ -39,13 +38,11 @@ def list_(config: Config = None, folder: Folder = None, region: Region = "", as_
         for delivery in deliveries:
             print(orjson.dumps(_described(delivery)).decode())
         return
-    table = Table(
-        "number", "state", "region", "SOP Instance UID", "bytes", "tries", "since", "next", "reason", box=None
-    )
-    for delivery in deliveries:
-        table.add_row(*map(str, _row(delivery)))
-    console = Console()
-    console.print(table if deliveries else "nothing waits")
+    if not deliveries:
+        print("nothing waits")
+        return
+    columns = "number", "state", "region", "SOP Instance UID", "bytes", "tries", "since", "next", "reason"
+    print_table(columns, [list(map(str, _row(delivery))) for delivery in deliveries])
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,9 +25,12 @@ from gateway.config import settings
 from gateway.config.settings import Settings
 from gateway.dataset.part10 import FileMeta, split
 from gateway.dataset.part10_reader import LONGEST_HEAD
+from gateway.dataset.patient import PatientIdentifier
 from gateway.dataset.peek import Peek
 from gateway.deadline import Deadline
 from gateway.errors import ConfigError, DatasetError, GatewayError
+from gateway.federation.admission import ISSUER, PATIENT_ID, STUDY, Owners
+from gateway.federation.issuers import Issuers
 from gateway.region import profile
 from gateway.region.profile import Profile
 from gateway.region.storing import Outgoing
@@ -38,7 +41,6 @@ To = Annotated[list[str] | None, typer.Option(help="With --regions: the region t
 
 PIECE: Final = 1 << 17
 STORED, WARNED, FAILED, SKIPPED = "stored", "stored with a warning", "failed", "skipped"
-STUDY_INSTANCE_UID = "0020000D"
 FAILED_SOP, FAILURE_REASON = "00081198", "00081197"
 
 
@@ -58,6 +60,7 @@ class Sent:
 
 
 Send = Callable[[Path, FileMeta, int, Callable[[int], None]], Awaitable[tuple[str, str]]]
+Whose = Callable[[Mapping[str, str]], frozenset[PatientIdentifier]]
 """Sends one file, of which the Data Set begins at an offset; hears of bytes; returns state and text."""
 
 
@@ -189,33 +192,36 @@ async def _to_regions(
         permitted(chosen, reason, Transaction.STORE) as permit,
         province(chosen, profiles) as opened,
     ):
-        send = partial(_recorded, permit, partial(_to_each, opened.regions, chosen))
+        namespaces = {one.profile.id: one.profile.namespace for one in opened.regions}
+        whose = partial(Owners(Issuers.of(chosen.identity), namespaces).of, regions=namespaces)
+        send = partial(_recorded, permit, whose, partial(_to_each, opened.regions, chosen))
         where = ", ".join(one.id for one in profiles)
         return await _send(send, where, folder, files, quiet=quiet)
 
 
 async def _recorded(
-    permit: Permit, send: Send, path: Path, meta: FileMeta, offset: int, moved: Callable[[int], None]
+    permit: Permit, whose: Whose, send: Send, path: Path, meta: FileMeta, offset: int, moved: Callable[[int], None]
 ) -> tuple[str, str]:
     """Store one file, and have the audit trail say so before anybody is told."""
     state, text = await send(path, meta, offset, moved)
     stored = state != FAILED
-    study = _study(path, meta, offset)
-    subjects = [Subject(StudyKey(study), frozenset())] if study else []
+    found = _identification(path, meta, offset)
+    subjects = [Subject(StudyKey(found[STUDY]), whose(found))] if STUDY in found else []
     await permit.record("store", "success" if stored else "failure", subjects=subjects, instances=int(stored))
     return state, text
 
 
-def _study(path: Path, meta: FileMeta, offset: int) -> str:
-    """Return the study of a file; empty where it does not say near its front."""
+def _identification(path: Path, meta: FileMeta, offset: int) -> dict[str, str]:
+    """Return study and patient of a file, as far as it says them near its front."""
     with path.open("rb") as file:
         file.seek(offset)
         head = file.read(PIECE)
+    keys = STUDY, PATIENT_ID, ISSUER
     try:
-        [study] = Peek((STUDY_INSTANCE_UID,)).uids(head, meta.transfer_syntax_uid)
+        values = Peek(keys).uids(head, meta.transfer_syntax_uid)
     except GatewayError:
-        return ""  # the region has judged the file
-    return study or ""
+        return {}  # the region has judged the file
+    return {key: value for key, value in zip(keys, values, strict=True) if value}
 
 
 async def _to_each(

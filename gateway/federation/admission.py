@@ -1,6 +1,6 @@
 """What an instance must be to be taken in, decided while it is written to the disk."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -8,15 +8,17 @@ from typing import Final
 from gateway.config.settings import StoreSettings
 from gateway.dataset.dictionary import keyword_of, keywords
 from gateway.dataset.identification import Identification
+from gateway.dataset.patient import PatientIdentifier
 from gateway.dataset.uid import is_uid
 from gateway.dimse.sop_classes import STORAGE
 from gateway.errors import ConfigError, DatasetError, Inadmissible, LimitExceeded, QueueFull
+from gateway.federation.issuers import Issuers
 from gateway.federation.routing import Source, Traits
 from gateway.spool.ledger import Kept
 from gateway.spool.queue import Queue
 
 SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = "00080016", "00080018", "0020000D", "0020000E"
-MODALITY, INSTITUTION, ISSUER = "00080060", "00080080", "00100021"
+MODALITY, INSTITUTION, PATIENT_ID, ISSUER = "00080060", "00080080", "00100020", "00100021"
 
 NOT_SUPPORTED: Final = 0x0122
 DOES_NOT_MATCH: Final = 0xA900
@@ -59,7 +61,7 @@ class Admission:
         self._queue = queue
         self._required = required
         self._max_bytes = max_bytes
-        self._keys = {SOP_CLASS, SOP_INSTANCE, STUDY, SERIES, MODALITY, INSTITUTION, ISSUER, *required}
+        self._keys = {SOP_CLASS, SOP_INSTANCE, STUDY, SERIES, MODALITY, INSTITUTION, PATIENT_ID, ISSUER, *required}
 
     async def admit(
         self, announced: Announced, fragments: AsyncIterator[memoryview], source: Source, found: dict[str, str]
@@ -116,6 +118,30 @@ class Admission:
         for key in self._required:
             if not found.get(key):
                 raise Inadmissible(f"its {keyword_of(key)} is missing or empty", status=LACKS_IDENTIFIER)
+
+
+class Owners:
+    """Tells whose what comes in is, as its regions will tell it (trap 5).
+
+    Args:
+        namespaces: in which each region has Patient IDs, by its id.
+    """
+
+    def __init__(self, issuers: Issuers, namespaces: Mapping[str, str]) -> None:
+        self._issuers = issuers
+        self._namespaces = namespaces
+
+    def of(self, found: Mapping[str, str], regions: Iterable[str], issuer: str = "") -> frozenset[PatientIdentifier]:
+        """Return the patient of an instance: in the namespace that it states, else its sender's, else its regions'.
+
+        Args:
+            found: what the instance says.
+            regions: where it goes.
+            issuer: of the Patient IDs of its sender, where that is known.
+        """
+        value, stated = found.get(PATIENT_ID, ""), found.get(ISSUER) or issuer
+        issuers = {self._issuers.name(stated)} if stated else {self._namespaces[region] for region in regions}
+        return frozenset(PatientIdentifier(one, value) for one in issuers if value)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ class SearchResult:
         warnings: what the caller should hear, beside what completeness says.
         unavailable: why identifiers could not be resolved, where they could not.
         estimated: Unique Keys of rows whose counts are only the highest that one of several holders tells.
+        notices: those of the warnings that tell of what is withheld.
     """
 
     rows: list[Row]
@@ -35,6 +36,7 @@ class SearchResult:
     warnings: tuple[str, ...]
     unavailable: IdentityUnavailable | None = None
     estimated: frozenset[str] = frozenset()
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)

@@ -7,9 +7,11 @@ from typing import Final, Protocol
 from gateway.access.consents import Reason
 from gateway.access.permit import OF_ANOTHER_PATIENT, Block, Permit, StudyKey, Subject
 from gateway.access.principal import Transaction
+from gateway.dataset.patient import PatientIdentifier
 from gateway.errors import ConsentBlocked, GatewayError
 from gateway.federation.completeness import Completeness, not_held
 from gateway.federation.flights import Flight
+from gateway.region.together import together
 
 OVERRIDABLE: Final = (
     "; a person with the scope override may, for one of three reasons, send Consent-Override: reason=CODE, where CODE"
@@ -64,12 +66,12 @@ async def withheld(flight: Flight, permit: Permit) -> Block | None:
 
 def refusal(flight: Flight, block: Block) -> GatewayError:
     """Return what a caller is told of a study that is withheld: that it is, or that it is not there."""
-    return blocked(block) if block.notice else not_held("this study", _nothing_of(flight))
+    return blocked(block.notice) if block.notice else not_held("this study", _nothing_of(flight))
 
 
-def blocked(block: Block) -> ConsentBlocked:
+def blocked(notice: str) -> ConsentBlocked:
     """Return what a caller is told who is to know that something is withheld."""
-    return ConsentBlocked(block.notice + OVERRIDABLE)
+    return ConsentBlocked(notice + OVERRIDABLE)
 
 
 class Standing:
@@ -134,19 +136,34 @@ class Stored(Protocol):
     def study_instance_uid(self) -> str:
         """Of its study; empty where that is not known."""
 
+    @property
+    def patients(self) -> frozenset[PatientIdentifier]:
+        """Whose it is; nobody where that is not known."""
+
 
 async def record(permit: Permit, results: Sequence[Stored]) -> None:
-    """Have the audit trail say what was taken in, before its sender is told so; raises AuditUnavailable."""
-    taken = [result for result in results if result.stored]
-    outcome = "failure" if not taken else "success" if len(taken) == len(results) else "partial"
-    studies = dict.fromkeys(result.study_instance_uid for result in results if result.study_instance_uid)
-    subjects = [Subject(StudyKey(study), frozenset()) for study in studies]
-    await permit.record("store", outcome, subjects=subjects, instances=len(taken))
+    """Have the audit trail say what was taken in of each study, before its sender is told so.
+
+    Raises:
+        AuditUnavailable: it cannot be recorded.
+    """
+    of: dict[tuple[str, frozenset[PatientIdentifier]], list[bool]] = {}
+    for result in results:
+        of.setdefault((result.study_instance_uid, result.patients), []).append(result.stored)
+
+    async def one(study: str, patients: frozenset[PatientIdentifier], stored: Sequence[bool]) -> None:
+        outcome = "success" if all(stored) else "partial" if any(stored) else "failure"
+        subject = Subject(StudyKey(study), patients)
+        await permit.record("store", outcome, subjects=[subject] if study else [], instances=sum(stored))
+
+    await together([one(*subject, stored) for subject, stored in of.items()])
 
 
-async def told(flight: Flight, permit: Permit, instances: int, *, whole: bool) -> None:
+async def told(flight: Flight, permit: Permit, instances: int, *, whole: bool, event: str) -> None:
     """Have the audit trail say how much was released."""
-    event = "rendered" if permit.transaction is Transaction.RENDERED else "retrieve"
+    event = "rendered" if permit.transaction is Transaction.RENDERED else event
+    if permit.receiver is not None and permit.receiver.principal.organisation != permit.principal.organisation:
+        event = "export"
     outcome = "success" if whole or not flight.failures else "partial"
     await permit.record(event, outcome, subjects=flight.subjects, instances=instances)
 

@@ -275,7 +275,8 @@ def check_override(query: Query, permit: Permit) -> None:
 
 async def record_withheld(permit: Permit, subjects: Sequence[Subject], blocks: Sequence[Block | None]) -> None:
     """Have the audit trail say which directives withheld what, one record for each."""
-    if permit.recorder is None or permit.transaction is not Transaction.SEARCH:
+    # For a picture of a study it is searched which instance to show; another retrieve tells itself what is withheld.
+    if permit.recorder is None or permit.transaction not in {Transaction.SEARCH, Transaction.RENDERED}:
         return
     of: dict[Block, list[Subject]] = {}
     for subject, block in zip(subjects, blocks, strict=True):

@@ -95,7 +95,7 @@ class FederatedRetrieve:
 
     @asynccontextmanager
     async def retrieve(
-        self, selection: Selection, deadline: Deadline, *, permit: Permit = UNRESTRICTED
+        self, selection: Selection, deadline: Deadline, *, permit: Permit = UNRESTRICTED, event: str = "retrieve"
     ) -> AsyncIterator[Retrieval]:
         """Have a selection from the spool, from a retrieve under way, or from its holders.
 
@@ -103,7 +103,7 @@ class FederatedRetrieve:
         before anything of it is given.
 
         The deadline is that of the first instance; those behind it come as long as the regions keep sending. Leaving
-        the context stops what nobody else wants.
+        the context stops what nobody else wants, and has the audit trail say how much was given, as the event.
 
         Raises:
             NotFound: no region holds the study.
@@ -142,7 +142,7 @@ class FederatedRetrieve:
             if not flight.subscriptions and not flight.ended and not self._goes_on(flight):
                 await self._given_up(flight)
             if retrieval is not None:
-                await told(flight, permit, retrieval.arrived, whole=subscription.is_satisfied)
+                await told(flight, permit, retrieval.arrived, whole=subscription.is_satisfied, event=event)
 
     async def _may_know(self, study: str, permit: Permit) -> bool:
         """Whether a study that no region holds was there, and this caller might have had it."""
@@ -165,7 +165,7 @@ class FederatedRetrieve:
     async def _refuse(self, selection: Selection, deadline: Deadline, block: Block) -> None:
         """Raise what a caller is told of a selection of which all is withheld: that it is, or that it is not there."""
         if block.notice:
-            raise blocked(block)
+            raise blocked(block.notice)
         nobodys = f"2.25.{uuid.uuid4().int}"
         absent = Selection(nobodys)
         if selection.series:  # a series of its own: what is under way of this one tells of what is withheld

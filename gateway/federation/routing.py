@@ -23,6 +23,7 @@ class Source:
         organisation: that of the caller's token or peer profile, where that is known.
         institution: that of the peer profile; each instance may say its own.
         address: the caller's host.
+        issuer: of the Patient IDs of the caller, where that is known.
         via: the gateways that they came through.
     """
 
@@ -31,6 +32,7 @@ class Source:
     organisation: str = ""
     institution: str = ""
     address: str = ""
+    issuer: str = ""
     via: tuple[str, ...] = ()
 
     @property

@@ -124,7 +124,7 @@ class FederatedSearch:
         if less := shown.redactions:
             rows = [less[id(x)].applied(x, query.level) if id(x) in less else x for x in rows]
         estimated = frozenset(shown.gaps.estimated)
-        return SearchResult(rows, remaining, shown.completeness, told, shown.unavailable, estimated)
+        return SearchResult(rows, remaining, shown.completeness, told, shown.unavailable, estimated, shown.notices)
 
     def stream(
         self, query: Query, deadline: Deadline, *, permit: Permit = UNRESTRICTED

@@ -8,11 +8,13 @@ from typing import Final
 
 from gateway.alongside import alongside
 from gateway.config.settings import StoreSettings
+from gateway.dataset.patient import PatientIdentifier
 from gateway.dataset.uid import is_uid
 from gateway.errors import ConfigError, Inadmissible, QueueFull
 from gateway.events import Observer, unobserved
-from gateway.federation.admission import SOP_CLASS, SOP_INSTANCE, STUDY, Admission, Announced, required_keys
+from gateway.federation.admission import SOP_CLASS, SOP_INSTANCE, STUDY, Admission, Announced, Owners, required_keys
 from gateway.federation.delivery import Courier, Decode, Outcome, Parcel, State, Target
+from gateway.federation.issuers import Issuers
 from gateway.federation.routing import Routing, Source
 from gateway.spool.ledger import Kept
 from gateway.spool.queue import Queue
@@ -38,6 +40,7 @@ class StoreResult:
         missing: regions that do not have it and will not.
         detail: for people; without any value of the patient's.
         full: it was not taken for want of room.
+        patients: whose it is, for the audit trail; nobody where that is not known.
     """
 
     sop_class_uid: str
@@ -51,6 +54,7 @@ class StoreResult:
     missing: tuple[tuple[str, str], ...] = ()
     detail: str = ""
     full: bool = False
+    patients: frozenset[PatientIdentifier] = field(default=frozenset(), repr=False)
 
     @property
     def stored(self) -> bool:
@@ -63,11 +67,13 @@ class _Taken:
     """An instance that is on the disk.
 
     Attributes:
+        patients: whose it is.
         queued: regions that the queue brings it to; while there are any, the file is the queue's.
     """
 
     kept: Kept
     regions: tuple[str, ...]
+    patients: frozenset[PatientIdentifier]
     parcels: dict[str, Parcel] = field(default_factory=dict)
     queued: tuple[str, ...] = ()
 
@@ -105,6 +111,7 @@ class _Taken:
             missing=tuple((region, outcome.slug) for region, outcome in missing.items()),
             detail="; ".join([*texts, unkept] if unkept else texts),
             full=not taken and all(outcome.state is State.LATER for outcome in missing.values()),
+            patients=self.patients,
         )
 
 
@@ -130,6 +137,7 @@ class Intake:
         study: str,
         admission: Admission,
         routing: Routing,
+        owners: Owners,
         couriers: dict[str, Courier],
         queue: Queue,
         settings: StoreSettings,
@@ -138,6 +146,7 @@ class Intake:
         self._study = study
         self._admission = admission
         self._routing = routing
+        self._owners = owners
         self._couriers = couriers
         self._queue = queue
         self._settings = settings
@@ -166,7 +175,8 @@ class Intake:
         kept: Kept | None = None
         try:
             kept, traits = await self._admission.admit(announced, fragments, self._source, found)
-            self._entries.append(_Taken(kept, self._routing.regions(traits)))
+            regions = self._routing.regions(traits)
+            self._entries.append(_Taken(kept, regions, self._owners.of(found, regions, self._source.issuer)))
         except Inadmissible as error:
             if kept is not None:
                 self._queue.forget(kept.file)
@@ -204,7 +214,10 @@ class Intake:
         )
         status = error.status if isinstance(error, Inadmissible) else error.dimse_status
         full = isinstance(error, QueueFull)
-        self._entries.append(StoreResult(sop_class, sop_instance, study, status=status, detail=str(error), full=full))
+        patients = self._owners.of(found or {}, (), self._source.issuer)
+        self._entries.append(
+            StoreResult(sop_class, sop_instance, study, status=status, detail=str(error), full=full, patients=patients)
+        )
 
     async def settle(self) -> list[StoreResult]:
         """Bring what was accepted since the last time to its regions, and return what became of each, in order."""
@@ -274,6 +287,8 @@ class FederatedStore:
         queue: Queue,
         observer: Observer = unobserved,
         decode: Decode | None = None,
+        *,
+        issuers: Issuers = Issuers(),  # noqa: B008 - nothing changes it
     ) -> None:
         """Check the settings against the regions.
 
@@ -283,6 +298,7 @@ class FederatedStore:
             queue: where they are until then.
             observer: is told of what happens.
             decode: decompresses what a region takes in no other way; without it, that is refused.
+            issuers: by which names the audit trail has those of Patient IDs.
 
         Raises:
             ConfigError: they do not fit.
@@ -292,6 +308,7 @@ class FederatedStore:
         self._settings = settings
         self._queue = queue
         self._routing = Routing(settings, [region.profile.name for region in regions])
+        self._owners = Owners(issuers, {region.profile.id: region.profile.namespace for region in regions})
         self._admission = Admission(queue, required_keys(settings), settings.max_part_bytes)
         self._couriers = {region.profile.id: Courier(region, queue, settings, observer, decode) for region in regions}
 
@@ -318,7 +335,8 @@ class FederatedStore:
             source: who brings them.
             study: Study Instance UID that they all must have, if any.
         """
-        intake = Intake(source, study, self._admission, self._routing, self._couriers, self._queue, self._settings)
+        ways = self._admission, self._routing, self._owners, self._couriers
+        intake = Intake(source, study, *ways, self._queue, self._settings)
         try:
             yield intake
         finally:

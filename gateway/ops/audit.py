@@ -55,11 +55,14 @@ def audit_source(settings: Settings, issuers: Issuers) -> AuditSource:
     return AuditSource(replica(settings.audit), settings.audit.site, url, title, systems)
 
 
-def privacy_desk(settings: Settings, source: IdentitySource, issuers: Issuers, auditor: Auditor) -> PrivacyDesk:
-    """Return what answers privacy officers from the log of the settings."""
+def privacy_desk(
+    settings: Settings, source: IdentitySource, issuers: Issuers, auditor: Auditor, others: Sequence[Path] = ()
+) -> PrivacyDesk:
+    """Return what answers privacy officers from the log of the settings, and from those of other gateways."""
 
     async def linked(patient: PatientIdentifier) -> frozenset[PatientIdentifier]:
         return await source.identifiers(patient, Deadline.after(settings.search.hard_seconds))
 
     folder = Path(settings.audit.folder)
-    return PrivacyDesk(folder, auditor, audit_source(settings, issuers), named=issuers.name, linked=linked)
+    own = audit_source(settings, issuers)
+    return PrivacyDesk(folder, auditor, own, named=issuers.name, linked=linked, others=others)

@@ -54,6 +54,7 @@ class Face:
 
     Attributes:
         destinations: where each peer that takes instances is called, by AE title.
+        receivers: the profiles of these peers, likewise.
         gate: decides what each peer may.
         forms: what may be made of instances for each peer, by AE title.
         store: takes contributions; None where there is nowhere for them to go.
@@ -64,6 +65,7 @@ class Face:
     retrieve: "FederatedRetrieve"
     inbox: Inbox
     destinations: Mapping[str, Peer]
+    receivers: Mapping[str, PeerProfile]
     observer: Observer
     limits: Limits
     settings: Settings
@@ -127,6 +129,7 @@ class Face:
             strict,
             self.gate,
             self.forms,
+            self.receivers,
         )
         services: dict[int, Service] = {
             CommandField.C_ECHO_RQ: serve_echo,

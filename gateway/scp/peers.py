@@ -94,7 +94,9 @@ def contributions(settings: StoreSettings, store: FederatedStore) -> Store | Non
         return None
 
     def intake(peer: PeerProfile, address: str) -> AbstractAsyncContextManager[Intake]:
-        return store.intake(Source("dimse", peer.ae_title, peer.organisation, address=address))
+        return store.intake(
+            Source("dimse", peer.ae_title, peer.organisation, address=address, issuer=peer.issuer_of_patient_id)
+        )
 
     return intake
 

@@ -122,6 +122,7 @@ class Retrieve:
         strict: a missing region makes a warning of what is otherwise a Success.
         gate: decides what the peer may.
         forms: what may be made of instances for each of the peers, by AE title.
+        receivers: the profiles of those that may be moved to, by AE title.
     """
 
     search: "FederatedSearch"
@@ -134,6 +135,7 @@ class Retrieve:
     strict: bool
     gate: Gate
     forms: Mapping[str, Forms]
+    receivers: Mapping[str, PeerProfile]
 
     async def move(self, association: Association, inbound: Inbound) -> None:
         """Answer one C-MOVE over an association of our own with its destination, which is never any but a known one."""
@@ -149,6 +151,9 @@ class Retrieve:
             self._told("move", MOVE_DESTINATION_UNKNOWN, began, 0)
             return
         originator = association.calling_ae_title, answer.message_id
+        receiver = self.receivers[destination.called_ae_title]
+        if receiver != self.peer:
+            permit = self.gate.sending(permit, receiver, destination.host)
         forms = self.forms.get(destination.called_ae_title, Forms())
         async with Destination(destination, self.limits, forms) as target:
             operation = _Operation(

@@ -34,8 +34,7 @@ class Authentication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Find out who asks, and go on."""
         if scope["type"] == "http":
-            client = scope.get("client")
-            address = str(client[0]) if client else ""
+            address = address_of(scope)
             if self._tokens is None:
                 scope[PRINCIPAL] = Principal("anonymous", address=address)
             else:
@@ -60,6 +59,12 @@ class Authentication:
         if not self._cookie or scope["method"] not in SAFE:
             return ""
         return _cookies(scope).get(self._cookie, "")
+
+
+def address_of(scope: Scope) -> str:
+    """Return where a caller calls from; empty where that is not known."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def _cookies(scope: Scope) -> Mapping[str, str]:

@@ -98,9 +98,13 @@ class AuditApi:
             headers = {"Location": f"Task/{made.id}"}
             return Response(orjson.dumps(self._task(made)), 201, headers, FHIR_JSON)
         asked = await parameters(request)
-        patients = None
-        if patient_asked := asked.get("patient", []):
-            patients = await self._desk.identifiers(self._patient(_split(patient_asked[0])))
+        _check_known(asked, {"patient", "patient.identifier", "_format"})
+        named = asked.get("patient", []) + asked.get("patient.identifier", [])
+        if len(named) > 1:
+            raise RequestError("name one patient, or none for all requests: patient=ISSUER|VALUE")
+        whose = [self._patient(_split(one)) for one in named]
+        patients = await self._desk.identifiers(whose[0]) if whose else None
+        await self._desk.note(actor, "list of correction requests", whose, request_id=request_id())
         found = [{"resource": self._task(x)} for x in await self._desk.corrections.all(patients)]
         return Response(orjson.dumps(_searchset(found, len(found))), media_type=FHIR_JSON)
 
@@ -109,6 +113,8 @@ class AuditApi:
         actor, corrections = _actor(request), self._desk.corrections
         if request.method != "PUT":
             found = await corrections.get(request.path_params["id"])
+            told = f"correction request {found.id}"
+            await self._desk.note(actor, told, [found.patient], request_id=request_id())
             return Response(orjson.dumps(self._task(found)), media_type=FHIR_JSON)
         task = await resource(request, "Task")
         states = {status: state for state, status in STATUSES.items()}
@@ -130,8 +136,7 @@ class AuditApi:
         named = parameters.get("patient", []) + parameters.get("patient.identifier", [])
         if len(named) != 1:
             raise RequestError("name one patient: patient=ISSUER|VALUE")
-        if unknown := set(parameters) - {"patient", "patient.identifier", "date", "_count", "_format"}:
-            raise RequestError(f"not a parameter of this search: {', '.join(sorted(unknown))[:100]}")
+        _check_known(parameters, {"patient", "patient.identifier", "date", "_count", "_format"})
         count = parameters.get("_count", ["100"])[0]
         if not count.isdecimal() or not 1 <= int(count) <= MOST_A_PAGE:
             raise RequestError(f"_count is from 1 to {MOST_A_PAGE}")
@@ -180,6 +185,11 @@ class AuditApi:
         if one.reason:
             task["statusReason"] = {"text": one.reason}
         return task
+
+
+def _check_known(parameters: Mapping[str, list[str]], known: set[str]) -> None:
+    if unknown := parameters.keys() - known:
+        raise RequestError(f"not a parameter of this search: {', '.join(sorted(unknown))[:100]}")
 
 
 def _actor(request: Request) -> Actor:

@@ -167,7 +167,9 @@ class ConsentApi:
     async def _note(request: Request, patient: PatientIdentifier) -> None:
         """Have the audit trail say whose consents were looked at, before they are shown."""
         subject = Subject(StudyKey(""), frozenset({patient}))
-        await permit_of(request.scope).record("search", subjects=[subject], query="consent directives")
+        # The patient's report tells of a search; this one was for her directives, and showed no examination.
+        what = "consent directives"
+        await permit_of(request.scope).record("search", subjects=[subject], query=what, reason=f"only {what}")
 
     def _told(self, consent: Consent, headers: Mapping[str, str], status: int = HTTPStatus.OK) -> Response:
         body = orjson.dumps(self.resources.write(consent, self.consents.now))

@@ -31,6 +31,8 @@ REVALIDATED = (b"cache-control", b"private, no-cache")
 class Metadata(Representation):
     """Writes a JSON array, one element for each instance as soon as it has arrived."""
 
+    event = "metadata"
+
     def __init__(self, asked: Asked, media_type: str) -> None:
         self._asked = asked
         self._media_type = media_type

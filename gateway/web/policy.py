@@ -14,7 +14,7 @@ from gateway.access.permit import Permit
 from gateway.access.principal import Transaction
 from gateway.errors import AccessDenied
 from gateway.events import request_id
-from gateway.web.authentication import PRINCIPAL, REFUSAL
+from gateway.web.authentication import PRINCIPAL, REFUSAL, address_of
 from gateway.web.override import override_reason
 
 PERMIT: Final = "gateway.permit"
@@ -52,10 +52,14 @@ class Guarded:
         transaction = self.policy if isinstance(self.policy, Transaction) else self.policy(request)
         if (refusal := scope.get(REFUSAL)) is not None and self.decisions.mode == "tokens":
             if isinstance(refusal, AccessDenied):
-                await self.decisions.deny(refusal, None, request_id=request_id())
+                await self.decisions.deny(refusal, None, request_id=request_id(), address=address_of(scope))
             raise refusal
         scope[PERMIT] = await self.decisions.permit(
-            scope.get(PRINCIPAL), transaction, request_id=request_id(), reason=override_reason(scope)
+            scope.get(PRINCIPAL),
+            transaction,
+            request_id=request_id(),
+            reason=override_reason(scope),
+            address=address_of(scope),
         )
         response = await self.handler(request)
         await response(scope, receive, send)

@@ -9,6 +9,7 @@ from gateway.dataset.query import Level, Query, Row, Selection
 from gateway.deadline import Deadline
 from gateway.errors import NotFound
 from gateway.federation.completeness import not_held
+from gateway.federation.permission import blocked
 from gateway.web.locations import uid_of
 
 if TYPE_CHECKING:
@@ -41,10 +42,11 @@ class Representatives:
             NotFound: there is no such study or series.
             RegionMissing: the regions that answered do not know it.
             NoRegionAnswered: none answered.
+            ConsentBlocked: its patient does not consent, and the caller is to know it.
         """
         now = time.monotonic()
-        # What was chosen for one caller would tell another, who may not have it, that there is something.
-        key = selected, permit.principal if permit.restricted else None
+        # What was chosen for one caller, or before a directive, would tell who may not have it that there is something.
+        key = selected, (permit.principal, permit.generation) if permit.restricted else None
         at, chosen = self._chosen.get(key, (now - KEPT_SECONDS, None))
         if chosen is None or at <= now - KEPT_SECONDS:
             chosen = await self._choose(selected, deadline, permit)
@@ -72,7 +74,7 @@ async def _rows(search: "FederatedSearch", query: Query, deadline: Deadline, per
     result: SearchResult = await search.search(query, deadline, permit=permit)
     if result.rows:
         return result.rows
-    raise not_held("it", result.completeness)
+    raise blocked(result.notices[0]) if result.notices else not_held("it", result.completeness)
 
 
 def _has_pictures(row: Row) -> bool:

@@ -27,10 +27,12 @@ class Representation:
     Attributes:
         status: of the response, once the first instance is prepared.
         gzip: whether the body is compressed, known by then, too.
+        event: what the audit trail calls it.
     """
 
     status: int = HTTPStatus.OK
     gzip: bool = False
+    event: str = "retrieve"
 
     async def prepare(self, instance: "Instance") -> bool:
         """Turn to the next instance; False where there is nothing of it to write.
@@ -88,7 +90,9 @@ class RetrieveResponse(Response):
         retrieval: Retrieval | None = None
         try:
             async with (
-                self._federation.retrieve(self._selected, self._deadline, permit=permit_of(scope)) as retrieval,
+                self._federation.retrieve(
+                    self._selected, self._deadline, permit=permit_of(scope), event=self._written.event
+                ) as retrieval,
                 reading(retrieval) as instances,
             ):
                 await self._first(retrieval, instances)

@@ -207,6 +207,25 @@ async def test_silence_cannot_be_told_from_absence_on_any_route(silent: Province
     await assert_alike(silent, uri.format(HIDDEN), uri.format(ABSENT), "*/*", 1)
 
 
+async def test_who_never_had_a_study_is_told_that_it_is_withheld_in_every_form_and_the_trail_too(
+    here: Province,
+) -> None:
+    await here.direct({"type": "deny"})
+    for form, accept in FORMS.items():
+        here.told.clear()
+        answer = await here.ask(here.clinician, path_of(form, HIDDEN), accept)
+        assert (answer.status, answer.json["detail"].startswith(NOTICE)) == (403, True), form
+        assert len(here.events("consent")) == 1, form
+
+
+async def test_what_a_caller_had_before_is_as_absent_as_what_never_was(silent: Province) -> None:
+    for form, accept in FORMS.items():
+        assert (await silent.ask(silent.clinician, path_of(form, HIDDEN), accept)).status == 200
+    await silent.direct({"type": "deny", "data": [record(HIDDEN)]})
+    for form, accept in FORMS.items():
+        await assert_alike(silent, path_of(form, HIDDEN), path_of(form, ABSENT), accept, "had before")
+
+
 async def assert_alike(silent: Province, hidden: str, absent: str, accept: str, turn: Any) -> None:
     """Assert that two answers are the same to the byte, but for the time."""
     named = {"X-Request-ID": "the-same-request"}
@@ -250,3 +269,46 @@ async def test_a_directive_holds_in_its_period_only(here: Province) -> None:
         assert (HIDDEN not in await here.studies(here.clinician)) == hidden, now
     here.clock.now = 1_903_824_000.0
     assert HIDDEN in await here.studies(here.clinician)
+
+
+@pytest.mark.parametrize("disclosure", ["notice", "silent"])
+async def test_what_is_directed_about_a_study_holds_under_a_number_that_nobody_knows_to_be_hers(
+    issuer: Issuer, tmp_path: Path, disclosure: str
+) -> None:
+    study = dicom.uid(7)
+    north = ScriptedRegion("NORTH", [*NORTH, *dicom.study(7, instances=2, PatientID="MRN-1")])
+    south = ScriptedRegion("SOUTH", dicom.study(7, instances=2, PatientID="MRN-7"))
+    async with province(tmp_path, issuer, regions=[north, south], disclosure=disclosure) as here:
+        roots = "/dicom-web", "/regions/north/dicom-web", "/regions/south/dicom-web"
+
+        async def seen(who: str, **more: Any) -> set[bool]:
+            found = set[bool]()
+            for root in roots:
+                for accept in (JSON, LINES):
+                    rows = rows_of(await here.ask(who, f"{root}/studies", accept, **more))
+                    found.add(study in {row["0020000D"]["Value"][0] for row in rows})
+                found.add((await here.ask(who, f"{root}/studies/{study}/metadata", JSON, **more)).status == 200)
+                found.add(bool((await here.ask(who, f"{root}/studies/{study}/series", JSON, **more)).json))
+            return found
+
+        assert await seen(here.clinician) == {True}
+        placed = await here.direct({"type": "deny", "data": [record(study)]})
+        assert await seen(here.clinician) == {False}
+        # Of others it says nothing, and what is hers may be seen as before.
+        assert {HIDDEN, SECOND, OTHERS} <= await here.studies(here.clinician)
+        but_one = {"type": "permit", "actor": [actor("Practitioner", "cpso:2")], "data": [record(study)]}
+        await here.direct(but_one)
+        assert await seen(here.other) == {True}
+        assert await seen(here.clinician) == {False}
+        headers = {"Consent-Override": "reason=express-consent"}
+        url = f"/regions/south/dicom-web/studies/{study}/metadata"
+        assert (await here.ask(here.clinician, url, JSON, headers=headers)).status == 200
+        await here.end(placed)
+        assert await seen(here.clinician) == {True}
+
+
+async def test_what_somebody_else_permits_about_a_study_opens_nothing(here: Province) -> None:
+    await here.direct({"type": "deny"})
+    await here.direct({"type": "permit", "data": [record(HIDDEN)]}, "MRN-2")
+    assert HIDDEN not in await here.studies(here.clinician)
+    assert (await here.ask(here.clinician, path_of("", HIDDEN), FORMS[""])).status == 403

@@ -7,7 +7,19 @@ import aiohttp
 import pytest
 from pydicom import Dataset
 
-from tests.access.consenting import ABSENT, FORMS, HIDDEN, HOSPITAL, NORTH, OTHERS, Province, path_of, province, until
+from tests.access.consenting import (
+    ABSENT,
+    CLINIC,
+    FORMS,
+    HIDDEN,
+    HOSPITAL,
+    NORTH,
+    OTHERS,
+    Province,
+    path_of,
+    province,
+    until,
+)
 from tests.access.issuing import Issuer, real_time
 from tests.access.workstation import Pacs
 from tests.kit import pdus
@@ -106,6 +118,36 @@ async def test_c_find_c_move_and_c_get_withhold_what_is_directed_for_the_peers_o
                 assert blocked.ErrorComment.startswith(NOTICE)
             assert (await ask(kind, OTHERS))[1].Status == 0
         assert pacs.received == {OTHERS}
+
+
+async def test_what_is_directed_for_an_organisation_holds_where_somebody_else_has_it_sent_there(
+    issuer: Issuer, tmp_path: Path
+) -> None:
+    pacs = Pacs(free_port())
+    peers = [
+        peer("WS", pacs.port, organisation=HOSPITAL, may_move_to=("CLINIC",)),
+        peer("CLINIC", pacs.port, organisation=CLINIC, services=("echo",)),
+    ]
+    async with province(tmp_path, issuer, peers=peers) as here:
+
+        async def move(study: str, destination: str) -> Dataset:
+            return (await asyncio.to_thread(pacs.ask, here.dimse_port, "move", study, destination=destination))[1]
+
+        assert (await move(HIDDEN, "CLINIC")).Status == 0
+        assert pacs.received == {HIDDEN}
+        [*_, (_, outcome, sent)] = here.events("export")
+        assert (outcome, sent["destination"], sent["studies"], sent["instances"]) == ("success", "CLINIC", [HIDDEN], 2)
+        pacs.received.clear()
+        await direct_for(here, CLINIC)
+        blocked = await move(HIDDEN, "CLINIC")
+        assert (blocked.Status, blocked.ErrorComment.startswith(NOTICE)) == (0xA702, True)
+        assert not pacs.received
+        # The hospital itself may have it, and the clinic what is somebody else's.
+        for study, destination in ((HIDDEN, "WS"), (OTHERS, "CLINIC")):
+            assert (await move(study, destination)).Status == 0
+        assert pacs.received == {HIDDEN, OTHERS}
+        [*_, (_, _, own)] = here.events("retrieve")
+        assert own["destination"] == ""
 
 
 async def direct_for(here: Province, organisation: str) -> None:

@@ -70,6 +70,22 @@ async def test_searches_and_retrieves_are_told_with_patient_study_and_count() ->
     ]
 
 
+async def test_who_reads_the_description_of_a_study_is_told_to_have_read_that() -> None:
+    told: list[str] = []
+    ended = asyncio.Event()
+
+    async def record(_: Principal, event: str, outcome: str = "success", **more: Any) -> None:
+        told.append(f"{event} {outcome} {more['instances']}")
+        if event == "metadata":
+            ended.set()
+
+    async with recorded(record) as (url, session), session.get(f"{url}/studies/{STUDY}/metadata") as answer:
+        assert answer.status == 200
+        await answer.read()
+        await asyncio.wait_for(ended.wait(), 30)
+    assert told == ["retrieve-begin success 0", "metadata success 2"]
+
+
 @pytest.mark.parametrize(
     ("path", "accept"),
     [

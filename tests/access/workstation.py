@@ -25,7 +25,9 @@ class Pacs:
         self.instances.add(str(event.dataset.SOPInstanceUID))
         return 0
 
-    def ask(self, gateway: int, kind: str, study: str = "", **keys: str) -> tuple[list[Dataset], Dataset]:
+    def ask(
+        self, gateway: int, kind: str, study: str = "", *, destination: str = "WS", **keys: str
+    ) -> tuple[list[Dataset], Dataset]:
         """Return the pending Identifiers and the final status; a C-MOVE or C-GET for a study."""
         ae = AE("WS")
         for context in (STUDY_FIND, STUDY_MOVE, STUDY_GET):
@@ -48,7 +50,7 @@ class Pacs:
             if kind == "find":
                 answers = list(association.send_c_find(identifier, STUDY_FIND))
             elif kind == "move":
-                answers = list(association.send_c_move(identifier, "WS", STUDY_MOVE))
+                answers = list(association.send_c_move(identifier, destination, STUDY_MOVE))
             else:
                 answers = list(association.send_c_get(identifier, STUDY_GET))
         finally:

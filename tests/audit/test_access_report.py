@@ -15,7 +15,7 @@ from gateway.audit.corrections import Corrections, State
 from gateway.audit.dates import span
 from gateway.audit.desk import PrivacyDesk
 from gateway.audit.index import ALWAYS, NAME, Index, Span
-from gateway.audit.record import Event, Outcome, Record
+from gateway.audit.record import Event, Outcome, Record, record_of
 from gateway.audit.report import Report
 from gateway.audit.source import AuditSource
 from gateway.audit.words import CHANNELS, EVENTS, OUTCOMES
@@ -26,6 +26,7 @@ from tests.kit.auditing import InMemoryAuditor
 
 HCN = PatientIdentifier("TEST-HCN", "0041596842")
 MRN = PatientIdentifier("NEODIN", "N5704457")
+STRANGER = PatientIdentifier("NEODIN", "N1111111")
 OFFICER = Principal("officer", "https://login.example.ca", organisation="oh", channel="web")
 
 RETRIEVE = SEARCH._replace(event=Event.RETRIEVE, patients=(("NEODIN", "N5704457"),), instances=64)
@@ -50,6 +51,21 @@ async def test_the_report_has_every_event_of_all_numbers_of_the_patient_and_no_o
     assert [x.record.event for x in page.entries] == [Event.DENIED, Event.SEARCH, Event.RETRIEVE, Event.SEARCH]
     named = {patient for entry in page.entries for patient in entry.record.patients}
     assert named == {("TEST-HCN", "0041596842"), ("NEODIN", "N5704457")}
+
+
+async def test_a_search_that_showed_several_patients_tells_of_each_her_own_examinations(tmp_path: Path) -> None:
+    both = record_of(
+        OFFICER,
+        Event.SEARCH,
+        patients=[HCN, MRN, STRANGER],
+        studies=["1.1", "1.2", "1.3", "1.2"],
+        whose=[{HCN, MRN}, {STRANGER}, {MRN}, {STRANGER}],
+    )
+    write(tmp_path / "log", [both])
+    [entry] = (await desk(tmp_path / "log", InMemoryAuditor()).look(OFFICER, HCN)).entries
+    assert entry.record.studies == ("1.1", "1.3")
+    [entry] = (await desk(tmp_path / "log", InMemoryAuditor()).look(OFFICER, STRANGER)).entries
+    assert entry.record.studies == ("1.2",)
 
 
 async def test_looking_is_recorded_before_anything_is_shown(tmp_path: Path) -> None:
@@ -167,6 +183,18 @@ async def test_what_a_caller_calls_itself_is_text_in_every_form(tmp_path: Path) 
     assert b"<script" not in made.html()
     rows = list(csv.reader(io.StringIO(made.csv().decode("utf-8-sig"))))
     assert rows[1][2].startswith("'=1+1")
+
+
+@pytest.mark.parametrize(
+    "nasty", ["=1+1", " =1+1", "\n=1+1", "a;=1+1", "a\t@SUM(1)", "a; -1+1", 'a",=1+1', "a;\uff1d1+1"]
+)
+async def test_no_cell_is_a_formula_wherever_a_spreadsheet_parts_the_line(tmp_path: Path, nasty: str) -> None:
+    """A French spreadsheet parts at semicolons."""
+    made = await report(tmp_path / "log", SEARCH._replace(organisation_name=nasty))
+    text = made.csv("fr").decode("utf-8-sig")
+    for delimiter in (",", ";", "\t"):
+        for row in csv.reader(io.StringIO(text), delimiter=delimiter):
+            assert not any(cell.lstrip(' "\n').startswith(("=", "+", "-", "@", "\uff1d")) for cell in row), row
 
 
 async def test_the_table_has_a_line_an_event_and_the_same_columns(tmp_path: Path) -> None:

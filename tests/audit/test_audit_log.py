@@ -295,6 +295,16 @@ async def test_retention_leaves_what_a_feed_still_has_to_bring(tmp_path: Path) -
     assert segments(folder)[0][0] == 3
 
 
+async def test_a_record_that_is_too_long_to_be_read_again_is_refused_and_the_log_goes_on(tmp_path: Path) -> None:
+    writer = LogWriter(tmp_path, REPLICA)
+    async with AuditLog(writer).running() as log:
+        with pytest.raises(AuditUnavailable, match="ask for less"):
+            await log.record(SEARCH._replace(studies=("1.2." + "3" * (1 << 24),)))
+        await log.record(SEARCH)
+        assert log.is_writable
+    assert [entry.record.event for entry, _ in entries(writer.folder)] == [Event.SEARCH, Event.STOP]
+
+
 async def test_text_that_is_no_unicode_is_recorded_all_the_same(tmp_path: Path) -> None:
     async with running(tmp_path / "log") as log:
         await log.record(Record(Event.SEARCH, query="PatientName=\udcff"))

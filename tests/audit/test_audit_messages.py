@@ -96,6 +96,17 @@ def test_a_message_of_a_transfer_names_one_patient_and_the_study(event: Event) -
         assert (patient.get("ParticipantObjectID"), code(patient[0])) == (who, "2")
 
 
+@pytest.mark.parametrize("event", [Event.STORE, Event.RETRIEVE])
+def test_what_is_told_of_a_patient_names_no_study_of_another(event: Event) -> None:
+    both = of(event, patients=(("A", "1"), ("B", "2")), studies=("1.1", "1.2"), whose=((1,), (0,)))
+    one, other = [parse(message) for message in audit_messages(entry(both), SOURCE)]
+    for root, study in ((one, "1.2"), (other, "1.1")):
+        objects = root.findall("ParticipantObjectIdentification")
+        assert [x.get("ParticipantObjectID") for x in objects if code(x[0]) == "110180"] == [study]
+    made = list(audit_events(entry(both), SOURCE))
+    assert [entities(x)["2", "4"]["what"]["identifier"]["value"] for x in made] == ["urn:oid:1.2", "urn:oid:1.1"]
+
+
 def test_a_query_is_recorded_as_it_was_asked_and_its_answer_is_not() -> None:
     (message,) = audit_messages(entry(SEARCH), SOURCE)
     (asked,) = parse(message).findall("ParticipantObjectIdentification")

@@ -16,7 +16,7 @@ from gateway.audit.segments import entries, segments
 from gateway.cli.app import app
 from gateway.config.settings import load
 from gateway.errors import ConfigError
-from tests.audit.logs import searches, write
+from tests.audit.logs import SEARCH, searches, write
 from tests.interop.serving import gateway, profile
 from tests.kit.peers import free_port
 
@@ -66,6 +66,34 @@ def test_a_report_is_given_in_every_form_and_is_recorded(log: Path) -> None:
     assert [x["record"]["event"] for x in document["events"]] == ["log-read"] * 4 + ["search"] * 3
     none = orjson.loads(run("report", "--patient", WHO, "--json", "--to", "2001-01-01", "--folder", str(log)))
     assert none["events"] == []
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_a_caller_calls_itself_neither_breaks_a_report_nor_steers_a_terminal(
+    tmp_path: Path, terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", "300")
+    nasty = SEARCH._replace(subject="[/x] [red]me\x1b[2J\x9b31m\nforged", person="", roles=())
+    write(tmp_path / "log", [nasty])
+    shown = run("report", "--patient", WHO, "--folder", str(tmp_path / "log"))
+    assert "[/x] [red]me [2J 31m forged" in shown
+
+
+def test_a_report_of_several_replicas_is_one(log: Path, tmp_path: Path) -> None:
+    later = [record._replace(request_id=f"late-{number}") for number, record in enumerate(searches(2))]
+    write(tmp_path / "other", later, at=1.75e9)
+    folders = [f"--folder={folder}" for folder in (log, tmp_path / "other", log)]
+    document = orjson.loads(run("report", "--patient", WHO, "--json", *folders))
+    told = [(x["record"]["event"], x["record"]["request_id"]) for x in document["events"]]
+    assert told == [
+        ("log-read", ""),
+        *(("search", f"late-{number}") for number in (1, 0)),
+        *(("search", f"req-{number}") for number in (2, 1, 0)),
+    ]
+    with pytest.raises(ConfigError, match="no audit log"):
+        run("report", "--patient", WHO, f"--folder={log}", f"--folder={tmp_path / 'none'}")
 
 
 def test_a_correction_is_opened_reviewed_and_closed(log: Path) -> None:

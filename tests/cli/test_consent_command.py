@@ -50,6 +50,12 @@ def test_a_directive_is_placed_shown_and_ended(config: list[str], tmp_path: Path
     assert log.count(id_.encode()) >= 2
 
 
+def test_a_directive_may_end_with_the_calendar(config: list[str]) -> None:
+    run("add", *PATIENT, "--deny", "--from", "0001-01-01T00:00:00+14:00", "--to", "9999-12-31", *config)
+    [shown] = map(orjson.loads, run("list", *PATIENT, *config).splitlines())
+    assert shown["provision"] == {"type": "deny"}
+
+
 def test_a_document_is_named_with_its_study(config: list[str]) -> None:
     run("add", *PATIENT, "--deny", "--study", "1.2.3", "--document", "1.2.3.4", *config)
     [shown] = map(orjson.loads, run("list", *PATIENT, *config).splitlines())

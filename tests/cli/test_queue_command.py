@@ -77,11 +77,14 @@ async def test_retry_delivers_at_once_what_would_have_waited(served: Origin, reg
 async def test_refusal_is_quarantined_with_its_reason_until_it_is_retried(
     served: Origin, region: Archive, tmp_path: Path
 ) -> None:
-    region.error = DimseFailure("NEODIN answered C-STORE with A900H", status=0xA900, comment="wrong class")
+    region.error = DimseFailure(
+        "NEODIN answered C-STORE with A900H", status=0xA900, comment="[/class] wrong class\x1b[2J"
+    )
     gateway_queue("retry", listed(tmp_path)[0]["number"], "--folder", tmp_path)
     await until(lambda: listed(tmp_path)[0]["state"] == "quarantined")
     [delivery] = listed(tmp_path)
     assert "wrong class" in delivery["reason"]
+    assert "[/class] wrong class [2J" in gateway_queue("list", "--folder", tmp_path)
     assert "DeliveryQuarantined" in {type(event).__name__ for event in served.events}
     region.error = None
     gateway_queue("retry", "--all", "--folder", tmp_path)

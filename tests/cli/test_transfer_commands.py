@@ -401,6 +401,8 @@ def test_what_an_operator_stores_is_recorded_file_by_file(real: Real, folder: Pa
     *stored, failed = real.records()
     study = (str(dicom.study(2)[0].StudyInstanceUID),)
     assert [(x.event, x.outcome, x.instances, x.studies) for x in stored] == [("store", "success", 1, study)] * 3
+    whose = str(dicom.study(2)[0].PatientID)
+    assert {record.patients for record in (*stored, failed)} == {(("neodin", whose),)}
     assert (failed.event, failed.outcome, failed.instances, failed.reason) == ("store", "failure", 0, "migration")
 
 

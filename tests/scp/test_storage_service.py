@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.access.decision import Decisions
+from gateway.dataset.patient import PatientIdentifier
 from gateway.dimse.store import store
 from gateway.errors import DimseFailure, LimitExceeded, Rejected
 from gateway.region.inbox import Inbox
@@ -58,7 +59,8 @@ class Contributions:
             if self.error is not None:
                 raise self.error
         self.taken.append((sop_class_uid, sop_instance_uid, transfer_syntax_uid, data))
-        return SimpleNamespace(status=self.status, stored=not self.status, study_instance_uid="1.2")
+        uid, nobody = "1.2", frozenset[PatientIdentifier]()
+        return SimpleNamespace(status=self.status, stored=not self.status, study_instance_uid=uid, patients=nobody)
 
 
 async def stored(contributions: Contributions) -> int:

@@ -96,6 +96,7 @@ class FakeSearch:
             rows=list(self.rows),
             remaining=self.remaining,
             completeness=Completeness("matches", self.states),
+            notices=(),
             warnings=self.warnings,
             unavailable=self.unavailable,
         )
@@ -219,6 +220,7 @@ class FakeRetrieve:
     opened: asyncio.Event = field(default_factory=asyncio.Event)
     selections: list[Selection] = field(default_factory=list)
     permits: list[Permit] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
     deadlines: list[Deadline] = field(default_factory=list)
     sent: int = 0
     left: asyncio.Event = field(default_factory=asyncio.Event)
@@ -242,9 +244,10 @@ class FakeRetrieve:
 
     @asynccontextmanager
     async def retrieve(
-        self, selection: Selection, deadline: Deadline, *, permit: Permit
+        self, selection: Selection, deadline: Deadline, *, permit: Permit, event: str
     ) -> AsyncIterator["FakeRetrieve"]:
         self.selections.append(selection)
+        self.events.append(event)
         self.permits.append(permit)
         self.opened.set()
         self.deadlines.append(deadline)

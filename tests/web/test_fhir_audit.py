@@ -205,6 +205,30 @@ async def test_what_is_no_correction_request_is_refused(
     assert face.auditor.records == []
 
 
+async def test_who_reads_correction_requests_is_recorded_before_anything_is_shown(face: Face) -> None:
+    where = (await face.client.post("Task", content=orjson.dumps(TASK), headers=FHIR)).headers["location"]
+    await face.client.get(where)
+    await face.client.get("Task", params=ASKED)
+    await face.client.get("Task")
+    looks = [(record.query, record.patients) for record in face.auditor.of(Event.LOG_READ)]
+    whose = (("TEST-HCN", "0041596842"),)
+    assert looks == [(f"correction request {where.removeprefix('Task/')}", whose)] + [
+        ("list of correction requests", x) for x in (whose, ())
+    ]
+    face.auditor.broken = True
+    for path in (where, "Task"):
+        answer = await face.client.get(path)
+        assert (answer.status_code, TASK["description"] in answer.text) == (503, False)
+
+
+@pytest.mark.parametrize("query", ["subject=A|1", "patient=A|1&patient=B|2", "patient=A|"])
+async def test_a_search_of_requests_that_names_a_patient_in_no_way_of_ours_shows_not_all(
+    face: Face, query: str
+) -> None:
+    await face.client.post("Task", content=orjson.dumps(TASK), headers=FHIR)
+    assert (await face.client.get(f"Task?{query}")).status_code == 400
+
+
 async def test_an_unknown_request_and_an_impossible_step_are_told(face: Face) -> None:
     assert (await face.client.get("Task/none")).status_code == 404
     where = (await face.client.post("Task", content=orjson.dumps(TASK), headers=FHIR)).headers["location"]

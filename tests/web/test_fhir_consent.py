@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.access.consenting import CLINIC, FHIR, HIDDEN, Province, actor, consent, posted, province, record
+from tests.access.consenting import CLINIC, ELSEWHERE, FHIR, HIDDEN, Province, actor, consent, posted, province, record
 from tests.access.issuing import Issuer, real_time
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -82,6 +82,7 @@ async def test_each_change_is_recorded_with_what_was_before_and_after(here: Prov
     ]
 
 
+WRONG = {"system": "urn:hic", "value": ["x"]}
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a patient of an issuer that nobody knows": (consent({"type": "deny"}, issuer="nowhere"), "Consent.patient"),
     "no patient": ({**consent({"type": "deny"}), "patient": {}}, "Consent.patient.identifier"),
@@ -99,6 +100,27 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "Consent.provision.period",
     ),
     "a time without a zone": (consent({"type": "deny", "period": {"start": "2026-02-01T10:00:00"}}), "period"),
+    "a period that is none": (consent({"type": "permit", "period": "2026-02-01"}), "Consent.provision.period"),
+    "a period with an end of another name": (
+        consent({"type": "permit", "period": {"ends": "2026-02-01"}}),
+        "Consent.provision.period",
+    ),
+    "a number in place of a patient's identifier": (
+        {**consent({"type": "deny"}), "patient": {"identifier": {"system": "north", "value": 41}}},
+        "Consent.patient.identifier",
+    ),
+    "a list in place of an organisation": (
+        consent({"type": "deny", "actor": [{"reference": {"type": "Organization", "identifier": WRONG}}]}),
+        "actor[0].reference has",
+    ),
+    "what changes the meaning of all": (
+        {**consent({"type": "deny"}), "modifierExtension": [{"url": "urn:not", "valueBoolean": True}]},
+        "Consent.modifierExtension",
+    ),
+    "an override of one study": (
+        consent({"type": "permit", "purpose": [{"code": "express-consent"}], "data": [record("1.2")]}),
+        "Consent.provision.data",
+    ),
     "provisions within provisions": (
         consent({"type": "permit", "provision": [{"type": "deny", "provision": [{"type": "permit"}]}]}),
         "Consent.provision.provision[0]",
@@ -114,6 +136,12 @@ async def test_what_would_not_be_enforced_as_it_is_meant_is_refused_and_told_whe
     assert answer.json["resourceType"] == "OperationOutcome"
     assert any(where in issue["diagnostics"] for issue in answer.json["issue"])
     assert (await search(here, **NAMED))["total"] == 0
+
+
+async def test_a_period_may_end_with_the_calendar(here: Province) -> None:
+    made = await here.direct({"type": "deny", "period": {"start": "0001-01-01", "end": "9999-12-31"}})
+    assert made.json["provision"]["period"]["end"] == "9999-12-31"
+    assert await here.studies(here.clinician, "?PatientID=MRN-1") == {ELSEWHERE}
 
 
 async def test_searches_that_name_no_patient_or_no_status_are_refused(here: Province) -> None:
