@@ -20,7 +20,7 @@ from pydicom import Dataset, Sequence
 from tests.access.consenting import CLAIMS, CLINIC, HOSPITAL, consent
 from tests.access.issuing import AUDIENCE, NAME, Issuer
 from tests.kit import dicom, pdus
-from tests.kit.peers import free_port
+from tests.kit.peers import SECONDS, free_port
 from tests.kit.region import ScriptedRegion
 from tests.kit.scripted import Message, ScriptedPeer
 
@@ -233,12 +233,12 @@ async def watched(home: Path, issuer: Issuer, otlp: str, *, key: str) -> AsyncIt
         finally:
             if process.returncode is None:
                 process.terminate()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(SECONDS):
                 assert await process.wait() == 0
 
 
 async def _listening(port: int, home: Path) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         while True:
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", port)

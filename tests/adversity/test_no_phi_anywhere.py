@@ -38,6 +38,7 @@ from tests.adversity.canaries import (
 )
 from tests.dimse.scripts import CT, CT_AS_SCP, FIND, GET, MOVE, QUICK
 from tests.kit import dicom, pdus
+from tests.kit.peers import SECONDS
 from tests.ops.test_tracing import collector
 from tests.scp.pacs import identifier
 from tests.web.storing import FILE, multipart
@@ -300,7 +301,7 @@ def soon() -> Deadline:
 
 async def at_rest(home: Path) -> None:
     """Wait until the spool and its index, and the queue, hold what they were given."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         while not (  # noqa: ASYNC110 - files tell nobody
             _count(home / "spool" / "index.sqlite", "note")
             and _count(

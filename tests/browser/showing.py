@@ -27,8 +27,11 @@ FLAGS = (
     *("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"),
     *("--disable-sync", "--force-color-profile=srgb"),
 )
-PATIENCE = 30_000
-"""Milliseconds that anything may take to be seen: pixels are drawn by the processor here."""
+PATIENCE = 150_000
+"""Milliseconds that anything may take to be seen: pixels are drawn by the processor here, which has others to serve."""
+
+AGAIN = 5_000
+"""Milliseconds after which a person does again what has shown no effect."""
 
 HARMLESS = re.compile(r"status of 50[0-9]|willReadFrequently|WebGL|GPU stall|GL Driver Message")
 """Console lines at level error or warning that do not matter: an answer that a test has provoked, and the drawing."""

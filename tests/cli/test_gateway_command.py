@@ -19,10 +19,8 @@ import psutil
 import pytest
 
 from gateway import cli
-from tests.kit.peers import free_port
+from tests.kit.peers import SECONDS, free_port
 
-READY_SECONDS = 120.0
-STOPPED_SECONDS = 60.0
 REGION = 'name = "NEODIN"\nae_title = "NEODIN"\nhost = "127.0.0.1"\nport = {port}\n'
 
 
@@ -46,7 +44,7 @@ class Running:
     def ready(self) -> str:
         """Return the ready line; what it started is remembered."""
         try:
-            line = self.lines.get(timeout=READY_SECONDS)
+            line = self.lines.get(timeout=SECONDS)
         except Empty:
             pytest.fail("it is not ready in time")
         self.family = psutil.Process(self.process.pid).children(recursive=True)
@@ -60,11 +58,11 @@ class Running:
     def stop(self, number: int) -> int:
         """Send a signal and return the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(STOPPED_SECONDS)
+        return self.process.wait(SECONDS)
 
     def left(self) -> list[psutil.Process]:
         """Return what it started and did not end."""
-        _, left = psutil.wait_procs(self.family, timeout=20.0)
+        _, left = psutil.wait_procs(self.family, timeout=SECONDS)
         return list(left)
 
 
@@ -92,7 +90,7 @@ def running(*arguments: object, log: Path) -> Iterator[Running]:
 
 
 def get(port: int, path: str, token: str = "") -> tuple[int, http.client.HTTPMessage, Any]:
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)) as connection:
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
         with connection.getresponse() as response:
             return response.status, response.headers, json.loads(response.read())
@@ -159,7 +157,7 @@ def test_a_port_that_is_taken_is_told(regions: Path, taken: str) -> None:
         ports = {"--http-port": 0, "--dimse-port": 0, "--ops-port": 0, taken: other.getsockname()[1]}
         arguments = [str(word) for option in ports.items() for word in option]
         command = [sys.executable, "-m", "gateway", "serve", "--regions", str(regions), *arguments]
-        finished = subprocess.run(command, capture_output=True, text=True, timeout=READY_SECONDS, check=False)
+        finished = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert finished.returncode == 2
     assert finished.stderr.startswith(f"port {ports[taken]} cannot be listened on ")
     assert finished.stderr.count("\n") == 1
@@ -183,7 +181,7 @@ def test_a_fresh_install_gives_nothing_and_says_why(regions: Path, tmp_path: Pat
     log = tmp_path / "log"
     with running("serve", "--regions", regions, *ports, log=log) as command:
         command.ready()
-        assert 'Write [access] mode = "tokens"' in command.lines.get(timeout=60)
+        assert 'Write [access] mode = "tokens"' in command.lines.get(timeout=SECONDS)
         for path in ("/studies", "/studies/1.2", "/studies/1.2/metadata", "/studies/1.2/rendered"):
             status, _, body = get(http_port, f"/dicom-web{path}")
             assert (status, body["title"]) == (503, "Access not configured")
@@ -238,12 +236,12 @@ def test_demo_brings_up_the_province_and_leaves_no_process(tmp_path: Path, numbe
     with running("demo", "--no-viewer", "--scale", "small", *ports, log=tmp_path / "log") as command:
         assert command.ready().startswith(f"ready http://127.0.0.1:{http_port}/dicom-web ")
         origin = f"http://127.0.0.1:{http_port}"
-        assert command.lines.get(timeout=60) == (
+        assert command.lines.get(timeout=SECONDS) == (
             f"  open {origin}/ in a browser (as somebody else: {origin}/demo/sign-in)"
         )
-        exported = [command.lines.get(timeout=60).split() for _ in range(5)]
+        exported = [command.lines.get(timeout=SECONDS).split() for _ in range(5)]
         tokens = dict(words[1].split("=", 1) for words in exported if words[0] == "export")
-        suggested = [command.lines.get(timeout=60) for _ in range(4)]
+        suggested = [command.lines.get(timeout=SECONDS) for _ in range(4)]
         assert [line.split()[0] for line in suggested] == ["curl"] * 4
         assert get(http_port, "/dicom-web/studies?limit=5")[0] == 401
         token = tokens["TOKEN"]
@@ -282,7 +280,7 @@ def test_demo_whose_ports_are_taken_says_so_and_leaves_no_process(tmp_path: Path
         ports = ("--http-port", 0, "--dimse-port", free_port(), "--region-base-port", base)
         with running("demo", "--no-viewer", "--scale", "small", *ports, log=log) as command:
             assert command.ready() == ""
-            assert command.process.wait(STOPPED_SECONDS) != 0
+            assert command.process.wait(SECONDS) != 0
             assert not command.left()
     assert str(base) in log.read_text()
     assert "Traceback" not in log.read_text()

@@ -15,7 +15,7 @@ import pytest
 from gateway.web.parameter_descriptions import INSTANCE, SERIES, STUDY
 from regions.plan import SMALL
 from regions.truth import default_cache, truth
-from tests.interop.serving import Gateway
+from tests.interop.serving import PATIENT, Gateway
 from tests.kit.peers import free_port, running
 
 CHECKS = (
@@ -43,7 +43,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         *map(str, ports),
     ]
     log = tmp_path_factory.mktemp("fuzz") / "gateway.log"
-    with running(command, http_port, log, seconds=60) as process:
+    with running(command, http_port, log, environment=PATIENT) as process:
         yield Gateway(http_port, dimse_port, process.pid)
 
 
@@ -89,7 +89,7 @@ def test_the_examples_of_every_resource_work(small: Gateway, openapi: str) -> No
             # A CT has no bulk data but its pixels; what is streamed has no end; one region has not all of it; and who
             # names no patient is told so.
             continue
-        connection = http.client.HTTPConnection("127.0.0.1", small.http_port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", small.http_port, timeout=180)
         connection.request("HEAD", target)
         status = connection.getresponse().status
         connection.close()
