@@ -19,7 +19,9 @@ import psutil
 import pytest
 
 from gateway import cli
-from tests.kit.peers import SECONDS, free_port
+from tests.interop.serving import PATIENT
+from tests.kit.peers import SECONDS, free_port, free_ports
+from tests.kit.small_province import small_province
 
 REGION = 'name = "NEODIN"\nae_title = "NEODIN"\nhost = "127.0.0.1"\nport = {port}\n'
 
@@ -69,10 +71,17 @@ class Running:
 @contextlib.contextmanager
 def running(*arguments: object, log: Path) -> Iterator[Running]:
     command = [sys.executable, "-m", "gateway", *map(str, arguments), "--ops-port", "0"]
+    environment = os.environ | PATIENT | {"XDG_CACHE_HOME": str(log.parent)}
     with (
         log.open("w") as errors,
         subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+            env=environment,
         ) as process,
     ):
         started = Running(process)
@@ -231,6 +240,7 @@ def test_serve_says_which_port_the_system_chose_and_logs_one_json_event_a_line(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_demo_brings_up_the_province_and_leaves_no_process(tmp_path: Path, number: int) -> None:
+    small_province(tmp_path)
     http_port, dimse_port, base = free_port(), free_port(), free_ports(4)
     ports = ("--http-port", http_port, "--dimse-port", dimse_port, "--region-base-port", base)
     with running("demo", "--no-viewer", "--scale", "small", *ports, log=tmp_path / "log") as command:
@@ -274,6 +284,7 @@ def test_demo_that_is_stopped_before_it_is_ready_leaves_no_process(tmp_path: Pat
 
 
 def test_demo_whose_ports_are_taken_says_so_and_leaves_no_process(tmp_path: Path) -> None:
+    small_province(tmp_path)
     log = tmp_path / "log"
     with socket.create_server(("127.0.0.1", 0)) as other:
         base = other.getsockname()[1]
@@ -284,13 +295,3 @@ def test_demo_whose_ports_are_taken_says_so_and_leaves_no_process(tmp_path: Path
             assert not command.left()
     assert str(base) in log.read_text()
     assert "Traceback" not in log.read_text()
-
-
-def free_ports(count: int) -> int:
-    """Return the first of so many free ports in a row."""
-    while True:
-        first = free_port()
-        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-            for port in range(first, first + count):
-                stack.enter_context(socket.create_server(("127.0.0.1", port)))
-            return first

@@ -17,6 +17,7 @@ from regions.plan import SMALL
 from regions.truth import default_cache, truth
 from tests.interop.serving import PATIENT, Gateway
 from tests.kit.peers import free_port, running
+from tests.kit.small_province import small_province
 
 CHECKS = (
     *("not_a_server_error", "status_code_conformance", "content_type_conformance"),
@@ -42,8 +43,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         SMALL.name,
         *map(str, ports),
     ]
-    log = tmp_path_factory.mktemp("fuzz") / "gateway.log"
-    with running(command, http_port, log, environment=PATIENT) as process:
+    home = tmp_path_factory.mktemp("fuzz")
+    small_province(home)
+    with running(command, http_port, home / "log", environment=PATIENT | {"XDG_CACHE_HOME": str(home)}) as process:
         yield Gateway(http_port, dimse_port, process.pid)
 
 

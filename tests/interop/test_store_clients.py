@@ -12,11 +12,10 @@ from pydicom import Dataset, dcmread
 from gateway.dataset.part10 import split
 from gateway.dataset.transcode import Reencoder
 from regions.archive import Archive
-from regions.plan import SMALL
-from regions.province import generate
 from tests.interop.serving import MULTIPART, Gateway, gateway, peer, profile
 from tests.kit.dicom import encode, from_part10, part10, study
 from tests.kit.peers import FINDSCU, SECONDS, STORESCU, dcmqrscp, free_port, orthanc, require, run
+from tests.kit.small_province import small_province
 
 CURL = Path("/usr/bin/curl")
 NEVER_ON_THE_WEB = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.2"}
@@ -147,9 +146,7 @@ def of_every_kind(province: Path) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def province(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    cache = tmp_path_factory.mktemp("cache") / "province"
-    generate(cache, scale=SMALL, workers=2)
-    return cache
+    return small_province(tmp_path_factory.mktemp("cache"))
 
 
 def test_every_kind_of_instance_in_the_province_comes_back_byte_for_byte(province: Path, served: Served) -> None:

@@ -17,11 +17,11 @@ import pytest
 from PIL import Image
 from pydicom import dcmread
 
-from regions.plan import SMALL
-from regions.province import Truth, generate, truth
+from regions.province import Truth, truth
 from regions.truth import TrueInstance, TrueSeries, TrueStudy
 from tests.interop.serving import PATIENT, ROOT, Answer
 from tests.kit.peers import SECONDS, free_port, running, stop
+from tests.kit.small_province import small_province
 
 FRAMES = 'multipart/related; type="application/octet-stream"; transfer-syntax="*"'
 OCTETS = 'multipart/related; type="application/octet-stream"'
@@ -76,8 +76,7 @@ def archives(cache: Path, profiles: Path, destination: str) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def province(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Province]:
     home = tmp_path_factory.mktemp("viewer")
-    cache = home / "province"
-    generate(cache, scale=SMALL, workers=2)
+    cache = small_province(home)
     http_port, dimse_port = free_port(), free_port()
     settings = home / "settings.toml"
     settings.write_text('[access]\nmode = "open"\n')

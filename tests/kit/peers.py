@@ -68,25 +68,50 @@ def require(tool: Path) -> Path:
     pytest.skip(f"{tool} is not installed")
 
 
-def _shuffled() -> Iterator[int]:
-    ports = list(range(20_000, 32_000))
-    random.SystemRandom().shuffle(ports)  # pytest-randomly seeds the shared generator alike in every process
-    return itertools.cycle(ports)
+BLOCK: Final = 1_500
+"""Ports that one process of tests has for itself."""
+ROW: Final = 5
+"""Ports of which any two neighbours, and the next, may be asked for in a row."""
 
 
-_PORTS: Final = _shuffled()
+def _block() -> tuple[socket.socket, list[int]]:
+    """Return ports outside the range from which the kernel picks source ports, and what keeps others off them.
+
+    Who runs tests beside us on this machine takes another block.
+    """
+    order = random.SystemRandom()  # pytest-randomly seeds the shared generator alike in every process
+    blocks = [*range(20_000, 32_000, BLOCK)]
+    order.shuffle(blocks)
+    claim = socket.socket(socket.AF_UNIX)
+    for start in blocks:
+        with contextlib.suppress(OSError):
+            claim.bind(f"\0ports of tests from {start}")
+            break
+    rows = [*range(start, start + BLOCK, ROW)]
+    order.shuffle(rows)
+    return claim, rows
+
+
+_CLAIM, _ROWS = _block()
+_NEXT: Final = itertools.cycle(_ROWS)
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on, outside the range from which the kernel picks source ports.
+    """Return a port that nothing listens on.
 
     None comes twice before all have come: two peers that are still to start never share one.
     """
+    return free_ports(1)
+
+
+def free_ports(count: int) -> int:
+    """Return the first of so many such ports in a row."""
     while True:
-        port = next(_PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((HOST, port))
-            return port
+        first = next(_NEXT)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for port in range(first, first + count):
+                stack.enter_context(socket.socket()).bind((HOST, port))
+            return first
 
 
 @dataclass(frozen=True, slots=True)
