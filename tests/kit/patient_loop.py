@@ -19,7 +19,8 @@ TURN: Final = 0.0002
 """Seconds that a turn with something to do counts at the most: one that never waits has time pass all the same."""
 
 LOOK: Final = 0.01
-"""Seconds between two looks at who else is at work."""
+LONG_LOOK: Final = 0.08
+"""Seconds until the first look at who else is at work, twice as many until the next, and no more than these."""
 
 WORK: Final = 60.0
 """Seconds that others may work in one wait before it counts: who works for ever has his time end as well."""
@@ -82,9 +83,10 @@ class _Selector(OwnClock):
         return ready
 
     def _wait(self, left: float) -> list[tuple[selectors.SelectorKey, int]]:
-        patience = self._seen + WORK
+        patience, look = self._seen + WORK, LOOK
         while True:
-            part = min(left, LOOK)
+            part = min(left, look)
+            look = min(2 * look, LONG_LOOK)
             ready = super().select(part)
             if not ready and self._seen < patience and others_work():
                 self._seen = monotonic()
