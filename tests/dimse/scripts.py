@@ -28,8 +28,8 @@ CT_AS_SCP = ProposedContext(pdus.CT_IMAGE, (pdus.EXPLICIT_LE,), scp_role=True)
 
 # Limits that no peer meets who answers, on uvloop either, whose clock is nobody's but the machine's.
 PATIENT = Limits(
-    connect_seconds=60.0, artim_seconds=60.0, linger_seconds=0.1, stall_seconds=60.0, idle_seconds=60.0,
-    cancel_seconds=60.0,
+    connect_seconds=20.0, artim_seconds=20.0, linger_seconds=0.1, stall_seconds=20.0, idle_seconds=60.0,
+    cancel_seconds=20.0,
 )  # fmt: skip
 
 # Limits of a second where the product has ten, for a test that waits until one is met.

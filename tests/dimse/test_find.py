@@ -475,7 +475,7 @@ async def test_a_drip_is_a_stall() -> None:  # R05
         async with fault_proxy(archive.port) as proxy:
             proxy.to_client.after_pdu(3).drip(0.05)
             node = ScriptedNode("127.0.0.1", proxy.port)
-            async with associated(node, FIND) as association:
+            async with associated(node, FIND, limits=QUICK) as association:
                 started = asyncio.get_running_loop().time()
                 rows, error = await kept(association)
                 assert len(rows) == 1

@@ -135,7 +135,7 @@ async def test_silence_is_a_stall_and_a_pending_resets_the_clock() -> None:
         await peer.hold()
 
     progress: list[SubOperations] = []
-    async with associated_with(serve(answer), MOVE) as (association, peer):
+    async with associated_with(serve(answer), MOVE, limits=QUICK) as (association, peer):
         with pytest.raises(Stalled):
             await moving(association, between=0.25, on_progress=progress.append)
         assert len(progress) == 4
