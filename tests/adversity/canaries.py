@@ -256,7 +256,7 @@ def _settings(home: Path, otlp: str, *, with_key: bool) -> str:
         "dimse": {"host": "127.0.0.1"},
         "http": {"host": "127.0.0.1"},
         "ops": {"otlp_endpoint": otlp, "echo_seconds": 0.2},
-        "search": {"soft_seconds": 2.0, "hard_seconds": 5.0},
+        "search": {"soft_seconds": SECONDS, "hard_seconds": SECONDS},
         "spool": {"folder": str(home / "spool"), "keep_on_restart": True, "fresh_seconds": 0.1},
         "store": {
             "folder": str(home / "queue"),

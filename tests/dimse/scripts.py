@@ -27,7 +27,7 @@ CT = ProposedContext(pdus.CT_IMAGE, BOTH)
 CT_AS_SCP = ProposedContext(pdus.CT_IMAGE, (pdus.EXPLICIT_LE,), scp_role=True)
 
 # Limits that no peer meets who answers, on uvloop either, whose clock is nobody's but the machine's.
-PATIENT = Limits(
+UNHURRIED = Limits(
     connect_seconds=20.0, artim_seconds=20.0, linger_seconds=0.1, stall_seconds=20.0, idle_seconds=60.0,
     cancel_seconds=20.0,
 )  # fmt: skip
@@ -53,7 +53,7 @@ def peer_of(node: DicomNode | ScriptedNode) -> Peer:
 
 @contextlib.asynccontextmanager
 async def associated(
-    node: DicomNode | ScriptedNode, *contexts: ProposedContext, limits: Limits = PATIENT, **more: Any
+    node: DicomNode | ScriptedNode, *contexts: ProposedContext, limits: Limits = UNHURRIED, **more: Any
 ) -> AsyncIterator[Association]:
     """Run the body with an association, then release it."""
     association = await connect(peer_of(node), contexts or (FIND,), soon(), limits=limits, **more)
