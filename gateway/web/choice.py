@@ -158,8 +158,9 @@ def _study(words: _Words, row: Row) -> tuple[str, ...]:
     where = ", ".join(map(str, _values(row, "00080054")))
     label = words.open.format(f"{described}, {_date(text(row, '00080020'))}")
     opened = f'<a href="{escape(viewer_url([text(row, "0020000D")]))}">{escape(label)}</a>'
-    facts = (described, _date(text(row, "00080020")), ", ".join(map(str, _values(row, "00080061"))))
-    return (*map(escape, (*facts, text(row, "00080050"), where)), opened)
+    done = f"<time>{escape(_date(text(row, '00080020')))}</time>"
+    facts = ", ".join(map(str, _values(row, "00080061"))), text(row, "00080050"), where
+    return (escape(described), done, *map(escape, facts), opened)
 
 
 def _values(row: Row, tag: str) -> list[Any]:

@@ -61,10 +61,9 @@ class Front:
 def front_routes(
     front: Front, search: "FederatedSearch", seconds: float, decisions: Decisions, there: Iterable[BaseRoute]
 ) -> list[BaseRoute]:
-    """Return the routes of our pages; the home page links to what is there of documentation and status."""
-    paths = {getattr(route, "path", "") for route in there}
-    links = {what: f"/{what}" for what in ("docs", "status") if f"/{what}" in paths}
-    home = Home(front.lights, front.viewer is not None, links)
+    """Return the routes of our pages; the home page links to the status page where that is there."""
+    status = any(getattr(route, "path", "") == "/status" for route in there)
+    home = Home(front.lights, viewer=front.viewer is not None, status=status)
     launch = Guarded(Launch(search, seconds).show, Transaction.SEARCH, decisions)
     routes: list[BaseRoute] = [Route("/home", public(home.show)), Route(PATH, launch)]
     if front.viewer is None:

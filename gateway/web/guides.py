@@ -20,7 +20,7 @@ FOLDER: Final = "docs"
 _PICTURE_LINK = re.compile(r"(images/[a-z0-9-]+\.webp)")
 _GUIDE_LINK = re.compile(r"(?:\./)?([a-z0-9-]+)\.md(#.*)?")
 _NOT_IN_ANCHOR = re.compile(r"[^\w\- ]")
-_SENTENCE = re.compile(r"(.+?[.:])(?:\s|$)", re.DOTALL)
+_SENTENCE = re.compile(r"(.+?)[.:](?:\s|$)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Guide:
     Attributes:
         name: the last part of its URL.
         title: its first heading.
-        about: its first sentence.
+        about: its first sentence, or what of it comes before a colon.
         html: its body.
         contents: anchor and text of each heading of the second level.
     """
@@ -67,7 +67,7 @@ def guide(name: str, text: str) -> Guide:
     first = _SENTENCE.match(about)
     html = markdown.renderer.render(tokens, markdown.options, {})
     contents = tuple((anchor, words) for level, anchor, words in headings if level == "h2")
-    return Guide(name, title, first[1] if first else about, html, contents)
+    return Guide(name, title, f"{first[1]}." if first else about, html, contents)
 
 
 def _pairs(tokens: Sequence[Token]) -> list[tuple[Token, Token]]:

@@ -95,12 +95,12 @@ class Home:
     Attributes:
         lights: tells how the regions are.
         viewer: whether there is one at ``/``.
-        links: paths of further pages that exist, by what they are: "docs", "status".
+        status: whether there is a status page.
     """
 
     lights: Lights
     viewer: bool
-    links: Mapping[str, str]
+    status: bool
 
     async def show(self, request: Request) -> Response:
         """Show the home page in the caller's language."""
@@ -115,9 +115,10 @@ class Home:
         if not self.viewer:
             body.append(paragraph(words.no_viewer))
         places = [link("/", words.viewer, "first")] if self.viewer else []
-        places += [link(self.links[what], getattr(words, what)) for what in ("docs", "status") if what in self.links]
-        if places:
-            body.append(f'<ul class="actions">{"".join(f"<li>{place}</li>" for place in places)}</ul>\n')
+        places.append(link("/docs", words.docs))
+        if self.status:
+            places.append(link("/status", words.status))
+        body.append(f'<ul class="actions">{"".join(f"<li>{place}</li>" for place in places)}</ul>\n')
         rows = [(escape(x.name), escape(x.title), _light(x.state, words)) for x in lights]
         return [*body, f"<h2>{escape(words.regions)}</h2>\n", table(words.caption, words.headings, rows)]
 

@@ -57,3 +57,9 @@ async def test_home_links_to_the_viewer_only_where_there_is_one(tmp_path: Path) 
         assert '<a class="first" href="/">' in (await web.get("/home")).text
     async with fronted() as web:
         assert 'href="/"' not in (await web.get("/home")).text
+
+
+async def test_home_links_to_the_documentation_that_is_always_there() -> None:
+    async with fronted() as web:
+        assert '<a href="/docs">' in (await web.get("/home")).text
+        assert (await web.get("/docs")).status_code == 200
