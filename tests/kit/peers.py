@@ -71,13 +71,14 @@ def require(tool: Path) -> Path:
 BLOCK: Final = 1_500
 """Ports that one process of tests has for itself."""
 ROW: Final = 5
-"""Ports of which any two neighbours, and the next, may be asked for in a row."""
+"""The most of them that may be asked for in a row, as the first 200 are."""
 
 
-def _block() -> tuple[socket.socket, list[int]]:
-    """Return ports outside the range from which the kernel picks source ports, and what keeps others off them.
+def _block() -> tuple[socket.socket, Iterator[int], Iterator[int]]:
+    """Return what keeps others off some ports, and these: single ones, and the first of each row.
 
-    Who runs tests beside us on this machine takes another block.
+    They lie outside the range from which the kernel picks source ports. Who runs tests beside us on this machine takes
+    another block.
     """
     order = random.SystemRandom()  # pytest-randomly seeds the shared generator alike in every process
     blocks = [*range(20_000, 32_000, BLOCK)]
@@ -87,13 +88,13 @@ def _block() -> tuple[socket.socket, list[int]]:
         with contextlib.suppress(OSError):
             claim.bind(f"\0ports of tests from {start}")
             break
-    rows = [*range(start, start + BLOCK, ROW)]
+    single, rows = [*range(start + 200, start + BLOCK)], [*range(start, start + 200, ROW)]
+    order.shuffle(single)
     order.shuffle(rows)
-    return claim, rows
+    return claim, itertools.cycle(single), itertools.cycle(rows)
 
 
-_CLAIM, _ROWS = _block()
-_NEXT: Final = itertools.cycle(_ROWS)
+_CLAIM, _SINGLE, _ROWS = _block()
 
 
 def free_port() -> int:
@@ -101,17 +102,21 @@ def free_port() -> int:
 
     None comes twice before all have come: two peers that are still to start never share one.
     """
-    return free_ports(1)
+    return _free(_SINGLE, 1)
 
 
 def free_ports(count: int) -> int:
     """Return the first of so many such ports in a row."""
-    while True:
-        first = next(_NEXT)
+    return _free(_ROWS, count)
+
+
+def _free(candidates: Iterator[int], count: int) -> int:
+    for first in candidates:
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
             for port in range(first, first + count):
                 stack.enter_context(socket.socket()).bind((HOST, port))
             return first
+    raise AssertionError("there is no end to them")
 
 
 @dataclass(frozen=True, slots=True)
