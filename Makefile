@@ -28,7 +28,7 @@ run: $(STAMP) ## Bring up the embedded province and the gateway in front of it
 viewer: $(STAMP) ## Bring in OHIF with npm, once, as make run does
 	@$(BIN)/gateway viewer
 
-test: $(STAMP) ## Run every test (ARGS="-k name" to choose)
+test: $(STAMP) ## Run every test (ARGS="-k name" to choose, "-n 2" for two at a time)
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(STAMP) ## Check style, types and the layers

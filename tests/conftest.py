@@ -57,7 +57,20 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
     return {"patient": PatientLoop}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    from tests.kit.sharing import Sharing  # noqa: PLC0415 - the plugin is there
+
+    config.option.loadscopereorder = False  # how many tests a file has does not say how long they take
+    return Sharing(config, log)
+
+
+@pytest.hookimpl(trylast=True)  # behind those who shuffle
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        from tests.kit.sharing import longest_first  # noqa: PLC0415 - the plugin is there
+
+        longest_first(items)
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.fixturenames.insert(0, "no_stray_task")

@@ -29,6 +29,7 @@ from gateway.errors import AuditUnavailable, ConfigError, ConsentUnavailable, Ve
 from gateway.events import Event
 from tests.access.consenting import FORMS, HIDDEN, path_of, province, until
 from tests.access.issuing import real_time
+from tests.kit.peers import SECONDS
 
 ME = Principal("me", organisation="org")
 STUDY = StudyKey("1.2.3")
@@ -233,12 +234,12 @@ async def test_a_directive_that_one_gateway_takes_in_is_enforced_by_the_other(
         one, other = [await stack.enter_async_context(province(folder, issuer, **kept)) for folder in folders]
         assert HIDDEN in await other.studies(other.clinician)
         placed = await one.direct({"type": "deny"})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             while HIDDEN in await other.studies(other.clinician):
                 pass
         assert (await other.ask(other.clinician, path_of("", HIDDEN), FORMS[""])).status == 403
         await other.end(placed)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             while HIDDEN not in await one.studies(one.clinician):
                 pass
 

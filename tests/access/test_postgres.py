@@ -25,7 +25,7 @@ from gateway.errors import ConfigError, ConsentUnavailable, RequestError
 from gateway.events import Event
 from tests.access.consenting import HIDDEN, province, until
 from tests.access.issuing import real_time
-from tests.kit.peers import free_port
+from tests.kit.peers import SECONDS, free_port
 from tests.kit.postgres import Database, Postgres
 
 ME = Principal("me", organisation="org")
@@ -165,7 +165,7 @@ async def test_no_directive_is_missed_that_is_committed_after_one_that_came_late
             await other.execute(f"BEGIN; SELECT pg_advisory_xact_lock({_WRITERS})")
             await other.execute(f"INSERT INTO consent ({COLUMNS}) VALUES {row}")
             later = asyncio.create_task(elsewhere.put(directive("b")))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(SECONDS):
                 while not await other.fetchval(blocked):
                     pass
             assert await database.since(0) == ([], 0)
@@ -211,7 +211,7 @@ def consents(database: ConsentDatabase, seen: list[Any], stale: float = 1.0) -> 
 
 async def decided(replica: Consents, *, hidden: bool) -> None:
     """Wait until the study is hidden, or no more."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SECONDS):
         while bool(replica.blocked(ME, frozenset({PATIENT}), STUDY)) is not hidden:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -271,7 +271,7 @@ async def test_a_password_that_was_changed_is_read_from_its_file(place: Database
     place.run(f"ALTER ROLE {place.name} PASSWORD 'another'")
     place.password_file.write_text("another")
     place.cut()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SECONDS):
         while True:
             try:
                 assert await database.waiting() == 0
@@ -302,7 +302,7 @@ async def test_a_gateway_without_it_answers_503_says_so_to_its_load_balancer_and
 
         assert await ready() == "ok"
         place.lose()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             while await ready() == "ok":
                 pass
         assert "the consent database cannot be used" in await ready()
@@ -311,7 +311,7 @@ async def test_a_gateway_without_it_answers_503_says_so_to_its_load_balancer_and
         placed = await here.ask(here.privacy, "/fhir/Consent?patient.identifier=north%7CMRN-1&status=active")
         assert placed.status == 503
         place.find()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             while await ready() != "ok":
                 pass
         assert HIDDEN not in await here.studies(here.clinician)
@@ -324,7 +324,7 @@ async def test_who_goes_in_the_middle_leaves_the_connection_to_the_others(
     try:
         await other.execute(f"BEGIN; SELECT pg_advisory_xact_lock({_WRITERS})")
         gone = asyncio.create_task(database.put(directive("c")))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
                 pass
         gone.cancel()

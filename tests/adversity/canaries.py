@@ -20,7 +20,7 @@ from pydicom import Dataset, Sequence
 from tests.access.consenting import CLAIMS, CLINIC, HOSPITAL, consent
 from tests.access.issuing import AUDIENCE, NAME, Issuer
 from tests.kit import dicom, pdus
-from tests.kit.peers import free_port
+from tests.kit.peers import SECONDS, free_port
 from tests.kit.region import ScriptedRegion
 from tests.kit.scripted import Message, ScriptedPeer
 
@@ -233,12 +233,12 @@ async def watched(home: Path, issuer: Issuer, otlp: str, *, key: str) -> AsyncIt
         finally:
             if process.returncode is None:
                 process.terminate()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(SECONDS):
                 assert await process.wait() == 0
 
 
 async def _listening(port: int, home: Path) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         while True:
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -256,7 +256,7 @@ def _settings(home: Path, otlp: str, *, with_key: bool) -> str:
         "dimse": {"host": "127.0.0.1"},
         "http": {"host": "127.0.0.1"},
         "ops": {"otlp_endpoint": otlp, "echo_seconds": 0.2},
-        "search": {"soft_seconds": 2.0, "hard_seconds": 5.0},
+        "search": {"soft_seconds": SECONDS, "hard_seconds": SECONDS},
         "spool": {"folder": str(home / "spool"), "keep_on_restart": True, "fresh_seconds": 0.1},
         "store": {
             "folder": str(home / "queue"),

@@ -1,14 +1,13 @@
 """What a clinician sees: OHIF in Chromium, over the gateway, over four regions."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import BrowserContext
 
-from tests.browser.showing import Demo, Screen, chromium, demo
-
-pytestmark = [pytest.mark.timeout(240)]
+from tests.browser.showing import Demo, Screen, chromium, demo, stranger
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +30,7 @@ def tab(browser: BrowserContext, province: Demo) -> Screen:
 @pytest.fixture
 def shown(tab: Screen) -> Iterator[Screen]:
     """One tab for all tests: a clinician does not load the viewer anew for each study either."""
-    tab.complaints.clear()
+    tab.leave()
     yield tab
     assert tab.complaints == []
     assert tab.foreign == []
@@ -80,10 +79,8 @@ def test_ct_volume_scrolls_and_is_seen_from_three_sides(shown: Screen, province:
     study = province.study("ct-volume")
     shown.open(study)
     shown.pixels()
-    before = shown.picture()
     shown.page.mouse.move(760, 420)
-    shown.page.mouse.wheel(0, 300)
-    shown.until(lambda: shown.picture() != before, "another slice")
+    shown.change(lambda: shown.page.mouse.wheel(0, 300), "another slice")
     shown.pixels()
     shown.shot("ct")
     shown.open(study, more="&hangingprotocolId=mpr")
@@ -101,9 +98,7 @@ def test_every_kind_of_picture_is_seen(shown: Screen, province: Demo, purpose: s
 def test_positron_emission_series_is_seen(shown: Screen, province: Demo) -> None:
     shown.open(province.study("pet"))
     shown.pixels()
-    before = shown.picture()
-    shown.series("PET")
-    shown.until(lambda: shown.picture() != before, "another series")
+    shown.change(lambda: shown.series("PET"), "another series")
     shown.pixels()
     shown.shot("pet")
 
@@ -112,13 +107,9 @@ def test_series_of_every_compression_are_seen(shown: Screen, province: Demo) -> 
     study = province.study("codecs")
     shown.open(study)
     shown.pixels()
-    entries = shown.page.locator("[data-cy=study-browser-thumbnail]")
-    assert entries.count() == len(study.series)
-    for number in range(entries.count()):
-        before = shown.picture()
-        entries.nth(number).dblclick()
-        if number:
-            shown.until(lambda before=before: shown.picture() != before, f"series {number}")  # type: ignore[misc]
+    shown.until(lambda: shown.entries().count() == len(study.series), "an entry of each series")
+    for number in range(1, len(study.series)):
+        shown.change(shown.entries().nth(number).dblclick, f"series {number}")
         shown.pixels()
     shown.shot("codecs")
 
@@ -154,53 +145,49 @@ def test_launch_by_an_accession_of_two_patients_lets_the_reader_choose(shown: Sc
     shown.pixels()
 
 
-def test_missing_region_is_said_over_the_study_list(shown: Screen, province: Demo) -> None:
-    with province.without("HDIRS"):
+def test_missing_region_is_said_over_the_study_list_until_it_is_back(
+    browser: BrowserContext, province: Demo, tmp_path: Path
+) -> None:
+    with province.without("HDIRS", tmp_path) as lacking, browser.new_page() as page:
+        shown = Screen(page, lacking.url)
         shown.studies("?modalities=CT")
-        notice = shown.page.get_by_role("status").filter(has_text="HDIRS")
+        notice = page.get_by_role("status").filter(has_text="HDIRS")
         notice.wait_for()
         assert "Hospital Diagnostic Imaging Repository Services" in notice.inner_text()
         shown.shot("notice")
         notice.get_by_role("button", name="Hide").click()
-        shown.page.get_by_role("button", name="1 region missing").wait_for()
+        page.get_by_role("button", name="1 region missing").wait_for()
         shown.shot("notice-hidden")
-    shown.studies("?modalities=MR")
-    shown.until(lambda: not shown.page.locator("#gateway-notice").is_visible(), "a page without a notice")
+        with lacking.recovered():
+            shown.studies("?modalities=MR")
+            shown.until(lambda: not page.locator("#gateway-notice").is_visible(), "a page without a notice")
+        assert (shown.complaints, shown.foreign) == ([], [])
 
 
-def test_notice_is_in_french_for_who_reads_french(browser: BrowserContext, province: Demo) -> None:
-    page = browser.new_page()
-    page.add_init_script("Object.defineProperty(navigator, 'language', { get: () => 'fr-CA' })")
-    french = Screen(page, province.url)
-    with province.without("SWODIN"):
+def test_notice_is_in_french_for_who_reads_french(browser: BrowserContext, province: Demo, tmp_path: Path) -> None:
+    with province.without("SWODIN", tmp_path) as lacking, browser.new_page() as page:
+        page.add_init_script("Object.defineProperty(navigator, 'language', { get: () => 'fr-CA' })")
+        french = Screen(page, lacking.url)
         page.goto(f"{french.url}/?modalities=DX")
         page.get_by_text("pas de réponse complète de").wait_for()
         french.shot("notice-fr")
-    page.close()
 
 
 def test_viewer_works_with_a_bearer_token_and_without_a_session(browser: BrowserContext, province: Demo) -> None:
-    browser.clear_cookies()
-    page = browser.new_page()
-    page.set_extra_http_headers({"Authorization": f"Bearer {province.token}"})
-    bearing = Screen(page, province.url)
-    bearing.studies("?modalities=MR")
-    study = province.study("pet")
-    bearing.open(study)
-    bearing.pixels()
-    assert [cookie.get("name") for cookie in browser.cookies()] == ["i18next"]  # the viewer's language
-    assert bearing.foreign == []
-    page.close()
+    with stranger(browser, province.token) as page:
+        bearing = Screen(page, province.url)
+        bearing.studies("?modalities=MR")
+        bearing.open(province.study("pet"))
+        bearing.pixels()
+        assert [cookie.get("name") for cookie in page.context.cookies()] == ["i18next"]  # the viewer's language
+        assert bearing.foreign == []
 
 
 def test_viewer_with_a_token_that_was_altered_gets_nothing(browser: BrowserContext, province: Demo) -> None:
-    browser.clear_cookies()
-    page = browser.new_page()
-    page.set_extra_http_headers({"Authorization": f"Bearer {province.token[:-4]}AAAA"})
-    with page.expect_response(lambda answer: "/dicom-web/studies" in answer.url) as refused:
-        page.goto(f"{province.url}/?modalities=CT")
-    assert refused.value.status == 401
-    page.close()
+    with stranger(browser, f"{province.token[:-4]}AAAA") as page:
+        with page.expect_response(lambda answer: "/dicom-web/studies" in answer.url) as refused:
+            page.goto(f"{province.url}/?modalities=CT")
+        assert refused.value.status == 401
 
 
 def test_home_page_is_used_by_keyboard_in_two_languages(browser: BrowserContext, province: Demo) -> None:
@@ -213,7 +200,7 @@ def test_home_page_is_used_by_keyboard_in_two_languages(browser: BrowserContext,
     home.shot("home")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    assert page.url.endswith("/home#content")
+    page.wait_for_url("**/home#content")
     page.get_by_role("link", name="Français").focus()
     page.keyboard.press("Enter")
     page.get_by_role("heading", level=1, name="Une seule archive").wait_for()

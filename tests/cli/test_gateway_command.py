@@ -19,10 +19,10 @@ import psutil
 import pytest
 
 from gateway import cli
-from tests.kit.peers import free_port
+from tests.interop.serving import PATIENT
+from tests.kit.peers import SECONDS, free_port, free_ports
+from tests.kit.small_province import small_province
 
-READY_SECONDS = 120.0
-STOPPED_SECONDS = 60.0
 REGION = 'name = "NEODIN"\nae_title = "NEODIN"\nhost = "127.0.0.1"\nport = {port}\n'
 
 
@@ -46,7 +46,7 @@ class Running:
     def ready(self) -> str:
         """Return the ready line; what it started is remembered."""
         try:
-            line = self.lines.get(timeout=READY_SECONDS)
+            line = self.lines.get(timeout=SECONDS)
         except Empty:
             pytest.fail("it is not ready in time")
         self.family = psutil.Process(self.process.pid).children(recursive=True)
@@ -60,21 +60,28 @@ class Running:
     def stop(self, number: int) -> int:
         """Send a signal and return the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(STOPPED_SECONDS)
+        return self.process.wait(SECONDS)
 
     def left(self) -> list[psutil.Process]:
         """Return what it started and did not end."""
-        _, left = psutil.wait_procs(self.family, timeout=20.0)
+        _, left = psutil.wait_procs(self.family, timeout=SECONDS)
         return list(left)
 
 
 @contextlib.contextmanager
 def running(*arguments: object, log: Path) -> Iterator[Running]:
     command = [sys.executable, "-m", "gateway", *map(str, arguments), "--ops-port", "0"]
+    environment = os.environ | PATIENT | {"XDG_CACHE_HOME": str(log.parent)}
     with (
         log.open("w") as errors,
         subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+            env=environment,
         ) as process,
     ):
         started = Running(process)
@@ -92,7 +99,7 @@ def running(*arguments: object, log: Path) -> Iterator[Running]:
 
 
 def get(port: int, path: str, token: str = "") -> tuple[int, http.client.HTTPMessage, Any]:
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)) as connection:
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
         with connection.getresponse() as response:
             return response.status, response.headers, json.loads(response.read())
@@ -157,7 +164,7 @@ def test_what_cannot_be_printed_is_told_without_a_traceback() -> None:
     command = [sys.executable, "-m", "gateway", "config", "show"]
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
-            command, check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=READY_SECONDS
+            command, check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=SECONDS
         )
     assert "No space left on device" in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -170,7 +177,7 @@ def test_a_port_that_is_taken_is_told(regions: Path, taken: str) -> None:
         ports = {"--http-port": 0, "--dimse-port": 0, "--ops-port": 0, taken: other.getsockname()[1]}
         arguments = [str(word) for option in ports.items() for word in option]
         command = [sys.executable, "-m", "gateway", "serve", "--regions", str(regions), *arguments]
-        finished = subprocess.run(command, capture_output=True, text=True, timeout=READY_SECONDS, check=False)
+        finished = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert finished.returncode == 2
     assert finished.stderr.startswith(f"port {ports[taken]} cannot be listened on ")
     assert finished.stderr.count("\n") == 1
@@ -194,7 +201,7 @@ def test_a_fresh_install_gives_nothing_and_says_why(regions: Path, tmp_path: Pat
     log = tmp_path / "log"
     with running("serve", "--regions", regions, *ports, log=log) as command:
         command.ready()
-        assert 'Write [access] mode = "tokens"' in command.lines.get(timeout=60)
+        assert 'Write [access] mode = "tokens"' in command.lines.get(timeout=SECONDS)
         for path in ("/studies", "/studies/1.2", "/studies/1.2/metadata", "/studies/1.2/rendered"):
             status, _, body = get(http_port, f"/dicom-web{path}")
             assert (status, body["title"]) == (503, "Access not configured")
@@ -244,17 +251,18 @@ def test_serve_says_which_port_the_system_chose_and_logs_one_json_event_a_line(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_demo_brings_up_the_province_and_leaves_no_process(tmp_path: Path, number: int) -> None:
+    small_province(tmp_path)
     http_port, dimse_port, base = free_port(), free_port(), free_ports(4)
     ports = ("--http-port", http_port, "--dimse-port", dimse_port, "--region-base-port", base)
     with running("demo", "--no-viewer", "--scale", "small", *ports, log=tmp_path / "log") as command:
         assert command.ready().startswith(f"ready http://127.0.0.1:{http_port}/dicom-web ")
         origin = f"http://127.0.0.1:{http_port}"
-        assert command.lines.get(timeout=60) == (
+        assert command.lines.get(timeout=SECONDS) == (
             f"  open {origin}/ in a browser (as somebody else: {origin}/demo/sign-in)"
         )
-        exported = [command.lines.get(timeout=60).split() for _ in range(5)]
+        exported = [command.lines.get(timeout=SECONDS).split() for _ in range(5)]
         tokens = dict(words[1].split("=", 1) for words in exported if words[0] == "export")
-        suggested = [command.lines.get(timeout=60) for _ in range(4)]
+        suggested = [command.lines.get(timeout=SECONDS) for _ in range(4)]
         assert [line.split()[0] for line in suggested] == ["curl"] * 4
         assert get(http_port, "/dicom-web/studies?limit=5")[0] == 401
         token = tokens["TOKEN"]
@@ -287,23 +295,14 @@ def test_demo_that_is_stopped_before_it_is_ready_leaves_no_process(tmp_path: Pat
 
 
 def test_demo_whose_ports_are_taken_says_so_and_leaves_no_process(tmp_path: Path) -> None:
+    small_province(tmp_path)
     log = tmp_path / "log"
     with socket.create_server(("127.0.0.1", 0)) as other:
         base = other.getsockname()[1]
         ports = ("--http-port", 0, "--dimse-port", free_port(), "--region-base-port", base)
         with running("demo", "--no-viewer", "--scale", "small", *ports, log=log) as command:
             assert command.ready() == ""
-            assert command.process.wait(STOPPED_SECONDS) != 0
+            assert command.process.wait(SECONDS) != 0
             assert not command.left()
     assert str(base) in log.read_text()
     assert "Traceback" not in log.read_text()
-
-
-def free_ports(count: int) -> int:
-    """Return the first of so many free ports in a row."""
-    while True:
-        first = free_port()
-        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-            for port in range(first, first + count):
-                stack.enter_context(socket.create_server(("127.0.0.1", port)))
-            return first

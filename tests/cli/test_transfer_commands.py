@@ -26,7 +26,7 @@ from gateway.cli.shelf import LEDGER, Shelf, Writing
 from gateway.dataset.query import Selection
 from tests.interop.serving import gateway, profile
 from tests.kit import dicom, pdus
-from tests.kit.peers import free_port, orthanc, pynetdicom_archive
+from tests.kit.peers import SECONDS, free_port, orthanc, pynetdicom_archive
 from tests.kit.scripted import ScriptedPeer, scripted_acceptor
 
 STUDY = str(dicom.uid(1))
@@ -476,7 +476,7 @@ async def test_ctrl_c_sends_c_cancel_says_so_and_leaves_nothing(tmp_path: Path) 
         (tmp_path / "regions" / "a.toml").write_text(profile("NEODIN", node.port))
         (tmp_path / "patient.toml").write_text("[search]\nsoft_seconds = 100.0\nhard_seconds = 100.0\n")
         asking = ("find", "--regions", str(tmp_path / "regions"), "--config", str(tmp_path / "patient.toml"))
-        async with asyncio.timeout(90), started(*asking) as process:
+        async with asyncio.timeout(SECONDS), started(*asking) as process:
             await asked.wait()
             process.send_signal(signal.SIGINT)
             await cancelled.wait()

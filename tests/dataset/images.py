@@ -44,7 +44,7 @@ class Made:
 def province() -> tuple[Made, ...]:
     """Return one instance for each Transfer Syntax and SOP Class in the small province."""
     folder = default_cache(1, SMALL.name)
-    generate(folder, scale=SMALL, workers=2)
+    generate(folder, scale=SMALL)
     found: dict[tuple[str, str], TrueInstance] = {}
     for study in truth(folder).studies:
         for instance in study.instances:

@@ -8,7 +8,7 @@ from typing import Any
 from gateway.dimse.acceptor import Acceptor
 from gateway.dimse.incoming import IncomingStore
 from gateway.wire.limits import Limits
-from tests.dimse.scripts import QUICK
+from tests.dimse.scripts import UNHURRIED
 from tests.kit import dicom, pdus
 from tests.kit.scripted import ScriptedPeer, scripted_requestor
 
@@ -24,7 +24,7 @@ async def swallow(incoming: IncomingStore) -> int:
 
 @contextlib.asynccontextmanager
 async def accepting(
-    store: Handler = swallow, limits: Limits = QUICK, **more: Any
+    store: Handler = swallow, limits: Limits = UNHURRIED, **more: Any
 ) -> AsyncIterator[tuple[Acceptor, int]]:
     acceptor = Acceptor(accept=more.pop("accept", lambda _: None), store=store, limits=limits, **more)
     port = await acceptor.start("127.0.0.1", 0)

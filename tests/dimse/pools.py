@@ -7,14 +7,15 @@ from typing import Any
 from gateway.dimse.association import Association
 from gateway.dimse.echo import echo
 from gateway.dimse.pool import AssociationPool
+from gateway.wire.limits import Limits
 from gateway.wire.negotiation import ProposedContext
-from tests.dimse.scripts import ECHO, QUICK, echo_answer, peer_of, serve, soon
+from tests.dimse.scripts import ECHO, UNHURRIED, echo_answer, peer_of, serve, soon
 from tests.kit.scripted import Script, ScriptedNode, scripted_acceptor
 
 
 @contextlib.asynccontextmanager
-async def pool_of(node: Any, **options: Any) -> AsyncIterator[AssociationPool]:
-    pool = AssociationPool(peer_of(node), limits=QUICK, **options)
+async def pool_of(node: Any, *, limits: Limits = UNHURRIED, **options: Any) -> AsyncIterator[AssociationPool]:
+    pool = AssociationPool(peer_of(node), limits=limits, **options)
     try:
         yield pool
     finally:

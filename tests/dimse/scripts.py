@@ -26,8 +26,13 @@ GET = ProposedContext(pdus.STUDY_GET, BOTH)
 CT = ProposedContext(pdus.CT_IMAGE, BOTH)
 CT_AS_SCP = ProposedContext(pdus.CT_IMAGE, (pdus.EXPLICIT_LE,), scp_role=True)
 
-# Limits of a second where the product has ten: a test shall not wait for what it can shorten. Shorter ones would be
-# met by a busy machine, on uvloop, whose clock is nobody's but the machine's.
+# Limits that no peer meets who answers, on uvloop either, whose clock is nobody's but the machine's.
+UNHURRIED = Limits(
+    connect_seconds=20.0, artim_seconds=20.0, linger_seconds=0.1, stall_seconds=20.0, idle_seconds=60.0,
+    cancel_seconds=20.0,
+)  # fmt: skip
+
+# Limits of a second where the product has ten, for a test that waits until one is met.
 QUICK = Limits(
     connect_seconds=5.0, artim_seconds=1.0, linger_seconds=0.1, stall_seconds=1.0, idle_seconds=5.0, cancel_seconds=1.0
 )
@@ -48,7 +53,7 @@ def peer_of(node: DicomNode | ScriptedNode) -> Peer:
 
 @contextlib.asynccontextmanager
 async def associated(
-    node: DicomNode | ScriptedNode, *contexts: ProposedContext, limits: Limits = QUICK, **more: Any
+    node: DicomNode | ScriptedNode, *contexts: ProposedContext, limits: Limits = UNHURRIED, **more: Any
 ) -> AsyncIterator[Association]:
     """Run the body with an association, then release it."""
     association = await connect(peer_of(node), contexts or (FIND,), soon(), limits=limits, **more)

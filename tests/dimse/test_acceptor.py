@@ -131,13 +131,13 @@ async def test_200_half_open_connections_do_not_block_a_good_peer() -> None:
 
 
 async def test_a_peer_that_says_nothing_is_left_when_artim_expires() -> None:
-    async with accepting() as (acceptor, port), scripted_requestor(port) as peer:
+    async with accepting(limits=QUICK) as (acceptor, port), scripted_requestor(port) as peer:
         await gone(peer)
         assert repr(acceptor) == "<Acceptor associated=0 waiting=0>"
 
 
 async def test_a_peer_that_drips_its_request_is_left_too() -> None:
-    async with accepting() as (_, port), scripted_requestor(port) as peer:
+    async with accepting(limits=QUICK) as (_, port), scripted_requestor(port) as peer:
 
         async def drip() -> None:
             for byte in pdus.associate_rq(CONTEXTS):

@@ -23,6 +23,7 @@ from gateway.errors import (
 )
 from tests.dimse.scripts import (
     FIND,
+    QUICK,
     TIMED,
     associated,
     associated_with,
@@ -192,7 +193,7 @@ async def test_what_came_before_the_fault_is_kept_and_the_fault_is_told(slug: st
         await peer.hold()
 
     arrived = asyncio.Event()
-    async with associated_with(serve(answer), FIND) as (association, _):
+    async with associated_with(serve(answer), FIND, limits=QUICK) as (association, _):
         found = searching(association)
         assert [await anext(found) for _ in range(3)] == [row(1), row(2), row(3)]
         arrived.set()
@@ -370,7 +371,7 @@ async def mute(peer: ScriptedPeer, request: Message) -> None:
 
 @pytest.mark.parametrize("behaviour", [deaf, mute])
 async def test_a_peer_that_ignores_c_cancel_is_aborted(behaviour: Fault) -> None:
-    async with associated_with(serve(behaviour), FIND) as (association, _):  # type: ignore[arg-type]
+    async with associated_with(serve(behaviour), FIND, limits=QUICK) as (association, _):  # type: ignore[arg-type]
         started = asyncio.get_running_loop().time()
         await first_row(association)
         await until(lambda: association.closed)
@@ -430,7 +431,7 @@ async def large(peer: ScriptedPeer, request: Message) -> None:
 
 
 async def test_matches_nobody_reads_do_not_pile_up() -> None:
-    async with associated_with(serve(large), FIND) as (association, peer):
+    async with associated_with(serve(large), FIND, limits=QUICK) as (association, peer):
         found = searching(association, max_matches=10_000_000)
         await anext(found)
         sent = await settled(lambda: peer.sent)
@@ -440,7 +441,7 @@ async def test_matches_nobody_reads_do_not_pile_up() -> None:
 
 
 async def test_silence_between_matches_is_a_stall() -> None:  # R04
-    async with associated_with(serve(mute), FIND) as (association, _):
+    async with associated_with(serve(mute), FIND, limits=QUICK) as (association, _):
         started = asyncio.get_running_loop().time()
         rows, error = await kept(association, between=0.1)
         assert rows == [row(1)]
@@ -474,7 +475,7 @@ async def test_a_drip_is_a_stall() -> None:  # R05
         async with fault_proxy(archive.port) as proxy:
             proxy.to_client.after_pdu(3).drip(0.05)
             node = ScriptedNode("127.0.0.1", proxy.port)
-            async with associated(node, FIND) as association:
+            async with associated(node, FIND, limits=QUICK) as association:
                 started = asyncio.get_running_loop().time()
                 rows, error = await kept(association)
                 assert len(rows) == 1

@@ -13,7 +13,7 @@ from gateway.dimse.incoming import IncomingStore
 from gateway.errors import Aborted, Closed, GatewayError, LimitExceeded, Reset, Stalled, Truncated, UnsolicitedStore
 from gateway.wire.limits import Limits
 from tests.dimse.callers import accepting, calling, echo_request, store_command, store_request, swallow
-from tests.dimse.scripts import most_in_flight, settled, until
+from tests.dimse.scripts import QUICK, most_in_flight, settled, until
 from tests.kit import dicom, pdus
 from tests.kit.peers import STORESCU, run
 from tests.kit.scripted import PeerGoneError, ScriptedPeer
@@ -278,7 +278,7 @@ async def test_an_instance_cut_off_is_told_to_every_reader(how: str) -> None:  #
             reading.set()
         return 0
 
-    async with calling(handler) as (acceptor, peer):
+    async with calling(handler, limits=QUICK) as (acceptor, peer):
         await peer.send(pdus.p_data(3, pdus.command_set(store_command()), command=True))
         await peer.send(pdus.p_data(3, bytes(40_000), last=False))
         await reading.wait()

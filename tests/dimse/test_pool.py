@@ -60,7 +60,7 @@ async def test_two_at_once_get_two_and_no_third_is_opened_above_the_size() -> No
 
 
 async def test_associations_that_are_being_opened_count() -> None:
-    async with pooled(ScriptedPeer.hold, size=2, wait_seconds=0.2) as (pool, node):
+    async with pooled(ScriptedPeer.hold, size=2, wait_seconds=0.2, limits=QUICK) as (pool, node):
         opening = [asyncio.ensure_future(ask(pool)) for _ in range(2)]
         await until(lambda: len(node.peers) == 2)
         assert state(pool) == "active=0 idle=0 opening=2 waiting=0 size=2"
@@ -164,7 +164,7 @@ async def test_an_idle_association_that_is_no_longer_good_is_not_lent(how: str) 
         await ENDS[how](peer)
         await peer.hold()
 
-    async with pooled(script, ECHOING, idle_seconds=5.0) as (pool, node):
+    async with pooled(script, ECHOING, idle_seconds=60.0, limits=QUICK) as (pool, node):
         first = await ask(pool)
         go.set()
         await until(lambda: not first.clean)

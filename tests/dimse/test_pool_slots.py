@@ -20,6 +20,7 @@ from tests.dimse.scripts import (
     FIND,
     GET,
     MOVE,
+    QUICK,
     echo_answer,
     identifier,
     matches,
@@ -96,7 +97,7 @@ async def talk_nonsense(peer: ScriptedPeer) -> None:
     ids=lambda value: getattr(value, "__name__", ""),
 )
 async def test_a_failure_of_any_kind_frees_the_slot(script: Script, kinds: set[type[GatewayError]]) -> None:
-    async with pooled(script, script, ECHOING, size=1) as (pool, _):
+    async with pooled(script, script, ECHOING, size=1, limits=QUICK) as (pool, _):
         for _ in range(2):
             with pytest.raises(GatewayError) as caught:
                 async with pool.acquire([ECHO], soon()) as association:

@@ -276,7 +276,7 @@ async def test_a_peer_that_does_not_answer_a_release_is_left() -> None:
         await peer.accept()
         await peer.hold()
 
-    async with associated_with(script, ECHO) as (association, _):
+    async with associated_with(script, ECHO, limits=QUICK) as (association, _):
         started = asyncio.get_running_loop().time()
         await association.release(soon())
         assert association.closed

@@ -29,6 +29,7 @@ from tests.dimse.scripts import (
     CT_AS_SCP,
     GET,
     MOVE,
+    QUICK,
     TIMED,
     associated_with,
     identifier,
@@ -134,7 +135,7 @@ async def test_silence_is_a_stall_and_a_pending_resets_the_clock() -> None:
         await peer.hold()
 
     progress: list[SubOperations] = []
-    async with associated_with(serve(answer), MOVE) as (association, peer):
+    async with associated_with(serve(answer), MOVE, limits=QUICK) as (association, peer):
         with pytest.raises(Stalled):
             await moving(association, between=0.25, on_progress=progress.append)
         assert len(progress) == 4
@@ -315,7 +316,7 @@ async def test_silence_in_a_get_is_a_stall() -> None:
         await peer.send(store_request(ct_context(peer), 1))
         await peer.hold()
 
-    async with get_from(mute, Sink()) as (association, _):
+    async with get_from(mute, Sink(), limits=QUICK) as (association, _):
         with pytest.raises(Stalled):
             await getting(association, between=0.1)
         await until(lambda: association.closed)
@@ -326,7 +327,7 @@ async def test_silence_in_the_middle_of_an_instance_is_a_stall() -> None:
         await peer.send_half(store_request(ct_context(peer), 1, bytes(10_000)))
         await peer.hold()
 
-    async with get_from(mute, Sink()) as (association, _):
+    async with get_from(mute, Sink(), limits=QUICK) as (association, _):
         started = asyncio.get_running_loop().time()
         with pytest.raises(Stalled):
             await getting(association)

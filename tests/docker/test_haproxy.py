@@ -15,7 +15,7 @@ import pytest
 
 from tests.interop.contract import INSTANCES
 from tests.interop.serving import Gateway, gateway, profile
-from tests.kit.peers import ECHOSCU, FINDSCU, HAPROXY, free_port, pynetdicom_archive, require, run, running
+from tests.kit.peers import ECHOSCU, FINDSCU, HAPROXY, SECONDS, free_port, pynetdicom_archive, require, run, running
 
 CONFIGURATION = Path(__file__).parents[2] / "docker" / "haproxy.cfg"
 STUDIES = [f"1.2.826.0.1.{number}" for number in range(40)]
@@ -33,7 +33,7 @@ class Pair:
 
     def get(self, path: str, method: str = "GET", **fields: str) -> tuple[int, str]:
         """Return the status of a request and which replica answered; 0 where nobody did."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=SECONDS)
         with contextlib.closing(connection):
             try:
                 connection.request(method, path, headers=fields)
@@ -67,6 +67,9 @@ def _here(text: str, replicas: dict[str, Gateway], web: int, dimse: int) -> str:
     for name, replica in replicas.items():
         changes[f"{name.lower()}:8080"] = f"127.0.0.1:{replica.http_port}"
         changes[f"{name.lower()}:11112"] = f"127.0.0.1:{replica.dimse_port}"
+    for name in ("timeout connect", "timeout check"):  # who refuses is missed at once, who is slow is not
+        changes[f"{name} 2s"] = f"{name} {SECONDS:.0f}s"
+    changes["inspect-delay 5s"] = f"inspect-delay {SECONDS:.0f}s"
     changes["    balance hash"] = "    http-response set-header X-Served-By %s\n    balance hash"
     for old, new in changes.items():
         assert old in text, old
@@ -115,7 +118,7 @@ def test_the_pages_of_a_search_meet_in_one_replica(both: Pair) -> None:
 
 def test_header_names_that_servers_read_differently_are_refused(both: Pair) -> None:
     assert both.get("/livez")[0] == 200
-    with socket.create_connection(("127.0.0.1", both.http_port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", both.http_port), timeout=SECONDS) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: h\r\nContent_Length: 4\r\nConnection: close\r\n\r\n")
         assert connection.makefile("rb").readline().split()[1] == b"403"
 
@@ -135,7 +138,7 @@ async def test_another_called_ae_title_and_what_is_no_association_are_closed(bot
     assert (await run(ECHOSCU, "-aec", "GW3", "127.0.0.1", both.dimse_port)).returncode != 0
     assert (await run(ECHOSCU, "-aec", "GW12", "127.0.0.1", both.dimse_port)).returncode != 0
     for sent in (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", b"\x01\x00\x7f\xff\xff\xff" + bytes(100)):
-        with socket.create_connection(("127.0.0.1", both.dimse_port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", both.dimse_port), timeout=SECONDS) as connection:
             connection.sendall(sent)
             with contextlib.suppress(ConnectionResetError):
                 assert connection.recv(1) == b""
@@ -159,7 +162,7 @@ def test_a_replica_that_is_killed_costs_less_than_one_request_in_a_hundred(tmp_p
         for thread in threads:
             thread.start()
         for event in rounds:
-            event.wait(60)
+            event.wait(SECONDS)
         os.kill(both.replicas[victim.upper()].pid, signal.SIGKILL)
         for thread in threads:
             thread.join()

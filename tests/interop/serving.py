@@ -10,9 +10,18 @@ from pathlib import Path
 
 import orjson
 
-from tests.kit.peers import free_port, running
+from tests.kit.peers import SECONDS, free_port, running
 
 ROOT = Path(__file__).parents[2]
+
+PATIENT = {
+    "GATEWAY_SEARCH__SOFT_SECONDS": str(SECONDS),
+    "GATEWAY_SEARCH__HARD_SECONDS": str(SECONDS),
+    "GATEWAY_RETRIEVE__FIRST_INSTANCE_SECONDS": str(SECONDS),
+    "GATEWAY_AUDIT__WRITE_SECONDS": str(SECONDS),
+}
+"""The environment of a gateway whose peers answer whatever they are asked, however busy the machine is."""
+
 JSON = "application/dicom+json"
 MULTIPART = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 
@@ -70,7 +79,7 @@ class Gateway:
         return f"http://127.0.0.1:{self.http_port}/dicom-web"
 
     def get(self, path: str, accept: str = JSON, *, root: str = "/dicom-web") -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=SECONDS)
         with contextlib.closing(connection):
             connection.request("GET", f"{root}{path}", headers={"Accept": accept})
             with connection.getresponse() as response:
@@ -131,5 +140,7 @@ def gateway(
             (folder / f"{number}.toml").write_text(peer)
     arguments = [str(word) for option in options.items() for word in option]
     log = home / f"gateway-{http_port}.log"
-    with running([sys.executable, "-m", "gateway", "serve", *arguments], http_port, log) as process:
+    with running(
+        [sys.executable, "-m", "gateway", "serve", *arguments], http_port, log, environment=PATIENT
+    ) as process:
         yield Gateway(http_port, dimse_port, process.pid)

@@ -16,12 +16,11 @@ from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel, Sto
 
 from tests.interop.serving import Gateway, gateway, peer, profile
 from tests.kit import dicom
-from tests.kit.peers import orthanc, pynetdicom_scp
+from tests.kit.peers import SECONDS, orthanc, pynetdicom_scp
 
 STUDY = dicom.study(5, instances=2)
 UIDS = {str(x.SOPInstanceUID) for x in STUDY}
 MISSING = str(dicom.uid(404))
-SECONDS = 60.0
 
 
 @dataclass

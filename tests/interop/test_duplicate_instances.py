@@ -16,6 +16,7 @@ from gateway.events import DeliveryQuarantined, RegionOperation
 from gateway.spool.ledger import Delivery, Ledger
 from tests.dimse.scripts import CT
 from tests.kit import dicom, pdus
+from tests.kit.peers import SECONDS
 from tests.kit.region import Answer, ScriptedRegion
 from tests.kit.scripted import Message, ScriptedPeer
 from tests.region.web_archive import Handler, listing, webbed
@@ -111,7 +112,7 @@ def deliveries(folder: Path) -> list[Delivery]:
 
 async def until(folder: Path, *states: str) -> None:
     """Wait until the deliveries in the queue have these states."""
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(SECONDS):
         while tuple(x.state for x in deliveries(folder)) != states:  # noqa: ASYNC110 - the queue tells nobody
             await asyncio.sleep(0.01)
 

@@ -111,7 +111,7 @@ def assert_near(ours: np.ndarray[Any, Any], theirs: np.ndarray[Any, Any], held: 
 @cache
 def province() -> tuple[Path, Truth]:
     folder = default_cache(1, SMALL.name)
-    generate(folder, scale=SMALL, workers=2)
+    generate(folder, scale=SMALL)
     return folder, truth(folder)
 
 

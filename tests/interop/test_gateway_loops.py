@@ -20,7 +20,7 @@ from gateway.events import DeliveryQuarantined, RegionOperation
 from gateway.region.profile import Profile
 from tests.adversity.province import Answer
 from tests.kit import dicom
-from tests.kit.peers import free_port
+from tests.kit.peers import SECONDS, free_port
 from tests.kit.region import ScriptedRegion
 from tests.region.web_archive import listing, server
 from tests.region.witness import Witness
@@ -167,7 +167,7 @@ async def test_instance_that_waits_on_its_way_round_ends_in_quarantine(tmp_path:
     durable = [{"folder": str(tmp_path / name), "answer": "durable"} for name in ("one", "other")]
     async with circle(stores=durable) as (one, other):
         assert (await one.ask(sent=upload(), **KIND)).status == 202
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(SECONDS):
             while not other.events.of(DeliveryQuarantined):  # noqa: ASYNC110 - a witness tells nobody
                 await asyncio.sleep(0.01)
         taken = [x for x in one.events.of(RegionOperation) if x.verb == "store"]

@@ -8,6 +8,7 @@ from dicomweb_client.api import DICOMwebClient
 
 from tests.interop.contract import INSTANCES
 from tests.interop.serving import JSON, Gateway
+from tests.kit.peers import SECONDS
 
 STUDY_INSTANCE_UID = "0020000D"
 XML = 'multipart/related; type="application/dicom+xml"'
@@ -38,7 +39,7 @@ def test_form_asks_the_same_as_a_url(served_gateway: Gateway) -> None:
         data=f"StudyInstanceUID={study}".encode(),
         headers={"Accept": JSON, "Content-Type": "application/x-www-form-urlencoded"},
     )
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with urllib.request.urlopen(request, timeout=SECONDS) as response:
         assert json.load(response) == served_gateway.get(f"/studies?StudyInstanceUID={study}").rows
 
 
@@ -46,7 +47,7 @@ def test_region_alone_answers_below_its_own_root(served_gateway: Gateway) -> Non
     whole = served_gateway.get("/studies")
     name = str(whole.headers["Federation-Status"]).partition(";")[0]
     with urllib.request.urlopen(
-        f"http://127.0.0.1:{served_gateway.http_port}/regions/{name}/dicom-web/studies", timeout=30
+        f"http://127.0.0.1:{served_gateway.http_port}/regions/{name}/dicom-web/studies", timeout=SECONDS
     ) as response:
         rows = json.load(response)
     assert uids(rows) == uids(whole.rows)

@@ -12,11 +12,10 @@ from pydicom import Dataset, dcmread
 from gateway.dataset.part10 import split
 from gateway.dataset.transcode import Reencoder
 from regions.archive import Archive
-from regions.plan import SMALL
-from regions.province import generate
 from tests.interop.serving import MULTIPART, Gateway, gateway, peer, profile
 from tests.kit.dicom import encode, from_part10, part10, study
-from tests.kit.peers import FINDSCU, STORESCU, dcmqrscp, free_port, orthanc, require, run
+from tests.kit.peers import FINDSCU, SECONDS, STORESCU, dcmqrscp, free_port, orthanc, require, run
+from tests.kit.small_province import small_province
 
 CURL = Path("/usr/bin/curl")
 NEVER_ON_THE_WEB = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.2"}
@@ -82,7 +81,9 @@ def test_curl_stores_a_folder_in_one_line(served: Served, tmp_path: Path) -> Non
         '"$GATEWAY/studies" \\;'
     )
     environment = {"FOLDER": str(tmp_path / "a folder"), "GATEWAY": served.gateway.url, "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(["sh", "-c", line], env=environment, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        ["sh", "-c", line], env=environment, capture_output=True, text=True, check=True, timeout=SECONDS
+    )
     assert done.stdout.count("00081199") == len(files)
     assert len(retrieved(served.gateway, f"/studies/{dcmread(files[0]).StudyInstanceUID}")) == 3
 
@@ -96,7 +97,7 @@ def test_curl_stores_a_folder_in_one_request(served: Served, tmp_path: Path) -> 
         [str(CURL), "-fsS", *kind, *fields, f"{served.gateway.url}/studies"],
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=SECONDS,
     )
     assert b"00081199" in done.stdout
     assert len(retrieved(served.gateway, f"/studies/{dcmread(files[0]).StudyInstanceUID}")) == 3
@@ -145,12 +146,9 @@ def of_every_kind(province: Path) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def province(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    cache = tmp_path_factory.mktemp("cache") / "province"
-    generate(cache, scale=SMALL, workers=2)
-    return cache
+    return small_province(tmp_path_factory.mktemp("cache"))
 
 
-@pytest.mark.timeout(240)
 def test_every_kind_of_instance_in_the_province_comes_back_byte_for_byte(province: Path, served: Served) -> None:
     files = [file.read_bytes() for file in of_every_kind(province)]
     assert len({split(file)[0].sop_class_uid for file in files}) > 8

@@ -17,11 +17,10 @@ import pytest
 from PIL import Image
 from pydicom import dcmread
 
-from regions.plan import SMALL
-from regions.province import generate
 from regions.truth import TrueInstance, TrueSeries, TrueStudy, Truth, truth
-from tests.interop.serving import ROOT, Answer
-from tests.kit.peers import free_port, running, stop
+from tests.interop.serving import PATIENT, ROOT, Answer
+from tests.kit.peers import SECONDS, free_port, running, stop
+from tests.kit.small_province import small_province
 
 FRAMES = 'multipart/related; type="application/octet-stream"; transfer-syntax="*"'
 OCTETS = 'multipart/related; type="application/octet-stream"'
@@ -41,7 +40,7 @@ class Province:
     truth: Truth
 
     def get(self, path: str, accept: str = JSON, **headers: str) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=SECONDS)
         with contextlib.closing(connection):
             connection.request("GET", f"/dicom-web{path}", headers={"Accept": accept} | headers)
             with connection.getresponse() as response:
@@ -76,26 +75,25 @@ def archives(cache: Path, profiles: Path, destination: str) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def province(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Province]:
     home = tmp_path_factory.mktemp("viewer")
-    cache = home / "province"
-    generate(cache, scale=SMALL, workers=2)
+    cache = small_province(home)
     http_port, dimse_port = free_port(), free_port()
     settings = home / "settings.toml"
     settings.write_text('[access]\nmode = "open"\n')
-    options = [
+    options: list[str | Path] = [
         "--regions",
         home / "profiles",
         "--config",
         settings,
         "--http-port",
-        http_port,
+        str(http_port),
         "--dimse-port",
-        dimse_port,
+        str(dimse_port),
         "--ops-port",
-        0,
+        "0",
     ]
     with archives(cache, home / "profiles", f"GATEWAY=127.0.0.1:{dimse_port}"):
         command = [sys.executable, "-m", "gateway", "serve", *options]
-        with running([str(word) for word in command], http_port, home / "gateway.log"):
+        with running(command, http_port, home / "gateway.log", environment=PATIENT):
             yield Province(http_port, cache, truth(cache))
 
 
@@ -230,7 +228,7 @@ def test_region_alone_has_the_same_resources(province: Province) -> None:
     series = study.series[0]
     instance = series.instances[0].sop_instance_uid
     path = f"/../regions/{name}/dicom-web{series_path(study, series)}/instances/{instance}"
-    connection = http.client.HTTPConnection("127.0.0.1", province.http_port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", province.http_port, timeout=SECONDS)
     with contextlib.closing(connection):
         connection.request("GET", path.removeprefix("/.."), headers={"Accept": "image/jpeg, */*;q=0.1"})
         with connection.getresponse() as response:

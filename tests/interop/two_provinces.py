@@ -11,12 +11,11 @@ from pathlib import Path
 
 from regions.archive import Archive
 from regions.people import HEALTH_CARD_ISSUER, HEALTH_CARD_OID, REGIONS
-from regions.plan import SMALL
 from regions.profiles import profiles
-from regions.province import generate
-from regions.truth import CROSSWALK, Truth, default_cache, truth
+from regions.truth import CROSSWALK, Truth, truth
 from tests.interop.serving import Gateway, gateway
 from tests.kit.peers import Orthanc, orthanc
+from tests.kit.small_province import small_province
 
 OPTIONS = {"DefaultEncoding": "Utf8"}
 """Orthanc answers every C-FIND in one set of its own: Latin-1 has no room for the province's names."""
@@ -34,8 +33,7 @@ class Provinces:
 @contextlib.contextmanager
 def two_provinces(home: Path) -> Iterator[Provinces]:
     """Load both from the cache, which is made where it is not there, and run their gateways."""
-    cache = default_cache(1, SMALL.name)
-    generate(cache, scale=SMALL)
+    cache = small_province(home)
     held = truth(cache)
     settings = (
         f'[identity]\nsource = "csv"\ncrosswalk = "{cache / CROSSWALK}"\nprovincial_issuer = "{HEALTH_CARD_ISSUER}"\n'

@@ -39,6 +39,9 @@ from tests.kit.dicom import ALL_TRANSFER_SYNTAXES, matches, part10
 
 HOST = "127.0.0.1"
 
+SECONDS = 180.0
+"""That anything which works may take before it counts as hanging: machines are slow, and have others to serve."""
+
 # Full paths: pynetdicom installs scripts of the same names into the virtual environment.
 ECHOSCU = Path("/usr/bin/echoscu")
 FINDSCU = Path("/usr/bin/findscu")
@@ -64,25 +67,55 @@ def require(tool: Path) -> Path:
     pytest.skip(f"{tool} is not installed")
 
 
-def _shuffled() -> Iterator[int]:
-    ports = list(range(20_000, 32_000))
-    random.SystemRandom().shuffle(ports)  # pytest-randomly seeds the shared generator alike in every process
-    return itertools.cycle(ports)
+BLOCK: Final = 1_500
+"""Ports that one process of tests has for itself."""
+ROW: Final = 5
+"""The most of them that may be asked for in a row, as the first 200 are."""
 
 
-_PORTS: Final = _shuffled()
+def _block() -> tuple[socket.socket, Iterator[int], Iterator[int]]:
+    """Return what keeps others off some ports, and these: single ones, and the first of each row.
+
+    They lie outside the range from which the kernel picks source ports. Who runs tests beside us on this machine takes
+    another block.
+    """
+    order = random.SystemRandom()  # pytest-randomly seeds the shared generator alike in every process
+    blocks = [*range(20_000, 32_000, BLOCK)]
+    order.shuffle(blocks)
+    claim = socket.socket(socket.AF_UNIX)
+    for start in blocks:
+        with contextlib.suppress(OSError):
+            claim.bind(f"\0ports of tests from {start}")
+            break
+    single, rows = [*range(start + 200, start + BLOCK)], [*range(start, start + 200, ROW)]
+    order.shuffle(single)
+    order.shuffle(rows)
+    return claim, itertools.cycle(single), itertools.cycle(rows)
+
+
+_CLAIM, _SINGLE, _ROWS = _block()
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on, outside the range from which the kernel picks source ports.
+    """Return a port that nothing listens on.
 
     None comes twice before all have come: two peers that are still to start never share one.
     """
-    while True:
-        port = next(_PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((HOST, port))
-            return port
+    return _free(_SINGLE, 1)
+
+
+def free_ports(count: int) -> int:
+    """Return the first of so many such ports in a row."""
+    return _free(_ROWS, count)
+
+
+def _free(candidates: Iterator[int], count: int) -> int:
+    for first in candidates:
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for port in range(first, first + count):
+                stack.enter_context(socket.socket()).bind((HOST, port))
+            return first
+    raise AssertionError("there is no end to them")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +130,7 @@ class DicomNode:
 # --- processes
 
 
-def wait_for_port(port: int, process: "subprocess.Popen[bytes] | None" = None, seconds: float = 60.0) -> None:
+def wait_for_port(port: int, process: "subprocess.Popen[bytes] | None" = None, seconds: float = SECONDS) -> None:
     """Return once something accepts connections at the port; raise when its process ended or the time is up."""
     end = monotonic() + seconds
     while True:
@@ -110,7 +143,7 @@ def wait_for_port(port: int, process: "subprocess.Popen[bytes] | None" = None, s
         time.sleep(0.01)
 
 
-def stop(process: "subprocess.Popen[bytes]", seconds: float = 30.0) -> None:
+def stop(process: "subprocess.Popen[bytes]", seconds: float = SECONDS) -> None:
     """End the process and the children that share its session."""
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGTERM)
@@ -126,9 +159,14 @@ def stop(process: "subprocess.Popen[bytes]", seconds: float = 30.0) -> None:
 
 @contextlib.contextmanager
 def running(
-    arguments: Sequence[str | Path], port: int, log: Path, *, seconds: float = 60.0, user: str | None = None
+    arguments: Sequence[str | Path],
+    port: int,
+    log: Path,
+    *,
+    user: str | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a server in its own session once it listens at the port, in so many seconds; its output goes to the log.
+    """Run a server in its own session once it listens at the port; its output goes to the log.
 
     Root may run it as somebody else.
     """
@@ -141,10 +179,11 @@ def running(
             start_new_session=True,
             user=user,
             group=user and pwd.getpwnam(user).pw_gid,
+            env={**os.environ, **(environment or {})},
         )
         try:
             try:
-                wait_for_port(port, process, seconds)
+                wait_for_port(port, process)
             except (RuntimeError, TimeoutError) as error:
                 raise RuntimeError(f"{error}\n{log.read_text(errors='replace')[-4000:]}") from error
             yield process
@@ -160,7 +199,7 @@ class Finished:
     output: str
 
 
-async def run(tool: Path, *arguments: str | int | Path, seconds: float = 60.0) -> Finished:
+async def run(tool: Path, *arguments: str | int | Path, seconds: float = SECONDS) -> Finished:
     """Run a command line tool to its end beside the event loop; its output is both streams in order."""
     process = await asyncio.create_subprocess_exec(
         require(tool),
@@ -200,7 +239,7 @@ class Orthanc(DicomNode):
 
     def request(self, method: str, path: str, body: bytes | None = None) -> bytes:
         """Make one REST call; anything but 200 raises."""
-        connection = http.client.HTTPConnection(self.host, self.http_port, timeout=30)
+        connection = http.client.HTTPConnection(self.host, self.http_port, timeout=SECONDS)
         try:
             return _exchange(connection, method, path, body)
         finally:
@@ -209,7 +248,7 @@ class Orthanc(DicomNode):
     def upload(self, instances: Iterable[Dataset | bytes | Path]) -> int:
         """Store Part 10 files, paths or data sets through POST /instances over one connection; return how many."""
         count = 0
-        connection = http.client.HTTPConnection(self.host, self.http_port, timeout=30)
+        connection = http.client.HTTPConnection(self.host, self.http_port, timeout=SECONDS)
         try:
             for instance in instances:
                 _exchange(connection, "POST", "/instances", _part10_bytes(instance))
@@ -358,7 +397,7 @@ def pynetdicom_scp(
     entity = AE(ae_title=ae_title)
     entity.maximum_pdu_size = maximum_pdu_size
     entity.maximum_associations = maximum_associations
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = int(SECONDS)
     storage = [context.abstract_syntax for context in AllStoragePresentationContexts]
     for abstract_syntax in supported or [Verification, *QUERY_RETRIEVE, *storage]:
         entity.add_supported_context(abstract_syntax, list(transfer_syntaxes), scu_role=True, scp_role=True)

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 import trustme
 
-from tests.kit.peers import HOST, free_port, require, running
+from tests.kit.peers import HOST, SECONDS, free_port, require, running
 
 _FOR_TESTS = {
     "listen_addresses": HOST,
@@ -150,12 +150,12 @@ def postgres_server() -> Iterator[Postgres]:
                 yield Postgres(initdb.parent, process.pid, port, folder)
             finally:
                 process.send_signal(signal.SIGINT)  # SIGTERM would wait for its clients
-                process.wait(20)
+                process.wait(SECONDS)
 
 
 def _wait(isready: Path, port: int) -> None:
     """Return once it does what it is asked: it listens before."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + SECONDS
     while subprocess.run([isready, "-q", "-h", HOST, "-p", str(port)], check=False).returncode:
         if time.monotonic() > end:
             raise TimeoutError("PostgreSQL does not get ready")

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -153,6 +155,34 @@ async def test_what_a_busy_machine_takes_is_nobodys_time() -> None:
         time.sleep(0.2)  # noqa: ASYNC251 - as a machine does that has others to serve
         await asyncio.sleep(0)
     assert Deadline.after(0.05).remaining > 0.04
+
+
+def computes() -> None:
+    end = time.thread_time() + 0.3
+    while time.thread_time() < end:
+        pass
+
+
+async def test_what_a_thread_or_a_process_of_the_test_works_at_is_nobodys_time() -> None:
+    async with asyncio.timeout(0.1):
+        await asyncio.to_thread(computes)
+    async with asyncio.timeout(0.1):
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", "sum(range(10_000_000))")
+        assert await process.wait() == 0
+
+
+async def test_who_sleeps_in_a_thread_or_a_process_is_given_up() -> None:
+    asleep = threading.Event()
+    sleeping = asyncio.create_task(asyncio.to_thread(asleep.wait, 60))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(sleeping), 0.1)
+    asleep.set()
+    await sleeping
+    process = await asyncio.create_subprocess_exec("/bin/sleep", "60")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(process.wait(), 0.1)
+    process.kill()
+    await process.wait()
 
 
 async def busy() -> None:

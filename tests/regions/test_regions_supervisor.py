@@ -18,7 +18,7 @@ import pytest
 from regions.people import REGIONS
 from regions.profiles import profiles
 from regions.truth import Truth
-from tests.kit.peers import ECHOSCU, run
+from tests.kit.peers import ECHOSCU, SECONDS, run
 
 KEYS = {
     "name", "title", "ae_title", "host", "port", "retrieve", "move_destinations", "max_associations", "character_set",
@@ -36,7 +36,7 @@ class Running:
     async def event(self, name: str) -> dict[str, Any]:
         """The next event of a name; others are passed over."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(SECONDS):
             while line := await self.process.stdout.readline():
                 event: dict[str, Any] = json.loads(line)
                 if event["event"] == name:
@@ -46,9 +46,9 @@ class Running:
 
     async def nothing_left(self) -> None:
         """Wait until the supervisor and all that it started are gone."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(SECONDS):
             await self.process.wait()
-            _, alive = await asyncio.to_thread(psutil.wait_procs, self.family, 8)
+            _, alive = await asyncio.to_thread(psutil.wait_procs, self.family, SECONDS)
         assert not alive
 
 
@@ -133,7 +133,7 @@ async def test_port_that_is_taken_ends_the_start_with_the_reason(province: Path)
     command = (sys.executable, "-m", "regions", *map(str, small(province)[:-1]), str(port))
     root = Path(__file__).parents[2]
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, cwd=root)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         _, errors = await process.communicate()
     taken.close()
     assert process.returncode == 1

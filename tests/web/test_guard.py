@@ -356,7 +356,7 @@ async def test_reader_that_stops_is_cut_and_the_retrieval_with_it() -> None:
     async with gateway(retrieve=retrieve, limits=QUICK) as web, unread(web.port, request):
         began = now()
         await asyncio.wait_for(retrieve.left.wait(), 30)
-    assert now() - began < 5 * QUICK.write_stall_seconds
+    assert now() - began < 20 * QUICK.write_stall_seconds
     assert len(produced) < 200  # what the kernel and our buffer take; the rest was never asked for
 
 
