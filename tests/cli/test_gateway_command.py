@@ -163,9 +163,7 @@ def test_a_mistake_on_the_command_line_is_told_with_exit_code_2(
 def test_what_cannot_be_printed_is_told_without_a_traceback() -> None:
     command = [sys.executable, "-m", "gateway", "config", "show"]
     with Path("/dev/full").open("w") as full:
-        ended = subprocess.run(
-            command, check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=SECONDS
-        )
+        ended = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=SECONDS)
     assert "No space left on device" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert ended.returncode == 4
