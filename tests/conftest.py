@@ -4,10 +4,12 @@ And none depends on how fast the machine is, or on luck where changes are judged
 """
 
 import asyncio
+import contextlib
 import gc
 import inspect
 import logging
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from ipaddress import ip_address
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from pynetdicom.transport import AssociationSocket
 
 if TYPE_CHECKING:
     from tests.kit.postgres import Postgres
@@ -49,8 +52,17 @@ def loopback_only(event: str, arguments: tuple[Any, ...]) -> None:
         raise RuntimeError(f"a test tried to connect to {host}")
 
 
+def shut(held: AssociationSocket) -> None:
+    """Close the socket also where the peer has reset it: pynetdicom leaves that to a test that comes later."""
+    if held.socket is not None:
+        with contextlib.suppress(OSError):
+            held.socket.shutdown(socket.SHUT_RDWR)
+        held.socket.close()
+
+
 def pytest_configure() -> None:
     sys.addaudithook(loopback_only)
+    AssociationSocket._shutdown_socket = shut
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

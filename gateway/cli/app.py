@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from io import StringIO
 from typing import Any, Final
 
 import typer
@@ -68,7 +69,10 @@ def main() -> None:
     A mistake in its input is told in plain words, with exit code 2; with 4 what is not there, or the system refuses.
     """
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(USAGE)
@@ -76,5 +80,7 @@ def main() -> None:
         sys.stderr.write(f"{error}\n")
         sys.exit(USAGE if 400 <= error.http_status < 500 and not isinstance(error, NotFound) else NONE)
     except OSError as error:
-        sys.stderr.write(f"{error.filename or 'what is printed cannot be written'}: {error.strerror}\n")
+        sys.stdout = StringIO()  # what could not be written is not tried again at the end of the process
+        if not isinstance(error, BrokenPipeError):
+            sys.stderr.write(f"{error.filename or 'what is printed cannot be written'}: {error.strerror}\n")
         sys.exit(NONE)

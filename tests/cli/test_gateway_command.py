@@ -160,13 +160,37 @@ def test_a_mistake_on_the_command_line_is_told_with_exit_code_2(
     assert word in told(monkeypatch, capsys, *chosen)
 
 
-def test_what_cannot_be_printed_is_told_without_a_traceback() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_cannot_be_printed_is_told_without_a_traceback(unbuffered: str) -> None:
     command = [sys.executable, "-m", "gateway", "config", "show"]
     with Path("/dev/full").open("w") as full:
-        ended = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=SECONDS)
-    assert "No space left on device" in ended.stderr
-    assert "Traceback" not in ended.stderr
+        ended = subprocess.run(
+            command,
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=SECONDS,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+    assert ended.stderr == "what is printed cannot be written: No space left on device\n"
     assert ended.returncode == 4
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_who_reads_no_further_is_told_nothing(unbuffered: str) -> None:
+    command = [sys.executable, "-m", "gateway", "config", "show"]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
 
 
 @pytest.mark.parametrize("taken", ["--http-port", "--dimse-port", "--ops-port"])

@@ -97,8 +97,6 @@ def test_unknown_destination_is_a801(neodin: Archive, true: Truth) -> None:
     assert "NOWHERE" in status.ErrorComment
 
 
-# pynetdicom drops a socket that could not be connected without closing it.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_destination_that_is_down_is_a702(neodin: Archive, true: Truth) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # bound, never listening: connections are refused
