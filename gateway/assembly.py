@@ -12,7 +12,8 @@ from gateway.access.consent import Consents
 from gateway.access.consenting import consenting
 from gateway.access.decision import Decisions, Overrides
 from gateway.access.decision import Limits as RateLimits
-from gateway.access.fhir_consent import ConsentResources, Naming
+from gateway.access.fhir_consent import ConsentResources
+from gateway.access.fhir_terms import Naming
 from gateway.access.keys import issuer_keys
 from gateway.access.permit import Directives, Recorder
 from gateway.access.token import Tokens

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from gateway.access.consent import Consents, Policy
 from gateway.access.database import ConsentDatabase
-from gateway.access.fhir_consent import ConsentResources, Naming
+from gateway.access.fhir_consent import ConsentResources
+from gateway.access.fhir_terms import Naming
 from gateway.access.outbox import Outbox
 from gateway.access.permit import Recorder
 from gateway.access.postgres import postgres

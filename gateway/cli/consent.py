@@ -15,7 +15,9 @@ from gateway.access.consent import Consents, Policy
 from gateway.access.consenting import consent_database
 from gateway.access.consents import INACTIVE
 from gateway.access.directive import FOREVER, Rule
-from gateway.access.fhir_consent import ConsentResources, moment
+from gateway.access.fhir_consent import ConsentResources
+from gateway.access.fhir_reading import read_consent
+from gateway.access.fhir_terms import moment
 from gateway.cli.output import tell
 from gateway.cli.recording import local_user, recorder
 from gateway.config import settings
@@ -60,7 +62,7 @@ class Desk:
         """Refuse what would be kept and never hold; it is what a caller of the API would hear."""
         naming = self.resources.naming
         try:
-            ConsentResources(replace(naming, known=())).read(document)
+            read_consent(document, replace(naming, known=()))
         except InvalidResource as error:
             raise ConfigError(str(error)) from error
         if naming.known and patient.issuer not in naming.known:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gateway.access.fhir_consent import Naming
+from gateway.access.fhir_terms import Naming
 from gateway.config.settings import Settings
 from gateway.federation.issuers import Issuers
 from gateway.region.profile import Profile

@@ -15,7 +15,8 @@ from starlette.routing import BaseRoute, Route
 from gateway.access.consent import Consents
 from gateway.access.consents import ACTIVE, STATUSES, Consent
 from gateway.access.decision import Decisions
-from gateway.access.fhir_consent import ConsentResources, Draft, standing
+from gateway.access.fhir_consent import ConsentResources, standing
+from gateway.access.fhir_reading import Draft, read_consent
 from gateway.access.permit import StudyKey, Subject
 from gateway.access.principal import Principal, Transaction
 from gateway.dataset.patient import PatientIdentifier
@@ -105,7 +106,7 @@ class ConsentApi:
     async def create(self, request: Request) -> Response:
         """Take in a directive, or an override shaped by PCOI."""
         _check_format(request)
-        draft = self.resources.read(await resource(request, "Consent"))
+        draft = read_consent(await resource(request, "Consent"), self.resources.naming)
         principal, request_id = _caller(request)
         if draft.reason is None:
             # What the route asked is enough only for who may do the one and not the other.
@@ -143,7 +144,7 @@ class ConsentApi:
             status = str(document.get("status"))
             changed = await self.consents.change(principal, known, status=status, request_id=request_id)
             return self._told(changed, _tag(changed))
-        draft = self.resources.read(document)
+        draft = read_consent(document, self.resources.naming)
         if draft.reason is not None or draft.patient != known.patient:
             raise InvalidResource(
                 "a consent stays what it is and whose it is", [("Consent.patient", "is not the patient that it was")]

@@ -6,7 +6,7 @@ from typing import Final
 from starlette.types import Scope
 
 from gateway.access.consents import Reason
-from gateway.access.fhir_consent import reasons
+from gateway.access.fhir_terms import reasons
 from gateway.errors import RequestError
 
 FIELD: Final = b"consent-override"

@@ -18,7 +18,8 @@ from gateway.access.consenting import consent_database
 from gateway.access.consents import Consent, Reason
 from gateway.access.database import ConsentDatabase, Letter, Work
 from gateway.access.directive import Rule
-from gateway.access.fhir_consent import ConsentResources, Naming
+from gateway.access.fhir_consent import ConsentResources
+from gateway.access.fhir_terms import Naming
 from gateway.access.index import Index
 from gateway.access.permit import StudyKey
 from gateway.access.principal import Principal

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from gateway.access.consents import Reason
-from gateway.access.fhir_consent import PCOI
+from gateway.access.fhir_terms import PCOI
 from tests.access.consenting import (
     CLINIC,
     ELSEWHERE,

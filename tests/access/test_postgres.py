@@ -15,7 +15,8 @@ from gateway.access.consent import Consents, ConsentsRead, ConsentsUnread, Polic
 from gateway.access.consents import Consent
 from gateway.access.database import ConsentDatabase, Work
 from gateway.access.directive import Rule
-from gateway.access.fhir_consent import ConsentResources, Naming
+from gateway.access.fhir_consent import ConsentResources
+from gateway.access.fhir_terms import Naming
 from gateway.access.permit import StudyKey
 from gateway.access.postgres import _WRITERS, _tls
 from gateway.access.postgres import postgres as opened
