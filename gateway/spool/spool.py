@@ -64,7 +64,7 @@ class Spool:
         folder: Path | None = None,
         *,
         max_bytes: int = 20 << 30,
-        memory_bytes: int = 64 << 20,
+        memory_bytes: int = 24 << 20,
         seconds: float = 3600.0,
         keep_on_restart: bool = False,
         key: Key | None = None,
