@@ -60,8 +60,9 @@ class Sent:
 
 
 Send = Callable[[Path, FileMeta, int, Callable[[int], None]], Awaitable[tuple[str, str]]]
-Whose = Callable[[Mapping[str, str]], frozenset[PatientIdentifier]]
 """Sends one file, of which the Data Set begins at an offset; hears of bytes; returns state and text."""
+Whose = Callable[[Mapping[str, str]], frozenset[PatientIdentifier]]
+"""Tells whose a file is by what it says."""
 
 
 def command(
