@@ -82,5 +82,6 @@ def main() -> None:
     except OSError as error:
         sys.stdout = StringIO()  # what could not be written is not tried again at the end of the process
         if not isinstance(error, BrokenPipeError):
-            sys.stderr.write(f"{error.filename or 'what is printed cannot be written'}: {error.strerror}\n")
+            where = f"{error.filename}: " if error.filename else ""
+            sys.stderr.write(f"{where}{error.strerror or str(error) or type(error).__name__}\n")
         sys.exit(NONE)
